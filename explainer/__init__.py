@@ -1,0 +1,45 @@
+"""Explain any trained model, say how far the explanation can be trusted, check the data, and write a report.
+
+Public names are loaded when first used, so that ``import explainer`` stays instant: it loads neither torch nor plotly.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from explainer.checks.run import check as check
+    from explainer.explanation import Explanation as Explanation
+    from explainer.explanation import Verdict as Verdict
+    from explainer.explanation import load as load
+    from explainer.model import Model as Model
+    from explainer.model import wrap as wrap
+    from explainer.pipeline import explain as explain
+    from explainer.plots import plot as plot
+    from explainer.reports.audit import audit as audit
+    from explainer.reports.verify import verify as verify
+    from explainer.trust.agreement import compare as compare
+    from explainer.trust.faithfulness import evaluate as evaluate
+
+_HOMES = {
+    "Explanation": "explainer.explanation", "Verdict": "explainer.explanation", "load": "explainer.explanation",
+    "Model": "explainer.model", "wrap": "explainer.model", "explain": "explainer.pipeline",
+    "compare": "explainer.trust.agreement", "evaluate": "explainer.trust.faithfulness",
+    "plot": "explainer.plots", "check": "explainer.checks.run",
+    "audit": "explainer.reports.audit", "verify": "explainer.reports.verify",
+}  # fmt: skip
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - the table above is the one list of public names
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'explainer' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

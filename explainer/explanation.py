@@ -1,0 +1,320 @@
+"""The one frozen result of every method: values with named axes, a verdict, and where it all came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from explainer.errors import CorruptFile, InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["pass", "warn", "fail", "not run"]
+SCHEMA = 1
+_WORST: tuple[Status, ...] = ("fail", "warn", "pass", "not run")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question asked of an explanation: its value, the threshold it was held against, and the outcome in words."""
+
+    name: str
+    status: Status
+    reason: str
+    value: float | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far to trust one explanation: the worst of its checks; "not run" when none could be made."""
+
+    checks: Mapping[str, Check] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        found = {check.status for check in self.checks.values()}
+        return next((status for status in _WORST if status in found), "not run")
+
+    @property
+    def reason(self) -> str:
+        """The sentence of the check that decided the status."""
+        return next((c.reason for c in self.checks.values() if c.status == self.status), "No check was asked for.")
+
+    @staticmethod
+    def worst(verdicts: Sequence[Verdict]) -> Verdict:
+        """Merge the verdicts of a batch: per check, the worst outcome over the instances."""
+        merged: dict[str, Check] = {}
+        for verdict in verdicts:
+            for name, check in verdict.checks.items():
+                if name not in merged or _WORST.index(check.status) < _WORST.index(merged[name].status):
+                    merged[name] = check
+        return Verdict(merged)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What was really done: method and parameters after defaults and repairs, cost, device, versions, hashes."""
+
+    method: str
+    parameters: Mapping[str, Any]
+    seed: int
+    evaluations: int
+    seconds: float
+    device: str
+    versions: Mapping[str, str]
+    model_sha256: str
+    inputs_sha256: str
+    notes: tuple[str, ...] = ()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of Python, this toolkit and the packages named."""
+    found = {"python": platform.python_version()}
+    for package in ("explainer-toolkit", "numpy", *packages):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Attributions of ``n`` predictions, whatever the method and the kind of input.
+
+    Attributes
+    ----------
+    values : array ``(n, *feature axes[, outputs])``; ``axes`` names every axis. Shorter instances are padded with NaN.
+    base_values, scores : ``(n,)`` or ``(n, outputs)``; the target's value with every feature absent (NaN when the
+        method has none), and at the input. Additive methods satisfy ``base + values.sum() == score``.
+    target : one label per instance, such as ``"class 4"``; with ``target="all"`` the output axis carries the labels.
+    feature_names : one tuple per instance, naming its parts in the order of the first feature axis, or of all feature
+        axes flattened where each cell has a name of its own.
+    output : "probability", "logit" or "raw": the scale of scores and values.
+    stderr : standard error of each value, or None when the method is deterministic.
+    extras : arrays a plot needs beside the values (superpixel labels, raw attention weights, tokens, ...), one entry
+        per instance in each tuple.
+    """
+
+    values: np.ndarray
+    axes: tuple[str, ...]
+    base_values: np.ndarray
+    scores: np.ndarray
+    target: tuple[str, ...]
+    feature_names: tuple[tuple[str, ...], ...]
+    inputs: Any
+    method: str
+    modality: str
+    output: str
+    class_names: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    provenance: Provenance
+    stderr: np.ndarray | None = None
+    extras: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for array in (self.values, self.base_values, self.scores, self.stderr):
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Explanation]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of a single explanation, or the worst per check over a batch."""
+        return self.verdicts[0] if len(self.verdicts) == 1 else Verdict.worst(self.verdicts)
+
+    @property
+    def additive(self) -> bool:
+        """Whether values and base value are meant to sum to the score."""
+        return bool(np.isfinite(self.base_values).all())
+
+    def __getitem__(self, index: int) -> Explanation:
+        """One instance, still with its leading axis of length 1, cut to its own length."""
+        n = len(self)
+        if not -n <= index < n:
+            raise IndexError(f"This explanation has {n} instances; {index} is outside 0 to {n - 1}.")
+        i = index % n
+        cut = (slice(i, i + 1), *self._own_shape(i))
+        inputs = self.inputs.iloc[i : i + 1] if hasattr(self.inputs, "iloc") else self.inputs[i : i + 1]
+        return dataclasses.replace(
+            self,
+            values=self.values[cut].copy(),
+            stderr=None if self.stderr is None else self.stderr[cut].copy(),
+            base_values=self.base_values[i : i + 1].copy(),
+            scores=self.scores[i : i + 1].copy(),
+            target=self.target[i : i + 1],
+            feature_names=self.feature_names[i : i + 1],
+            inputs=inputs,
+            verdicts=self.verdicts[i : i + 1],
+            extras={key: entries[i : i + 1] for key, entries in self.extras.items()},
+        )
+
+    def _own_shape(self, i: int) -> tuple[slice, ...]:
+        """Slices that drop the NaN padding of instance ``i``; an axis is never cut for holding a NaN value inside."""
+        present = ~np.isnan(self.values[i])
+        if present.all():
+            return tuple(slice(None) for _ in present.shape)
+        cuts = []
+        for axis in range(present.ndim):
+            others = tuple(a for a in range(present.ndim) if a != axis)
+            kept = np.flatnonzero(present.any(axis=others))
+            cuts.append(slice(0, int(kept[-1]) + 1 if len(kept) else 0))
+        return tuple(cuts)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Long table: one row per instance and feature (and output), with value, standard error and target."""
+        import pandas as pd
+
+        by_output = self.axes[-1] == "output"
+        rows: list[dict[str, Any]] = []
+        for i, one in enumerate(self):
+            errors = None if one.stderr is None else one.stderr[0]
+            for where in np.ndindex(one.values.shape[1:]):
+                cell = where[:-1] if by_output else where
+                row: dict[str, Any] = {"instance": i, "feature": one._name(cell)}
+                row.update({axis: k for axis, k in zip(one.axes[1:], where, strict=True) if len(one.axes) > 2})
+                row["target"] = self.class_names[where[-1]] if by_output else one.target[0]
+                row["value"] = float(one.values[0][where])
+                row["stderr"] = float("nan") if errors is None else float(errors[where])
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def _name(self, cell: tuple[int, ...]) -> str:
+        names = self.feature_names[0]
+        shape = self.values.shape[1 : 1 + len(cell)]
+        if len(names) == int(np.prod(shape)):
+            return names[int(np.ravel_multi_index(cell, shape))]
+        return names[cell[0]] if len(names) == shape[0] else ", ".join(str(c) for c in cell)
+
+    def to_shap(self) -> Any:
+        """The same result as a ``shap.Explanation``, accepted by ``shap.plots``; text keeps its words as data."""
+        from explainer.adapters.peers import to_shap
+
+        return to_shap(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write ``manifest.json`` and ``arrays.npz`` into the folder ``path``; nothing is pickled, nothing half-written."""
+        folder = Path(path)
+        arrays: dict[str, np.ndarray] = {}
+        manifest = {
+            "schema": SCHEMA,
+            "axes": self.axes,
+            "target": self.target,
+            "feature_names": self.feature_names,
+            "method": self.method,
+            "modality": self.modality,
+            "output": self.output,
+            "class_names": self.class_names,
+            "verdicts": [[dataclasses.asdict(c) for c in v.checks.values()] for v in self.verdicts],
+            "provenance": dataclasses.asdict(self.provenance),
+            "inputs": _pack(self.inputs, "inputs", arrays),
+            "extras": {k: [_pack(e, f"extras.{k}.{i}", arrays) for i, e in enumerate(v)] for k, v in self.extras.items()},
+        }
+        for name in ("values", "base_values", "scores", "stderr"):
+            if getattr(self, name) is not None:
+                arrays[name] = np.asarray(getattr(self, name))
+        folder.mkdir(parents=True, exist_ok=True)
+        # The manifest goes last: a folder without one is not an explanation.
+        write_atomic(folder / "arrays.npz", lambda handle: np.savez_compressed(handle, **arrays))
+        text = json.dumps(manifest, indent=1, default=_plain)
+        write_atomic(folder / "manifest.json", lambda handle: handle.write(text.encode()))
+        return folder
+
+
+def load(path: str | os.PathLike[str]) -> Explanation:
+    """Read an explanation written by :meth:`Explanation.save`. Raises CorruptFile when it is not one."""
+    folder = Path(path)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        if manifest["schema"] > SCHEMA:
+            raise CorruptFile(f"{folder} was written with schema {manifest['schema']}; this version reads up to {SCHEMA}.")
+        return Explanation(
+            values=arrays["values"],
+            axes=tuple(manifest["axes"]),
+            base_values=arrays["base_values"],
+            scores=arrays["scores"],
+            target=tuple(manifest["target"]),
+            feature_names=tuple(tuple(names) for names in manifest["feature_names"]),
+            inputs=_unpack(manifest["inputs"], arrays),
+            method=manifest["method"],
+            modality=manifest["modality"],
+            output=manifest["output"],
+            class_names=tuple(manifest["class_names"]),
+            verdicts=tuple(Verdict({c["name"]: Check(**c) for c in checks}) for checks in manifest["verdicts"]),
+            provenance=Provenance(**{**manifest["provenance"], "notes": tuple(manifest["provenance"]["notes"])}),
+            stderr=arrays.get("stderr"),
+            extras={k: tuple(_unpack(e, arrays) for e in v) for k, v in manifest["extras"].items()},
+        )
+    except CorruptFile:
+        raise
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{folder} holds no saved explanation ({error.filename} is missing); save one with ex.save(path).") from None
+    except Exception as error:
+        raise CorruptFile(f"{folder} is not a readable explanation: {type(error).__name__}: {error}. Compute and save it again.") from error
+
+
+def write_atomic(path: Path, write: Any) -> None:
+    """Write through a temporary file, fsync and rename, so that a crash or a full disk leaves the old file or none."""
+    handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115 - renamed below
+    try:
+        with handle:
+            write(handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(handle.name, path)
+    except BaseException:
+        Path(handle.name).unlink(missing_ok=True)
+        raise
+
+
+def _pack(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Describe ``value`` in JSON, moving arrays to the npz under ``key``."""
+    if isinstance(value, np.ndarray):
+        arrays[key] = value
+        return {"array": key}
+    if hasattr(value, "iloc"):
+        return {"frame": json.loads(value.to_json(orient="split", double_precision=15)), "dtypes": [str(t) for t in value.dtypes]}
+    if isinstance(value, (list, tuple)):
+        return {"list": [_pack(v, f"{key}.{i}", arrays) for i, v in enumerate(value)]}
+    return {"value": value}
+
+
+def _unpack(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
+    if "array" in entry:
+        return arrays[entry["array"]]
+    if "frame" in entry:
+        import pandas as pd
+
+        frame = pd.DataFrame(entry["frame"]["data"], columns=entry["frame"]["columns"], index=entry["frame"]["index"])
+        return frame.astype(dict(zip(frame.columns, entry["dtypes"], strict=True)))
+    if "list" in entry:
+        return [_unpack(v, arrays) for v in entry["list"]]
+    return entry["value"]
+
+
+def _plain(value: Any) -> Any:
+    """JSON for the numpy scalars and paths that parameters may hold; anything else is described, never pickled."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value)

@@ -1,0 +1,196 @@
+"""``Model``: anything that predicts, behind one face; ``wrap`` makes one from the object a person has."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from explainer import inputs as inputs_
+from explainer.errors import InvalidInput, Unsupported, unknown
+
+Output = Literal["probability", "logit", "raw"]
+Returns = Literal["logit", "probability", "value"]
+_EPSILON = 1e-12
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What one method can be on one model, known before it runs."""
+
+    level: Literal["exact", "approximate", "unsupported"]
+    reason: str
+
+
+class Model(ABC):
+    """One prediction function with the names a person needs to read it.
+
+    Parameters
+    ----------
+    modality : "tabular", "image", "text" or "series".
+    task : "classification" or "regression".
+    class_names : one name per output column; a regression names its outputs.
+    feature_names : the columns of a table, the channels of a series; empty otherwise.
+    background : canonical inputs that stand for "the population" (reference rows for SHAP and LIME), or None.
+    returns : what :meth:`raw` gives: "logit", "probability" or "value" (regression).
+    """
+
+    framework = "function"
+    differentiable = False
+    device = "cpu"
+
+    def __init__(
+        self,
+        *,
+        modality: inputs_.Modality,
+        class_names: Sequence[str],
+        feature_names: Sequence[str] = (),
+        task: Literal["classification", "regression"] = "classification",
+        returns: Returns = "probability",
+        background: Any = None,
+        name: str = "model",
+    ) -> None:
+        if modality not in inputs_.MODALITIES:
+            raise unknown("modality", modality, inputs_.MODALITIES)
+        self.modality = modality
+        self.task = task
+        self.name = name
+        self.returns: Returns = "value" if task == "regression" else returns
+        self.class_names = tuple(str(c) for c in class_names)
+        self.feature_names = tuple(str(f) for f in feature_names)
+        self.background = None if background is None else self.canonical(background)
+
+    @abstractmethod
+    def raw(self, inputs: Any) -> np.ndarray:
+        """The underlying object's own output ``(n, outputs)`` for canonical inputs; ``(n, 1)`` for one logit of two classes."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """sha256 of what decides the predictions (weights, parameters, code)."""
+
+    def canonical(self, inputs: Any) -> Any:
+        """``inputs`` checked and in the canonical form of this model's modality. Raises InvalidInput."""
+        return inputs_.canonical(inputs, self.modality, self.feature_names)
+
+    def scores(self, inputs: Any, output: str = "probability") -> np.ndarray:
+        """Scores ``(n, outputs)`` on the scale asked for.
+
+        ``"probability"``: softmax or sigmoid of logits; ``"logit"``: the logits before it, or log(p / (1 - p)) where the
+        model gives probabilities; ``"raw"``: the model's own output. A regression has one scale, whichever is asked for.
+        Raises InvalidInput for inputs that cannot be scored, and names the first row whose score is not a number.
+        """
+        if output == "auto":
+            output = "probability"
+        if output not in ("probability", "logit", "raw"):
+            raise unknown("output", output, ("probability", "logit", "raw", "auto"))
+        given = self.canonical(inputs)
+        scores = self.rescale(np.asarray(self.raw(given), dtype=np.float64), output)
+        if scores.shape != (len(given), len(self.class_names)):
+            raise InvalidInput(
+                f"The model gave scores of shape {scores.shape} for {len(given)} inputs and {len(self.class_names)} named "
+                f"outputs ({', '.join(self.class_names[:6])}); check class_names and what the model returns."
+            )
+        bad = ~np.isfinite(scores).all(1)
+        if bad.any():
+            raise InvalidInput(self._unscorable(given, int(np.flatnonzero(bad)[0]), int(bad.sum())))
+        return scores
+
+    def rescale(self, raw: Any, output: str) -> Any:
+        """Bring raw outputs, numpy or torch (differentiably), to the scale ``output``."""
+        ops = _ops(raw)
+        if self.task == "regression" or output == "raw":
+            return raw if self.returns != "logit" or raw.shape[1] == len(self.class_names) else ops.cat([-raw, raw])
+        if self.returns == "logit":
+            if raw.shape[1] == 1 and len(self.class_names) == 2:
+                raw = ops.cat([ops.zeros(raw), raw])
+            return raw if output == "logit" else ops.softmax(raw)
+        if raw.shape[1] == 1 and len(self.class_names) == 2:
+            raw = ops.cat([1 - raw, raw])
+        if output == "probability":
+            return raw
+        clipped = raw.clip(_EPSILON, 1 - _EPSILON)
+        return ops.log(clipped) - ops.log(1 - clipped)
+
+    def _unscorable(self, given: Any, row: int, count: int) -> str:
+        message = f"{count} of {len(given)} inputs have no finite score, the first is row {row}."
+        if self.modality == "tabular":
+            missing = [str(c) for c in given.columns[given.iloc[row].isna()]]
+            if missing:
+                return f"{message} Its columns {', '.join(missing[:6])} are missing (NaN), which this model does not take; fill them first."
+        return f"{message} Check the values of that row, or the model's weights."
+
+    def capabilities(self) -> Mapping[str, Capability]:
+        """Per method: exact, approximate or unsupported on this model, and why."""
+        from explainer.preflight import capabilities
+
+        return capabilities(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {self.modality} {self.task}, {len(self.class_names)} outputs>"
+
+
+class _ops:
+    """The four operations of ``rescale`` on the library the array belongs to."""
+
+    def __init__(self, like: Any) -> None:
+        if isinstance(like, np.ndarray):
+            self.log, self.zeros, self.cat = np.log, np.zeros_like, lambda parts: np.concatenate(parts, axis=1)
+            self.softmax = _softmax
+        else:
+            import torch
+
+            self.log, self.zeros, self.cat = torch.log, torch.zeros_like, lambda parts: torch.cat(parts, dim=1)
+            # In float64: at p = 1 a float32 softmax has gradient exactly 0, and the explanation would be empty.
+            self.softmax = lambda logits: logits.double().softmax(1)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def wrap(
+    obj: Any,
+    *,
+    modality: inputs_.Modality | None = None,
+    feature_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    preprocess: Callable[[Any], Any] | None = None,
+    background: Any = None,
+    task: Literal["classification", "regression"] | None = None,
+    returns: Returns | None = None,
+    name: str | None = None,
+    device: Any = None,
+) -> Model:
+    """Put a trained object behind the :class:`Model` face.
+
+    Parameters
+    ----------
+    obj : a torch ``nn.Module``, a scikit-learn estimator or ``Pipeline``, or a callable ``inputs -> (n, outputs)``.
+    modality : "tabular", "image", "text" or "series"; scikit-learn estimators are tabular unless told otherwise.
+    feature_names, class_names : taken from the object where it knows them.
+    preprocess : maps canonical inputs to what ``obj`` takes (for torch: a tensor, a tuple or a dict of tensors).
+    background : reference inputs; SHAP and LIME on tables need them.
+    task, returns : "regression", or what ``obj`` gives ("logit", "probability", "value"), where it cannot be told.
+    device : for torch, where to run; default is where the module is.
+
+    Raises Unsupported for an object of another kind, InvalidInput for arguments that do not fit together.
+    """
+    from explainer.adapters import adapter_for
+
+    if isinstance(obj, Model):
+        return obj
+    options = {
+        "modality": modality, "feature_names": feature_names, "class_names": class_names, "preprocess": preprocess,
+        "background": background, "task": task, "returns": returns, "name": name, "device": device,
+    }  # fmt: skip
+    adapter = adapter_for(obj)
+    if adapter is None:
+        raise Unsupported(
+            f"wrap() takes a torch nn.Module, a scikit-learn estimator or Pipeline, or a callable; {type(obj).__name__} came. "
+            "Pass a function of the inputs that returns (n, outputs) scores."
+        )
+    return adapter(obj, **options)
