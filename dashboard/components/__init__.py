@@ -1,0 +1,1 @@
+"""Pieces of screen: pure functions from results to Dash components."""

@@ -1,0 +1,1 @@
+"""One file per page: a layout, and the callbacks that fill it."""

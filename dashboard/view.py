@@ -1,0 +1,71 @@
+"""What a screen shows, as its address says it: a link shows a colleague the same thing, and back works."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode
+
+from werkzeug.exceptions import BadRequest
+
+ORDERS = ("wrong", "unsure", "sure", "row")
+_LONGEST = 400
+
+
+@dataclass(frozen=True)
+class View:
+    """The state in the address. Empty fields are chosen by the page; unknown fields in an address are ignored.
+
+    ``row`` is a position in the test set, ``a`` and ``b`` are methods, ``target`` a class index ("" is the predicted
+    class), ``cell`` is "true,predicted" of the confusion matrix, ``order`` how the predictions are sorted,
+    ``rows`` a data check whose rows the table shows.
+    """
+
+    model: str = ""
+    row: int | None = None
+    a: str = ""
+    b: str = ""
+    target: str = ""
+    cell: str = ""
+    order: str = ""
+    rows: str = ""
+    profile: str = ""
+
+    @classmethod
+    def parse(cls, search: object) -> View:
+        """Read the query part of an address; what is malformed there falls back to the default, as for a mistyped link.
+
+        Raises BadRequest when ``search`` is not text at all: that comes from no browser.
+        """
+        if search is None:
+            return cls()
+        if not isinstance(search, str):
+            raise BadRequest("The address must be text.")
+        given = {k: v[-1][:_LONGEST] for k, v in parse_qs(search.removeprefix("?")).items()}
+        fields = {f.name: given[f.name] for f in dataclasses.fields(cls) if f.name in given}
+        row = fields.pop("row", "")
+        cell = fields.pop("cell", "")
+        order = fields.pop("order", "")
+        target = fields.pop("target", "")
+        return cls(
+            row=int(row) if re.fullmatch(r"[0-9]{1,9}", row) else None,
+            cell=cell if re.fullmatch(r"[0-9]{1,6},[0-9]{1,6}", cell) else "",
+            order=order if order in ORDERS else "",
+            target=target if re.fullmatch(r"[0-9]{1,6}", target) else "",
+            **fields,
+        )
+
+    @property
+    def pair(self) -> tuple[int, int] | None:
+        """The chosen cell of the confusion matrix as (true, predicted), or None."""
+        if not self.cell:
+            return None
+        true, predicted = self.cell.split(",")
+        return int(true), int(predicted)
+
+    @property
+    def search(self) -> str:
+        """The query part of the address that shows this view."""
+        fields = {k: str(v) for k, v in dataclasses.asdict(self).items() if v not in ("", None)}
+        return f"?{urlencode(fields)}" if fields else ""
