@@ -89,8 +89,8 @@ class Coalitions:
         """Drop what is known of instance ``i``, when its explanation is done."""
         self._known.pop(i, None)
 
-    def score_rows(self, i: int, rows: Any) -> np.ndarray:
-        """Target values ``(m, k)`` of model inputs made by the caller, in place of masked copies of instance ``i``."""
+    def score_rows(self, i: int, rows: Any, repeats: int = 1) -> np.ndarray:
+        """Target values ``(m, k)`` of model inputs made by the caller; ``repeats`` of them count as one evaluation."""
         scores = self.model.rescale(np.asarray(self.model.raw(rows), dtype=np.float64), self.output)
         bad = int((~np.isfinite(scores)).any(axis=1).sum())
         if bad:
@@ -98,7 +98,7 @@ class Coalitions:
                 f"The model gave no finite score for {bad} of {len(scores)} perturbed copies of instance {i} ({self.features.absence}). "
                 "Choose another baseline= or background= that the model can score."
             )
-        self.evaluations += len(scores) // self.features.repeats
+        self.evaluations += len(scores) // repeats
         self._report(self.evaluations, max(self._total, self.evaluations))
         return np.asarray(self.target(scores, i))
 
@@ -107,7 +107,7 @@ class Coalitions:
         while start < len(masks):
             chunk = masks[start : start + max(1, self._rows // repeats)]
             try:
-                values = self.score_rows(i, self.features.rows(i, chunk))
+                values = self.score_rows(i, self.features.rows(i, chunk), repeats)
             except (MemoryError, RuntimeError) as error:
                 if len(chunk) == 1 or not _out_of_memory(error):
                     raise

@@ -1,0 +1,66 @@
+"""Every method, in one explicit table."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Family = Literal["gradient", "attention", "coalition"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry: what it is called, in one sentence what its values mean, and where its function lives.
+
+    The function is called as ``function(model, inputs, target, **keywords)`` with those keywords of the pool (output,
+    baseline, background, seed, budget, progress, coalitions, and the caller's own) that its signature names. It returns
+    an :class:`~explainer.methods.attribution.Attribution`. ``absolute`` marks values without a sign.
+    """
+
+    name: str
+    title: str
+    family: Family
+    summary: str
+    home: str = ""
+    own: Callable[..., Any] | None = None
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        if self.own is not None:
+            return self.own
+        module, _, name = self.home.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            "integrated_gradients", "Integrated gradients", "gradient",
+            "Each part's share of the score, from gradients along the way from a baseline to the input; the shares add up.",
+            "explainer.methods.gradient:integrated_gradients",
+        ),
+        Method(
+            "saliency", "Saliency", "gradient",
+            "How strongly the score reacts to a tiny change of each part.",
+            "explainer.methods.gradient:saliency",
+        ),
+        Method(
+            "attention", "Attention", "attention",
+            "Where the model's attention flows from; what it looked at, not what decided.",
+            "explainer.methods.attention:attention",
+        ),
+        Method(
+            "shap", "SHAP", "coalition",
+            "Shapley values: each part's fair share of the difference between the score and the average score; the shares add up.",
+            "explainer.methods.shapley:shap",
+        ),
+        Method(
+            "lime", "LIME", "coalition",
+            "Coefficients of a simple linear model fitted to the scores around the input.",
+            "explainer.methods.lime:lime",
+        ),
+    )
+}  # fmt: skip
