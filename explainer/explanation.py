@@ -123,6 +123,8 @@ class Explanation:
     provenance: Provenance
     stderr: np.ndarray | None = None
     extras: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    # Weak, and never saved: an explanation does not keep its model alive.
+    _model: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for array in (self.values, self.base_values, self.scores, self.stderr):
@@ -139,6 +141,11 @@ class Explanation:
     def verdict(self) -> Verdict:
         """The verdict of a single explanation, or the worst per check over a batch."""
         return self.verdicts[0] if len(self.verdicts) == 1 else Verdict.worst(self.verdicts)
+
+    @property
+    def model(self) -> Any:
+        """The model explained, while it lives in this process; None afterwards, and after loading from a file."""
+        return None if self._model is None else self._model()
 
     @property
     def additive(self) -> bool:

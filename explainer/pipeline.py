@@ -1,0 +1,246 @@
+"""``explain``: validate, preflight, method, verify, and freeze the result."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from explainer import features as features_
+from explainer import inputs as inputs_
+from explainer import preflight
+from explainer.coalitions import Budget, Coalitions
+from explainer.errors import InvalidInput, Unsupported, unknown
+from explainer.explanation import Explanation, Provenance, Verdict, versions
+from explainer.methods import METHODS, Method
+from explainer.methods.attribution import Attribution
+from explainer.model import Model, wrap
+from explainer.progress import reporter
+from explainer.target import Target, resolve
+
+# captum's names for the same things.
+_SYNONYMS = {"baselines": "baseline", "n_steps": "steps", "n_samples": "budget"}
+
+
+def explain(
+    model: Any,
+    inputs: Any,
+    method: Any = "auto",
+    target: Any = "predicted",
+    *,
+    baseline: Any = "auto",
+    background: Any = None,
+    features: Any = "auto",
+    budget: Any = None,
+    output: str = "auto",
+    seed: int = 0,
+    verify: bool | str = True,
+    progress: Any = False,
+    **method_parameters: Any,
+) -> Explanation:
+    """Explain predictions: which parts of each input made the score what it is, and how far that can be trusted.
+
+    Parameters
+    ----------
+    model : a :class:`Model`, or anything :func:`wrap` takes without further names.
+    inputs : a batch of inputs as ``model.scores`` takes them.
+    method : a name of ``METHODS``, ``"auto"``, or a function ``(model, inputs, target, ...) -> values``.
+    target : ``"predicted"`` | class index | class name | ``("margin", a, b)`` | ``"all"`` | callable on scores.
+    baseline, background, features : what stands in for an absent part, and how inputs are cut into parts.
+    budget : evaluations of the model per input: an int, ``"500 evals"``, ``"10s"`` or ``"1% error"``.
+    output : scale of the scores explained; "auto" is the probability of a class, or the value of a regression.
+    seed : the same seed gives the same result, bit for bit.
+    verify : measure the verdict; ``"full"`` also reruns the method for stability and the randomisation check.
+    progress : True for a bar, or a callable ``(done, total)`` that may raise Cancelled.
+
+    Raises InvalidInput, UnknownName, or Unsupported when the method would not be right on this model.
+    """
+    started = time.perf_counter()
+    model = model if isinstance(model, Model) else wrap(model)
+    given = model.canonical(inputs)
+    for synonym in set(_SYNONYMS) & set(method_parameters):
+        value = method_parameters.pop(synonym)
+        baseline, budget = (value, budget) if _SYNONYMS[synonym] == "baseline" else (baseline, value if _SYNONYMS[synonym] == "budget" else budget)
+        if _SYNONYMS[synonym] == "steps":
+            method_parameters["steps"] = value
+    _known_words(model, given)
+    scale = _scale(model, output)
+    scores = model.scores(given, scale)
+    goal = resolve(target, scores, model.class_names)
+    chosen = _method(model, method, background)
+    with reporter(progress, chosen.title) as report:
+        cut = _Cut(model, given, features, baseline, background, seed)
+        spent = Budget.parse(budget)
+        pool = {
+            "output": scale, "baseline": baseline, "background": cut.background, "seed": seed, "budget": spent, "progress": report,
+        }  # fmt: skip
+
+        def run(model: Model = model, seed: int = seed) -> Attribution:
+            engine = _Lazy(lambda: Coalitions(model, given, cut.features, goal, scale, budget=spent, report=report))
+            return _call(chosen, model, given, goal, {**pool, "seed": seed, "coalitions": engine}, method_parameters)
+
+        found = run()
+        _fits(found, len(given))
+        found = _with_extras(found, cut, len(given))
+        verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed)
+    return _freeze(model, given, chosen, goal, target, scale, scores, found, verdicts, seed, time.perf_counter() - started, method_parameters)
+
+
+class _Cut:
+    """The parts of the inputs, made when first needed: not every method needs them, and a table without background has none."""
+
+    def __init__(self, model: Model, given: Any, features: Any, baseline: Any, background: Any, seed: int) -> None:
+        self._arguments = (model, given, features, baseline, background, seed)
+        self.background = model.background if background is None else model.canonical(background)
+        self._made: Any = None
+
+    @property
+    def made(self) -> bool:
+        return self._made is not None
+
+    @property
+    def features(self) -> features_.Features:
+        if self._made is None:
+            model, given, features, baseline, background, seed = self._arguments
+            self._made = features_.build(model, given, features=features, baseline=baseline, background=background, seed=seed)
+        return self._made
+
+
+class _Lazy:
+    """A keyword whose value is made only when a method asks for it."""
+
+    def __init__(self, make: Any) -> None:
+        self.make = make
+
+
+def _scale(model: Model, output: str) -> str:
+    if output == "auto":
+        return "raw" if model.task == "regression" else "probability"
+    if output not in ("probability", "logit", "raw"):
+        raise unknown("output", output, ("auto", "probability", "logit", "raw"))
+    return "raw" if model.task == "regression" else output
+
+
+def _known_words(model: Model, given: Any) -> None:
+    share = getattr(getattr(model, "preprocess", None), "unknown_share", None)
+    if model.modality != "text" or share is None:
+        return
+    lost = np.flatnonzero(np.asarray(share(given)) >= 1)
+    if len(lost):
+        raise InvalidInput(
+            f"Text {lost[0]} ({given[int(lost[0])][:60]!r}) holds no word that {model.name} knows; its score says nothing about the text. "
+            "Check the language, or leave it out."
+        )
+
+
+def _method(model: Model, method: Any, background: Any) -> Method:
+    if isinstance(method, Method):
+        chosen = method
+    elif isinstance(method, str):
+        name = method.lower().replace(" ", "_").replace("-", "_")
+        if name == "auto":
+            name = preflight.choose(model)
+        if name not in METHODS:
+            raise unknown("method", method, ("auto", *METHODS))
+        chosen = METHODS[name]
+    elif callable(method) and not inspect.isclass(method):
+        name = getattr(method, "__name__", type(method).__name__)
+        chosen = Method(name, name, "coalition", "A method of the caller's own.", own=method)
+    else:
+        raise InvalidInput(f"method= takes a name or a function (model, inputs, target, ...) -> values; {type(method).__name__} came.")
+    able = preflight.capability(model, chosen)
+    if able.level == "unsupported" and not (background is not None and "background" in able.reason):
+        raise Unsupported(f"{chosen.title} is not valid on {model.name}: {able.reason}")
+    return chosen
+
+
+def _call(method: Method, model: Model, given: Any, goal: Target, pool: Mapping[str, Any], own: Mapping[str, Any]) -> Attribution:
+    signature = inspect.signature(method.function).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+    for name in own:
+        if name not in signature and not takes_any:
+            raise unknown(f"parameter of {method.name}", name, [p for p in signature if p not in ("model", "inputs", "target", "coalitions")])
+    keywords = {name: value for name, value in pool.items() if name in signature and name not in own}
+    made = {name: value.make() if isinstance(value, _Lazy) else value for name, value in keywords.items()}
+    found = method.function(model, given, goal, **made, **own)
+    return found if isinstance(found, Attribution) else _plain(np.asarray(found, dtype=np.float64), model, given, goal)
+
+
+def _plain(values: np.ndarray, model: Model, given: Any, goal: Target) -> Attribution:
+    """An array a caller's own method returned, ``(n, *axes[, k])``, with names where they can be told."""
+    axes = {"tabular": ("column",), "image": ("row", "column"), "text": ("word",), "series": ("time", "channel")}[model.modality]
+    if values.ndim == len(axes) + 1:
+        values = values[..., None]
+    if values.ndim != len(axes) + 2 or values.shape[0] != len(given) or values.shape[-1] != goal.k:
+        raise InvalidInput(f"The method gave values of shape {values.shape}; (n, {', '.join(axes)}) with n = {len(given)} is needed.")
+    names = [model.feature_names if model.modality == "tabular" else tuple(str(j) for j in range(values.shape[1]))] * len(given)
+    return Attribution(list(values), axes, names)
+
+
+def _fits(found: Attribution, n: int) -> None:
+    if len(found.values) != n or len(found.names) != n:
+        raise InvalidInput(f"The method gave {len(found.values)} attributions and {len(found.names)} name lists for {n} inputs.")
+    for i, values in enumerate(found.values):
+        if not np.isfinite(values).all():
+            raise InvalidInput(f"The attribution of input {i} holds NaN or infinite values; the model's gradients or scores are not finite there.")
+
+
+def _verify(
+    verify: bool | str, method: Method, model: Model, given: Any, goal: Target, scale: str, cut: _Cut, found: Attribution,
+    scores: np.ndarray, run: Any, seed: int,
+) -> tuple[Verdict, ...]:  # fmt: skip
+    from explainer.trust.verdict import judge
+
+    if verify is False:
+        return (Verdict(),) * len(given)
+    values = np.stack([goal(scores[i : i + 1], i)[0] for i in range(len(given))])
+    engine = None
+    if goal.k == 1:
+        try:
+            engine = Coalitions(model, given, cut.features, goal, scale)
+        except Unsupported as error:
+            return judge(method, found, values, scale, None, str(error), run if verify == "full" else None, model, seed)
+    return judge(method, found, values, scale, engine, "", run if verify == "full" else None, model, seed)
+
+
+def _freeze(
+    model: Model, given: Any, method: Method, goal: Target, target: Any, scale: str, scores: np.ndarray, found: Attribution,
+    verdicts: tuple[Verdict, ...], seed: int, seconds: float, own: Mapping[str, Any],
+) -> Explanation:  # fmt: skip
+    every = isinstance(target, str) and target == "all"
+    at_input = np.stack([goal(scores[i : i + 1], i)[0] for i in range(len(given))])
+    base = np.full_like(at_input, np.nan) if found.base is None else np.asarray(found.base, dtype=np.float64)
+    provenance = Provenance(
+        method=method.name, parameters={**own, **found.parameters}, seed=seed, evaluations=found.evaluations, seconds=seconds,
+        device=str(model.device), versions=versions("torch", "captum", "shap", "lime", "scikit-learn"), model_sha256=model.fingerprint(),
+        inputs_sha256=inputs_.sha256(given), notes=found.notes,
+    )  # fmt: skip
+    return Explanation(
+        values=_stack(found.values, every), axes=("instance", *found.axes, *(("output",) if every else ())),
+        base_values=base if every else base[:, 0], scores=at_input if every else at_input[:, 0], target=goal.labels,
+        feature_names=tuple(tuple(names) for names in found.names), inputs=given, method=method.name, modality=model.modality, output=scale,
+        class_names=model.class_names, verdicts=verdicts, provenance=provenance,
+        stderr=None if found.stderr is None else _stack(found.stderr, every), extras={k: tuple(v) for k, v in found.extras.items()},
+        _model=weakref.ref(model),
+    )  # fmt: skip
+
+
+def _with_extras(found: Attribution, cut: _Cut, n: int) -> Attribution:
+    """Add what a plot needs to draw the parts, when the values stand on the same parts as the coalitions."""
+    if cut.made and found.axes == cut.features.axes:
+        drawn = [cut.features.extras(i) for i in range(n)]
+        found.extras = {**{key: [one[key] for one in drawn] for key in drawn[0]}, **found.extras}
+    return found
+
+
+def _stack(values: Sequence[np.ndarray], every: bool) -> np.ndarray:
+    """One array over instances of unequal length, padded with NaN."""
+    shape = tuple(max(sizes) for sizes in zip(*(v.shape for v in values), strict=True))
+    stacked = np.full((len(values), *shape), np.nan)
+    for i, one in enumerate(values):
+        stacked[(i, *(slice(0, s) for s in one.shape))] = one
+    return stacked if every else stacked[..., 0]

@@ -1,0 +1,147 @@
+"""Faithfulness: do the parts an explanation names matter to the model, more than parts drawn at random?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from explainer.coalitions import Coalitions
+from explainer.errors import InvalidInput, unknown
+from explainer.explanation import Check, Explanation
+from explainer.features import build
+from explainer.inputs import take
+from explainer.methods.attribution import Attribution
+from explainer.target import Target
+
+RANDOM_SETS = 40
+SHARE = 0.2  # of the parts is taken away
+_FEWEST_PARTS = 4
+PASS, WARN = 0.9, 0.6
+METRICS = ("top_vs_random", "deletion", "insertion", "correlation")
+
+
+def check(found: Attribution, engine: Coalitions | None, i: int, why_not: str, seed: int) -> Check:
+    """Take away the parts named first, and compare the change of the score with that of random sets of the same size."""
+    name = "faithfulness"
+    if engine is None:
+        return Check(name, "not run", why_not or "It is measured for one target at a time; ask for a single target.")
+    features = engine.features
+    if not _poolable(found.axes, features.axes, features):
+        return Check(name, "not run", f"Values on {', '.join(found.axes)} do not belong to single parts of the input.")
+    parts = features.pool(i, np.asarray(found.values[i])[..., 0], found.axes)
+    if len(parts) < _FEWEST_PARTS:
+        return Check(name, "not run", f"With {len(parts)} parts there is nothing to compare with.")
+    if not np.abs(parts).max() > 0:
+        return Check(name, "fail", "The explanation is zero everywhere: it names no part.", 0.0, PASS)
+    share, count = _top_vs_random(engine, i, parts, seed)
+    engine.forget(i)
+    status = "pass" if share >= PASS else "warn" if share >= WARN else "fail"
+    what = f"Taking away the {count} parts named first moves the score" if count > 1 else "Taking away the part named first moves the score"
+    return Check(name, status, f"{what} more than {share:.0%} of random choices do.", share, PASS)
+
+
+def _poolable(axes: tuple[str, ...], own: tuple[str, ...], features: Any) -> bool:
+    return axes == own or axes in {("row", "column"), ("time", "channel")} or (axes == ("column",) and own == axes)
+
+
+def _top_vs_random(engine: Coalitions, i: int, parts: np.ndarray, seed: int) -> tuple[float, int]:
+    d = len(parts)
+    signed = bool((parts < 0).any())
+    # A signed explanation says which way the score moves: follow its stronger side.
+    direction = 1.0 if not signed or parts[parts > 0].sum() >= -parts[parts < 0].sum() else -1.0
+    ranked = np.argsort(-parts * direction, kind="stable")
+    available = int((parts * direction > 0).sum())
+    count = max(1, min(round(SHARE * d), available))
+    rng = np.random.default_rng([seed, d])
+    sets = rng.random((RANDOM_SETS, d)).argsort(axis=1)[:, :count]
+    masks = np.ones((RANDOM_SETS + 2, d), dtype=bool)
+    masks[1, ranked[:count]] = False
+    np.put_along_axis(masks[2:], sets, False, axis=1)
+    v = engine(i, masks)[:, 0]
+    change = (v[0] - v[1:]) * direction if signed else np.abs(v[0] - v[1:])
+    # Ties count for half: a model that reacts to nothing gives one half, not a pass.
+    return float(np.mean(change[0] > change[1:]) + 0.5 * np.mean(change[0] == change[1:])), count
+
+
+def evaluate(ex: Explanation, model: Any = None, metrics: Sequence[str] | str = "all", *, background: Any = None, baseline: Any = "auto", seed: int = 0) -> Any:
+    """Measure how faithful explanations are to the model, one row per instance.
+
+    ``top_vs_random``: share of random part sets whose removal moves the score less than the parts named first.
+    ``deletion`` / ``insertion``: mean score while parts are taken away / put back, most important first, relative to the
+    same in random order (Petsiuk et al. 2018); below 0 is good for deletion, above 0 for insertion.
+    ``correlation``: between the summed values of random part sets and the score change they cause (Bhatt et al. 2020).
+
+    ``model`` is needed for explanations loaded from a file. Returns a DataFrame. Raises InvalidInput, UnknownName.
+    """
+    import pandas as pd
+
+    wanted = METRICS if metrics == "all" else (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    for metric in wanted:
+        if metric not in METRICS:
+            raise unknown("metric", metric, METRICS)
+    model = model if model is not None else ex.model
+    if model is None:
+        raise InvalidInput("This explanation no longer has its model at hand; call evaluate(ex, model).")
+    if ex.axes[-1] == "output":
+        raise InvalidInput("evaluate() follows one target; explain with a single target instead of target='all'.")
+    rows = []
+    for i, one in enumerate(ex):
+        engine = _engine(model, one, background, baseline, seed)
+        parts = engine.features.pool(0, one.values[0], one.axes[1:])
+        rng = np.random.default_rng([seed, len(parts)])
+        row: dict[str, Any] = {"instance": i, "method": one.method, "target": one.target[0]}
+        for metric in wanted:
+            if metric == "top_vs_random":
+                row[metric] = _top_vs_random(engine, 0, parts, seed)[0]
+            elif metric == "correlation":
+                row[metric] = _correlation(engine, parts, rng)
+            else:
+                row[metric] = _curve(engine, parts, rng, metric == "insertion")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _engine(model: Any, one: Explanation, background: Any, baseline: Any, seed: int) -> Coalitions:
+    segments = one.extras.get("segments")
+    chosen = segments[0] if one.modality == "image" and segments else "auto"
+    features = build(model, take(one.inputs, slice(0, 1)), features=chosen, baseline=baseline, background=background, seed=seed)
+    if not _poolable(one.axes[1:], features.axes, features):
+        raise InvalidInput(f"Values on {', '.join(one.axes[1:])} do not belong to single parts of the input; they cannot be evaluated.")
+    scores = model.scores(one.inputs, one.output)
+    return Coalitions(model, one.inputs, features, _target(one, scores), one.output)
+
+
+def _target(one: Explanation, scores: np.ndarray) -> Target:
+    from explainer.target import resolve
+
+    label = one.target[0]
+    if " over " in label and label not in one.class_names:
+        a, b = label.split(" over ", 1)
+        return resolve(("margin", a, b), scores, one.class_names)
+    if label not in one.class_names:
+        raise InvalidInput(f"The target {label!r} was a function; evaluate() follows classes, outputs and margins.")
+    return resolve(one.class_names.index(label), scores, one.class_names)
+
+
+def _correlation(engine: Coalitions, parts: np.ndarray, rng: np.random.Generator, sets: int = 100) -> float:
+    d = len(parts)
+    masks = np.ones((sets + 1, d), dtype=bool)
+    masks[1:] = rng.random((sets, d)) > 0.3
+    v = engine(0, masks)[:, 0]
+    removed, change = ~masks[1:] @ parts, v[0] - v[1:]
+    if removed.std() == 0 or change.std() == 0:
+        return 0.0
+    return float(np.corrcoef(removed, change)[0, 1])
+
+
+def _curve(engine: Coalitions, parts: np.ndarray, rng: np.random.Generator, insertion: bool, orders: int = 10) -> float:
+    """Mean score along the path, minus that of random orders."""
+    d = len(parts)
+    rank = np.stack([np.argsort(np.argsort(-parts, kind="stable")), *(rng.permutation(d) for _ in range(orders))])
+    steps = np.unique(np.linspace(0, d, min(d, 20) + 1).astype(int))
+    taken = rank[:, None, :] < steps[None, :, None]
+    masks = taken if insertion else ~taken
+    v = engine(0, masks.reshape(-1, d))[:, 0].reshape(orders + 1, len(steps)).mean(axis=1)
+    return float(v[0] - v[1:].mean())

@@ -1,0 +1,38 @@
+"""Stability: does the explanation name the same parts again when only the random seed differs?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from explainer.explanation import Check
+from explainer.methods.attribution import Attribution
+
+SEEDS = 3
+TOP = 5
+PASS, WARN = 0.8, 0.5
+
+
+def top(values: np.ndarray, k: int = TOP) -> frozenset[int]:
+    """Indices of the ``k`` largest values by size."""
+    flat = np.abs(np.nan_to_num(values)).reshape(-1)
+    return frozenset(np.argsort(-flat, kind="stable")[:k].tolist())
+
+
+def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
+    """Size of the intersection over size of the union; two empty sets agree."""
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def rerun_checks(found: Attribution, rerun: Callable[..., Attribution], seed: int) -> list[Check]:
+    """Per instance: mean overlap (Jaccard) of the five parts named first, over reruns with other seeds."""
+    if found.stderr is None:
+        return [Check("stability", "pass", "The method draws nothing at random: every run gives the same values.", 1.0, PASS)] * len(found.values)
+    others = [rerun(seed=seed + 1 + s) for s in range(SEEDS)]
+    checks = []
+    for i, values in enumerate(found.values):
+        overlap = float(np.mean([jaccard(top(values[..., 0]), top(other.values[i][..., 0])) for other in others]))
+        status = "pass" if overlap >= PASS else "warn" if overlap >= WARN else "fail"
+        checks.append(Check("stability", status, f"The {TOP} parts named first overlap by {overlap:.0%} over {SEEDS} other seeds.", overlap, PASS))
+    return checks

@@ -1,0 +1,70 @@
+"""The verdict on each explanation: completeness, sampling error, fit, faithfulness, stability, randomisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from explainer.coalitions import Coalitions
+from explainer.explanation import Check, Verdict
+from explainer.methods import Method
+from explainer.methods.attribution import Attribution
+from explainer.trust import faithfulness, sanity, stability
+
+# Shares of the difference explained (completeness), or of the largest value (sampling error).
+COMPLETE_PASS, COMPLETE_WARN = 0.01, 0.05
+ERROR_PASS, ERROR_WARN = 0.10, 0.30
+# A difference smaller than this share of the scale counts as none, so that noise is not divided by nothing.
+_FLOOR = 0.01
+_FULL = "explain(..., verify='full') reruns the method to measure it."
+
+
+def judge(
+    method: Method, found: Attribution, values: np.ndarray, scale: str, engine: Coalitions | None, why_not: str,
+    rerun: Callable[..., Attribution] | None, model: Any, seed: int,
+) -> tuple[Verdict, ...]:  # fmt: skip
+    """One verdict per instance. ``values`` (n, k) are the target's values at the inputs; ``rerun(model=, seed=)`` repeats the method."""
+    n = len(values)
+    again = stability.rerun_checks(found, rerun, seed) if rerun else [Check("stability", "not run", _FULL)] * n
+    sane = sanity.randomisation_checks(found, rerun, model, seed) if rerun else [Check("randomisation", "not run", _FULL)] * n
+    verdicts = []
+    for i in range(n):
+        checks = [
+            _completeness(found, values, i, scale),
+            _sampling_error(found, i),
+            _own(found, i).get("fit", Check("fit", "not run", f"{method.title} fits no stand-in model.")),
+            faithfulness.check(found, engine, i, why_not, seed),
+            again[i],
+            sane[i],
+        ]
+        checks += [check for name, check in _own(found, i).items() if name != "fit"]
+        verdicts.append(Verdict({check.name: check for check in checks}))
+    return tuple(verdicts)
+
+
+def _own(found: Attribution, i: int) -> Mapping[str, Check]:
+    return found.checks[i] if len(found.checks) else {}
+
+
+def _completeness(found: Attribution, values: np.ndarray, i: int, scale: str) -> Check:
+    if found.base is None:
+        return Check("completeness", "not run", "The method does not promise that its values add up to the score.")
+    difference = values[i] - found.base[i]
+    gap = np.abs(difference - found.values[i].reshape(-1, values.shape[1]).sum(axis=0))
+    size = 1.0 if scale == "probability" else float(np.abs(values[i]).max())
+    error = float((gap / np.maximum(np.abs(difference), _FLOOR * max(size, 1e-12))).max())
+    status = "pass" if error <= COMPLETE_PASS else "warn" if error <= COMPLETE_WARN else "fail"
+    verb = "add up to the score" if status == "pass" else "miss the score"
+    return Check("completeness", status, f"The values {verb}: the gap is {error:.2g} of the difference explained.", error, COMPLETE_PASS)
+
+
+def _sampling_error(found: Attribution, i: int) -> Check:
+    if found.stderr is None:
+        return Check("sampling error", "not run", "The method draws nothing at random: its values have no sampling error.")
+    largest = float(np.abs(found.values[i]).max())
+    error = 1.96 * float(np.max(found.stderr[i])) / max(largest, 1e-12)
+    status = "pass" if error <= ERROR_PASS else "warn" if error <= ERROR_WARN else "fail"
+    advice = "" if status == "pass" else " Raise budget= for a tighter answer."
+    return Check("sampling error", status, f"95 % intervals reach {error:.0%} of the largest value.{advice}", error, ERROR_PASS)
