@@ -1,0 +1,46 @@
+"""Figures: pure functions from a result to a plotly ``Figure``; nothing is computed, changed or shown here."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from explainer.explanation import Explanation
+from explainer.plots.attention import plot_attention as plot_attention
+from explainer.plots.bars import plot_bars as plot_bars
+from explainer.plots.image import plot_image as plot_image
+from explainer.plots.look import part as _part
+from explainer.plots.model import plot_calibration as plot_calibration
+from explainer.plots.model import plot_confusion as plot_confusion
+from explainer.plots.model import plot_history as plot_history
+from explainer.plots.model import plot_importance as plot_importance
+from explainer.plots.model import plot_margins as plot_margins
+from explainer.plots.model import plot_probabilities as plot_probabilities
+from explainer.plots.series import plot_series as plot_series
+from explainer.plots.text import plot_text as plot_text
+from explainer.plots.text import tinted as tinted
+
+
+def plot(
+    ex: Explanation, *, instance: int = 0, output: int | str | None = None, top: int = 12, opacity: float = 0.75, dark: bool = False
+) -> go.Figure:
+    """Draw one instance of an explanation in the way its kind of input is read.
+
+    Parameters
+    ----------
+    instance : which one of a batch.
+    output : with ``target="all"``, the class (name or index) drawn; by default the one with the highest score.
+    top : how many bars, where bars are drawn; the others stand together as "rest of N features".
+    opacity : of the heat map over an image, 0 to 1.
+    dark : ink for a dark page; the ground is see-through in both.
+
+    Raises InvalidInput for what is not an Explanation, UnknownName for an output that does not exist.
+    """
+    drawn = _part(ex, instance, output)
+    axes, extras = drawn.axes, drawn.ex.extras
+    if axes[:2] == ("row", "column") or (axes == ("superpixel",) and extras.get("segments")):
+        return plot_image(ex, instance=instance, output=output, opacity=opacity, dark=dark)
+    if axes == ("word",):
+        return plot_text(ex, instance=instance, output=output, top=top, dark=dark)
+    if axes == ("time", "channel") or (axes == ("segment", "channel") and extras.get("segments")):
+        return plot_series(ex, instance=instance, output=output, dark=dark)
+    return plot_bars(ex, instance=instance, output=output, top=top, dark=dark)

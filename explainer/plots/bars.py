@@ -1,0 +1,101 @@
+"""Sorted bars: the figure of a table's row, and of the top words, superpixels or segments of anything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from explainer.explanation import Explanation
+from explainer.plots.look import INTERVAL, Part, bar_colours, escape, finish, heading, part, shown, three
+
+
+def plot_bars(ex: Explanation, *, instance: int = 0, output: int | str | None = None, top: int = 12, dark: bool = False) -> go.Figure:
+    """Draw the ``top`` largest values as bars, the largest first, with 95 % error bars, and one bar for the rest."""
+    drawn = part(ex, instance, output)
+    figure = go.Figure(bar_trace(drawn, top))
+    rows = min(drawn.values.size, top) + (drawn.values.size > top)
+    finish(figure, dark=dark, height=130 + 26 * max(rows, 3), title=heading(drawn), bargap=0.3)
+    annotate_errors(figure)
+    figure.update_xaxes(title=escape(axis_title(drawn)), zeroline=True)
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
+    return figure
+
+
+def bar_trace(drawn: Part, top: int) -> go.Bar:
+    """The bars alone, for figures that set them beside something else."""
+    values = drawn.values.ravel()
+    errors = None if drawn.stderr is None else drawn.stderr.ravel()
+    order = np.argsort(-np.abs(np.where(np.isfinite(values), values, 0.0)), kind="stable")
+    # One feature more than fits is shown itself: a bar "rest of 1 feature" would take the same room.
+    order, rest = (order, order[:0]) if len(order) <= top + 1 else (order[:top], order[top:])
+    x, names = list(values[order]), labels(drawn)
+    y = [names[i] for i in order]
+    spread = None if errors is None else list(errors[order] * INTERVAL)
+    if len(rest):
+        x.append(float(np.nansum(values[rest])))
+        y.append(f"rest of {len(rest)} features")
+        if spread is not None and errors is not None:
+            # The errors of sampled values depend on each other; their plain sum is the bound that holds anyhow.
+            spread.append(float(np.nansum(errors[rest])) * INTERVAL)
+    numbers = np.array(x)
+    around = "" if spread is None else " ± %{error_x.array:.3~g}"
+    return go.Bar(
+        x=numbers,
+        # Positions, not names: two words or columns may be called the same, and plotly would stack them.
+        y=unique(y),
+        orientation="h",
+        marker={"color": bar_colours(numbers, drawn.magnitude)},
+        error_x=None if spread is None else {"type": "data", "array": spread, "color": "#7f7f7f", "thickness": 1.4, "width": 4},
+        # Error bars would run through the numbers: then annotate_errors() sets them beside the plot instead.
+        text=[three(v) for v in numbers] if spread is None else None,
+        textposition="auto",
+        textangle=0,
+        hovertemplate="%{y}: %{x:.3~g}" + around + "<extra></extra>",
+        showlegend=False,
+        cliponaxis=False,
+    )
+
+
+def annotate_errors(figure: go.Figure) -> None:
+    """Where error bars are drawn, write each value and half its interval in a column on the right."""
+    bars = figure.data[0]
+    if bars.error_x.array is None:
+        return
+    for name, value, half in zip(bars.y, bars.x, bars.error_x.array, strict=True):
+        figure.add_annotation(
+            text=f"{three(value)} ± {half:.2g}", x=1.01, xref="x domain", xanchor="left", y=name, showarrow=False, font={"size": 11}
+        )
+    figure.update_layout(margin={"r": 118})
+
+
+def labels(drawn: Part) -> list[str]:
+    """Names of the features, on a table with the row's own value."""
+    names = [escape(n if len(n) <= 40 else n[:39] + "…") for n in drawn.names]
+    inputs: Any = drawn.ex.inputs
+    if drawn.axes != ("column",) or not hasattr(inputs, "iloc"):
+        return names
+    row = inputs.iloc[0]
+    known = {str(column): row.iloc[k] for k, column in enumerate(inputs.columns)}
+    return [f"{n} = {escape(shown(known[raw]))}" if raw in known else n for n, raw in zip(names, drawn.names, strict=True)]
+
+
+def unique(names: list[str]) -> list[str]:
+    """The same names, repeats numbered."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return result
+
+
+def axis_title(drawn: Part) -> str:
+    """What the lengths mean, and for additive methods from where to where they lead."""
+    if drawn.magnitude:
+        return "size (no direction)"
+    scale_name = "score" if drawn.ex.output == "raw" else drawn.ex.output
+    if not drawn.ex.additive:
+        return f"effect on the {scale_name} of {drawn.target}"
+    return f"contribution to the {scale_name} of {drawn.target}: from {three(drawn.base)} (base) to {three(drawn.score)}"

@@ -1,0 +1,75 @@
+"""Series: one strip per channel, the signal drawn over the tint of each time step or segment."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from explainer.errors import InvalidInput
+from explainer.explanation import Explanation
+from explainer.plots.look import Part, colour_bar, escape, finish, heading, part, scale
+
+
+def plot_series(ex: Explanation, *, instance: int = 0, output: int | str | None = None, dark: bool = False) -> go.Figure:
+    """Draw each channel's signal over its tinted time steps; a segment's steps all carry the segment's value."""
+    drawn = part(ex, instance, output)
+    signal = np.asarray(drawn.ex.inputs[0])
+    values, segments = painted(drawn)
+    steps, channels = values.shape
+    names = channel_names(drawn, channels)
+    figure = make_subplots(channels, 1, shared_xaxes=True, vertical_spacing=min(0.02, 0.4 / channels))
+    where = np.arange(steps) if segments is None else segments
+    what = "step %{x:.0f}" if segments is None else "segment %{customdata} (step %{x:.0f})"
+    for c in range(channels):
+        line = signal[:steps, c]
+        low, high = float(line.min()), float(line.max())
+        pad = 0.1 * (high - low) or 0.5
+        strip = go.Heatmap(
+            z=values[None, :, c],
+            x=np.arange(steps),
+            # Two edges, so that the one row of cells fills the strip from bottom to top.
+            y=[low - pad, high + pad],
+            customdata=where[None, :],
+            opacity=0.8,
+            showscale=c == 0,
+            colorbar=colour_bar(drawn),
+            name=names[c],
+            hovertemplate=f"{escape(names[c])}, {what}: %{{z:.3~g}}<extra></extra>",
+            **scale(drawn),
+        )
+        figure.add_trace(strip, c + 1, 1)
+        # Black on the pale strip, whatever the page's theme; one lone step needs a dot to be seen.
+        mode = "lines" if steps > 1 else "markers"
+        figure.add_trace(
+            go.Scatter(x=np.arange(steps), y=line, mode=mode, line={"color": "#111", "width": 1.5}, hoverinfo="skip", showlegend=False),
+            c + 1,
+            1,
+        )
+        figure.update_yaxes(
+            range=[low - pad, high + pad], title={"text": escape(names[c]), "font": {"size": 10}}, nticks=3, row=c + 1, col=1
+        )
+    finish(figure, dark=dark, height=130 + max(150 if channels == 1 else 58, 58) * channels, title=heading(drawn))
+    figure.update_xaxes(showgrid=False, zeroline=False, range=[-0.5, steps - 0.5])
+    figure.update_yaxes(showgrid=False, zeroline=False, tickfont={"size": 9})
+    figure.update_xaxes(title="time step", row=channels, col=1)
+    return figure
+
+
+def painted(drawn: Part) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values per time step and channel ``(T, channels)``; for segments also the segment of each step ``(T,)``."""
+    if drawn.axes == ("time", "channel"):
+        return drawn.values, None
+    segments = drawn.ex.extras.get("segments")
+    if drawn.axes != ("segment", "channel") or not segments:
+        raise InvalidInput(f'A series explanation with axes {drawn.ex.axes} needs extras["segments"] to be drawn; use plot_bars(ex).')
+    where = np.asarray(segments[0])
+    return drawn.values[where], where
+
+
+def channel_names(drawn: Part, channels: int) -> list[str]:
+    """The model's names of the channels, which stand before the time in each cell's name ("F2 t0-3"), else their numbers."""
+    names = drawn.ex.feature_names[0]
+    if len(names) != drawn.values.size or any(" " not in name for name in names[:channels]):
+        return [f"channel {c}" for c in range(channels)]
+    return [name.rsplit(" ", 1)[0] for name in names[:channels]]
