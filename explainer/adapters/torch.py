@@ -1,0 +1,343 @@
+"""Adapter for PyTorch modules: scores in batches, gradients by named feature, and what can be read off the module."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from explainer import state
+from explainer.adapters.encoding import Arguments, default_preprocess, first_layer, wanted_width
+from explainer.errors import ExplainerError, InvalidInput, Unsupported
+from explainer.inputs import canonical, take
+from explainer.model import Model, Returns
+
+if TYPE_CHECKING:
+    from explainer.adapters.anatomy import Anatomy
+    from explainer.adapters.gradients import GradientView
+
+ROWS = 256
+_ELEMENTS = 2**22  # numbers (or characters) that enter the module at once; bigger inputs go in smaller batches
+_MESSAGES = ("out of memory", "not enough memory", "can't allocate", "alloc_cpu")
+
+
+class TorchModel(Model):
+    """A torch module behind the Model face; the module itself is never changed, whatever happens."""
+
+    framework = "torch"
+    differentiable = True
+
+    def __init__(self, module: nn.Module, preprocess: Any, **names: Any) -> None:
+        self.module = module
+        self.core = unwrapped(module)
+        self.preprocess = preprocess
+        self._where, self.dtype = _place(module)
+        self.device = str(self._where)
+        self._evaluation = state.Evaluation(module)
+        self._rows = ROWS
+        self._anatomy: Anatomy | None = None
+        super().__init__(**names)
+
+    # -- scores ------------------------------------------------------------------------------------------------------
+
+    def raw(self, inputs: Any) -> np.ndarray:
+        result: np.ndarray | None = None
+        with self.scoring():
+            for rows in self.batches(inputs):
+                scores = self._score(take(inputs, rows))
+                if result is None:
+                    result = np.empty((len(inputs), scores.shape[1]))
+                result[rows] = scores
+        assert result is not None
+        return result
+
+    def _score(self, batch: Any) -> np.ndarray:
+        """One batch, cut in two for as long as memory does not hold it."""
+        try:
+            return self.forward(self.encode(batch)).double().cpu().numpy()
+        except RuntimeError as error:
+            if not out_of_memory(error) or len(batch) == 1:
+                raise
+        half = (len(batch) + 1) // 2
+        self._rows = min(self._rows, half)
+        return np.concatenate([self._score(take(batch, slice(0, half))), self._score(take(batch, slice(half, None)))])
+
+    def batches(self, inputs: Any, rows: int | None = None) -> Iterator[np.ndarray]:
+        """Indices of batches of similar length, so that padding is cheap; of one length each where padding would count."""
+        limit = rows or self._rows
+        if not isinstance(inputs, list):
+            width = int(np.prod(inputs.shape[1:]))
+            size = max(1, min(limit, _ELEMENTS // max(1, width)))
+            yield from np.array_split(np.arange(len(inputs)), -(-len(inputs) // size))
+            return
+        lengths = np.array([np.size(one) if isinstance(one, np.ndarray) else len(one) for one in inputs])
+        equal_only = getattr(self.preprocess, "equal_only", False)
+        batch: list[int] = []
+        for i in np.argsort(lengths, kind="stable"):
+            full = len(batch) >= limit or (len(batch) + 1) * int(lengths[i]) > _ELEMENTS // 32
+            if batch and (full or (equal_only and lengths[i] != lengths[batch[-1]])):
+                yield np.array(batch)
+                batch = []
+            batch.append(int(i))
+        yield np.array(batch)
+
+    def encode(self, inputs: Any) -> Arguments:
+        """Canonical inputs as the tensors the module takes, on its device and in its dtype."""
+        try:
+            encoded = self.preprocess(inputs)
+        except ExplainerError:
+            raise
+        except Exception as error:
+            raise InvalidInput(
+                f"preprocess failed on {len(inputs)} {self.modality} inputs: {type(error).__name__}: {error}. "
+                f"It gets canonical inputs ({type(inputs).__name__}) and must give tensors."
+            ) from error
+        arguments = Arguments.of(encoded, self._where, self.dtype)
+        if len(arguments) != len(inputs):
+            raise InvalidInput(f"preprocess gave {arguments.describe()} for {len(inputs)} inputs; one row per input is needed.")
+        return arguments
+
+    def forward(self, arguments: Arguments, core: bool = False) -> Tensor:
+        """The module's scores ``(n, outputs)``, taken out of whatever container they come in."""
+        try:
+            given = arguments.call(self.core if core else self.module)
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            if isinstance(error, ExplainerError) or out_of_memory(error):
+                raise
+            raise InvalidInput(self._misfit(arguments, error)) from error
+        return unwrap(given, len(arguments))
+
+    def _misfit(self, arguments: Arguments, error: Exception) -> str:
+        first = first_layer(self.core)
+        wants = f" Its first layer is {first}." if first is not None else ""
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return (
+            f"The module {type(self.core).__name__} failed on {arguments.describe()}: {reason}.{wants} "
+            "Check the shape of the inputs, or give the preprocess= that the module was trained with."
+        )
+
+    def scoring(self) -> AbstractContextManager[None]:
+        """Eval mode without gradients, restored on leaving."""
+        return state.scoring(self._evaluation, self._where)
+
+    def differentiating(self) -> AbstractContextManager[None]:
+        """Eval mode with gradients, restored on leaving; parameters' own ``.grad`` is never touched."""
+        recurrent = any(isinstance(m, nn.RNNBase) for m in self.core.modules())
+        return state.differentiating(self._evaluation, self._where, recurrent)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr(self.core).encode())
+        for key, value in self.core.state_dict().items():
+            if isinstance(value, Tensor):
+                array = value.detach().cpu().contiguous()
+                digest.update(f"{key}{array.dtype}{tuple(array.shape)}".encode())
+                digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes() if array.numel() else b"")
+            else:
+                digest.update(f"{key}{value!r}".encode())
+        return digest.hexdigest()
+
+    # -- what gradients and attention need -----------------------------------------------------------------------------
+
+    def gradient_view(self, inputs: Any) -> GradientView:
+        """See :class:`explainer.adapters.gradients.GradientView`. Raises Unsupported where features cannot be told apart."""
+        from explainer.adapters.gradients import gradient_view
+
+        return gradient_view(self, inputs)
+
+    def anatomy(self) -> Anatomy:
+        """What can be read off the module without data, and from one probe forward where an input is at hand (cached)."""
+        if self._anatomy is None:
+            from explainer.adapters.anatomy import read_anatomy
+
+            self._anatomy = read_anatomy(self)
+        return self._anatomy
+
+    def sample(self) -> Any:
+        """One canonical input to probe with: a background row, a word, a row of zeros; None where none can be made."""
+        if self.background is not None:
+            return take(self.background, slice(0, 1))
+        return _sample(self.modality, self.feature_names, self.preprocess)
+
+
+def wrap_torch(
+    module: nn.Module,
+    *,
+    modality: Any = None,
+    feature_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    preprocess: Any = None,
+    background: Any = None,
+    task: Any = None,
+    returns: Returns | None = None,
+    name: str | None = None,
+    device: Any = None,
+) -> TorchModel:
+    """Wrap a torch module; see :func:`explainer.wrap` for the parameters. Raises InvalidInput where something must be told.
+
+    A ``device`` other than the module's own gets a copy: the caller's module stays where it is.
+    """
+    if modality is None:
+        raise InvalidInput(
+            "A torch module does not say what it takes: pass modality='tabular', 'image', 'text' or 'series'. "
+            "For example explainer.wrap(net, modality='image', class_names=[...])."
+        )
+    core = unwrapped(module)
+    if device is not None and torch.device(device) != _place(module)[0]:
+        module = copy.deepcopy(core).to(device)
+    names = _feature_names(core, modality, feature_names, preprocess, background)
+    encoder = preprocess if preprocess is not None else default_preprocess(core, modality, len(names))
+    given = background if background is None else canonical(background, modality, names)
+    draft = TorchModel(module, encoder, modality=modality, class_names=("?",), feature_names=names)
+    probe, activation = _probe(draft, given, encoder)
+    outputs = probe.shape[1] if probe is not None else _outputs(core)
+    if class_names is None and outputs is None:
+        raise InvalidInput(
+            "How many outputs the module has cannot be told from its layers; pass class_names= (one per output; for a regression "
+            "name its outputs and pass task='regression'), or background= to probe it with."
+        )
+    if returns == "value":
+        task = task or "regression"
+    task = task or ("regression" if class_names is None and outputs == 1 and returns is None else "classification")
+    width = outputs or 1
+    if class_names is None:
+        word = "output" if task == "regression" else "class"
+        class_names = ["output"] if width == 1 and task == "regression" else [f"{word} {i}" for i in range(2 if width == 1 else width)]
+    class_names = [class_names] if isinstance(class_names, str) else list(class_names)
+    if probe is not None and width != len(class_names) and not (width == 1 and len(class_names) == 2 and task == "classification"):
+        raise InvalidInput(f"The module has {width} outputs, but {len(class_names)} class_names came ({', '.join(map(str, class_names[:6]))}).")
+    return TorchModel(
+        module,
+        encoder,
+        modality=modality,
+        feature_names=names,
+        class_names=class_names,
+        task=task,
+        returns=returns or _returns(core, probe, activation),
+        background=given,
+        name=name or type(core).__name__,
+    )
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside ``torch.compile`` and ``DataParallel`` wrappers, where hooks and gradients are at hand."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = module.module
+        if inner is None:
+            return module
+        module = inner
+
+
+def unwrap(output: Any, rows: int) -> Tensor:
+    """The scores ``(rows, outputs)`` in a tensor, tuple, dict or dataclass: the entry ``logits``, or the first tensor."""
+    found = _tensor(output, rows)
+    if found is None:
+        raise InvalidInput(f"The module gave {type(output).__name__} without a tensor of {rows} rows in it; it must return scores (n, outputs).")
+    if found.ndim == 1 and len(found) == rows:
+        found = found[:, None]
+    if found.ndim != 2 or len(found) != rows:
+        raise InvalidInput(
+            f"The module gave scores of shape {tuple(found.shape)} for {rows} inputs; (n, outputs) is needed. Wrap it in a small "
+            "module that returns one row of scores per input."
+        )
+    return found
+
+
+def _tensor(output: Any, rows: int) -> Tensor | None:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        entries = dict(output)
+    elif is_dataclass(output) or hasattr(output, "_asdict"):
+        entries = output._asdict() if hasattr(output, "_asdict") else dict(vars(output))
+    elif isinstance(output, (tuple, list)):
+        entries = dict(enumerate(output))
+    else:
+        return None
+    if isinstance(entries.get("logits"), Tensor):
+        return entries["logits"]
+    return next((v for v in entries.values() if isinstance(v, Tensor) and v.ndim and len(v) == rows), None)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a torch error says that memory did not suffice."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(part in str(error).lower() for part in _MESSAGES)
+
+
+def _place(module: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where the module is and the dtype of its first floating parameter."""
+    tensors = [*module.parameters(), *module.buffers()]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    return device, next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+
+
+def _feature_names(core: nn.Module, modality: str, names: Any, preprocess: Any, background: Any) -> tuple[str, ...]:
+    if names is not None:
+        return tuple(str(n) for n in names)
+    if modality not in ("tabular", "series"):
+        return ()
+    if getattr(preprocess, "feature_names", None) is not None:
+        return tuple(str(n) for n in preprocess.feature_names)
+    if background is not None:
+        known = canonical(background, modality)
+        return tuple(map(str, known.columns)) if modality == "tabular" else tuple(f"channel {c}" for c in range(known[0].shape[1]))
+    width = wanted_width(core) if preprocess is None else None
+    if width is None and modality == "tabular":
+        raise InvalidInput("The names of the table's columns cannot be told from the module; pass feature_names= or background=.")
+    return tuple(f"x{i}" if modality == "tabular" else f"channel {i}" for i in range(width or 0))
+
+
+def _sample(modality: str, names: Sequence[str], encoder: Any) -> Any:
+    if modality == "text":
+        return ["probe"]
+    if modality == "tabular" and names and type(encoder).__module__ == "explainer.adapters.encoding":
+        return canonical(np.zeros((1, len(names))), "tabular", names)
+    return None
+
+
+def _probe(model: TorchModel, background: Any, encoder: Any) -> tuple[np.ndarray | None, str | None]:
+    """Raw outputs at a few inputs, and their last activation. The caller's background must work; made-up inputs need not."""
+    from explainer.adapters.taps import ActivationTap
+
+    inputs = take(background, slice(0, 64)) if background is not None else _sample(model.modality, model.feature_names, encoder)
+    if inputs is None:
+        return None, None
+    try:
+        first = model.encode(take(inputs, slice(0, 1)))
+        with model.scoring(), ActivationTap() as tap:
+            activation = tap.made(model.forward(first, core=True))
+        return model.raw(inputs), activation
+    except Exception:
+        if background is not None:
+            raise
+        return None, None
+
+
+def _outputs(core: nn.Module) -> int | None:
+    linear = [m for m in core.modules() if isinstance(m, nn.Linear)]
+    return linear[-1].out_features if linear else None
+
+
+def _returns(core: nn.Module, probe: np.ndarray | None, activation: str | None) -> Returns:
+    """Whether the outputs are probabilities: by the operation that made them, by the rows, or else by the last layer's type."""
+    if probe is not None:
+        sums_to_one = probe.shape[1] > 1 and bool((probe >= 0).all() and np.allclose(probe.sum(1), 1, atol=1e-3))
+        return "probability" if sums_to_one or activation in ("softmax", "sigmoid") else "logit"
+    silent = (nn.Dropout, nn.Identity, nn.Flatten, nn.Unflatten)
+    leaves = [m for m in core.modules() if not list(m.children()) and not isinstance(m, silent)]
+    return "probability" if leaves and isinstance(leaves[-1], (nn.Softmax, nn.Sigmoid)) else "logit"
+
+
+def require_torch(model: Model, method: str) -> TorchModel:
+    """``model`` as a TorchModel. Raises Unsupported for another framework, naming what works instead."""
+    if not isinstance(model, TorchModel):
+        raise Unsupported(f"{method} needs the gradients or layers of a torch module; {model.name} is a {model.framework} model. Use 'shap' or 'lime'.")
+    return model

@@ -1,0 +1,285 @@
+"""wrap() on torch modules: scores, what is inferred, and that the caller's module and data are never changed."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import explainer
+from explainer.errors import InvalidInput, Unsupported
+
+sys.path.insert(0, str(Path(__file__).parent))
+import torch_gallery as gallery  # noqa: E402 - beside this file
+
+
+def snapshot(module: nn.Module) -> dict[str, object]:
+    """Everything about a module that an explanation could have changed."""
+    return {
+        "training": [m.training for m in module.modules()],
+        "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in module.modules()],
+        "requires_grad": [p.requires_grad for p in module.parameters()],
+        "grads": [None if p.grad is None else p.grad.clone() for p in module.parameters()],
+        "weights": copy.deepcopy(module.state_dict()),
+        "rng": torch.get_rng_state(),
+        "numpy": np.random.get_state()[1].copy(),  # type: ignore[union-attr]
+        "fast": torch.backends.mha.get_fastpath_enabled(),
+        "grad": torch.is_grad_enabled(),
+    }
+
+
+def assert_unchanged(module: nn.Module, before: dict[str, object]) -> None:
+    after = snapshot(module)
+    for key in ("training", "hooks", "requires_grad", "fast", "grad"):
+        assert after[key] == before[key], key
+    assert torch.equal(after["rng"], before["rng"])
+    assert np.array_equal(after["numpy"], before["numpy"])
+    for old, new in zip(before["grads"], after["grads"], strict=True):
+        assert (old is None and new is None) or torch.equal(old, new)
+    for name, value in before["weights"].items():
+        assert torch.equal(after["weights"][name], value), name
+
+
+def test_scores_equal_the_modules_own() -> None:
+    module, frame = gallery.mlp(), gallery.table()
+    model = gallery.tabular(module)
+    with torch.no_grad():
+        logits = module(torch.tensor(frame.to_numpy()))
+    np.testing.assert_allclose(model.scores(frame), logits.double().softmax(1).numpy(), atol=1e-7)
+    np.testing.assert_allclose(model.scores(frame, "logit"), logits.numpy(), atol=1e-6)
+    assert model.scores(frame).dtype == np.float64
+
+
+@pytest.mark.parametrize("final, returns", [(nn.Softmax(1), "probability"), (nn.LogSoftmax(1), "logit"), (None, "logit")])
+def test_returns_is_read_from_the_last_activation(final: nn.Module | None, returns: str) -> None:
+    model = gallery.tabular(gallery.mlp(final=final))
+    assert model.returns == returns
+    np.testing.assert_allclose(model.scores(gallery.table()), gallery.tabular(gallery.mlp()).scores(gallery.table()), atol=1e-6)
+
+
+def test_a_functional_sigmoid_of_one_output_is_found_and_a_registered_softmax_that_is_not_last_is_not() -> None:
+    class Gate(nn.Module):
+        def __init__(self, squash: bool) -> None:
+            super().__init__()
+            self.head = nn.Linear(5, 1 if squash else 3)
+            self.pool = nn.Softmax(1)
+            self.squash = squash
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(self.head(x)).squeeze(1) if self.squash else self.head(self.pool(x) * x)
+
+    torch.manual_seed(0)
+    binary = gallery.tabular(Gate(True), class_names=["no", "yes"])
+    assert binary.returns == "probability"
+    assert binary.scores(gallery.table()).shape == (6, 2)
+    np.testing.assert_allclose(binary.scores(gallery.table()).sum(1), 1)
+    assert gallery.tabular(Gate(False)).returns == "logit"
+
+
+def test_one_output_without_names_is_a_regression_and_named_classes_make_it_a_classifier() -> None:
+    module = gallery.mlp(outputs=1)
+    assert gallery.tabular(module).task == "regression"
+    assert gallery.tabular(module).scores(gallery.table()).shape == (6, 1)
+    binary = gallery.tabular(module, class_names=["no", "yes"])
+    assert (binary.task, binary.scores(gallery.table()).shape) == ("classification", (6, 2))
+
+
+@pytest.mark.parametrize("kind", ["dict", "tuple", "dataclass"])
+def test_scores_are_taken_out_of_containers(kind: str) -> None:
+    inner = gallery.mlp()
+    boxed = gallery.tabular(gallery.Container(inner, kind))
+    np.testing.assert_array_equal(boxed.scores(gallery.table()), gallery.tabular(inner).scores(gallery.table()))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 256])
+def test_batch_size_does_not_change_scores(rows: int) -> None:
+    cases = [
+        (gallery.tabular(gallery.mlp()), gallery.table(7)),
+        (explainer.wrap(gallery.convnet(), modality="image"), gallery.images(5)),
+        (explainer.wrap(gallery.lstm(), modality="series"), gallery.series()),
+        (gallery.text(gallery.seeded(gallery.Encoder)), gallery.TEXTS),
+    ]
+    for model, inputs in cases:
+        whole = model.scores(inputs)
+        model._rows = rows  # type: ignore[attr-defined]
+        np.testing.assert_allclose(model.scores(inputs), whole, atol=1e-6)
+
+
+def test_series_of_unequal_length_without_a_lengths_argument_are_never_padded() -> None:
+    class MeanOverTime(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x.mean(1))
+
+    torch.manual_seed(0)
+    model, series = explainer.wrap(MeanOverTime(), modality="series"), gallery.series()
+    alone = np.concatenate([model.scores([one]) for one in series])
+    np.testing.assert_allclose(model.scores(series), alone, atol=1e-7)
+
+
+def test_memory_running_out_halves_the_batch_and_gives_the_same_scores() -> None:
+    module = gallery.mlp()
+    whole = gallery.tabular(module).scores(gallery.table(20))
+    seen: list[int] = []
+
+    def limited(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        seen.append(len(args[0]))
+        if len(args[0]) > 6:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory: you tried to allocate")
+
+    model = gallery.tabular(module)
+    handle = module.register_forward_pre_hook(limited)
+    np.testing.assert_allclose(model.scores(gallery.table(20)), whole, atol=1e-7)
+    assert seen[0] == 20
+    assert max(seen[1:]) == 10
+    seen.clear()
+    model.scores(gallery.table(20))
+    assert max(seen) <= 6  # what did not fit once is not tried again
+    handle.remove()
+
+
+def test_the_callers_module_mode_grads_and_random_state_are_kept() -> None:
+    module = gallery.convnet().train()
+    module.drop.eval()  # a mixture of modes
+    module.conv.weight.grad = torch.ones_like(module.conv.weight)
+    module.head.weight.requires_grad_(False)
+    model = explainer.wrap(module, modality="image")
+    before = snapshot(module)
+    first, again = model.scores(gallery.images()), model.scores(gallery.images())
+    assert_unchanged(module, before)
+    np.testing.assert_array_equal(first, again)  # dropout and batch norm were in eval mode
+    np.testing.assert_allclose(first, explainer.wrap(copy.deepcopy(module).eval(), modality="image").scores(gallery.images()), atol=1e-7)
+    with pytest.raises(InvalidInput):
+        model.scores(gallery.images(size=13))
+    assert_unchanged(module, before)
+
+
+def test_a_module_that_works_in_place_does_not_reach_the_callers_data() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 2))
+    frame = gallery.table()
+    kept = frame.copy()
+    model = explainer.wrap(module, modality="tabular", preprocess=lambda f: torch.from_numpy(f.to_numpy()), feature_names=list(frame.columns))
+    model.scores(frame)
+    pd.testing.assert_frame_equal(frame, kept)
+
+
+def test_errors_say_what_came_and_what_the_first_layer_takes() -> None:
+    with pytest.raises(InvalidInput, match="modality="):
+        explainer.wrap(gallery.mlp())
+    with pytest.raises(InvalidInput, match=r"preprocess=.*offsets"):
+        explainer.wrap(gallery.seeded(gallery.Encoder), modality="text")
+    with pytest.raises(InvalidInput, match=r"class_names=.*background="):
+        explainer.wrap(nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), modality="image")
+    with pytest.raises(InvalidInput, match=r"\(4, 1, 13, 13\) float32.*Conv2d\(1, 6"):
+        explainer.wrap(gallery.convnet(), modality="image").scores(gallery.images(size=13))
+    with pytest.raises(InvalidInput, match="3 outputs, but 2 class_names"):
+        gallery.tabular(gallery.mlp(), class_names=["a", "b"])
+    mixed = gallery.table().assign(f1=["a", "b", "c", "d", "e", "f"])
+    with pytest.raises(InvalidInput, match=r"f1 hold no numbers"):
+        gallery.tabular(gallery.mlp()).scores(mixed)
+    with pytest.raises(InvalidInput, match=r"scores of shape \(6, 5, 1\)"):
+        explainer.wrap(nn.Unflatten(1, (5, 1)), modality="tabular", feature_names=list(gallery.table()), class_names=list("abc")).scores(gallery.table())
+
+
+def test_the_fingerprint_follows_the_weights_and_nothing_else() -> None:
+    module = gallery.convnet()
+    model = explainer.wrap(module, modality="image")
+    first = model.fingerprint()
+    model.scores(gallery.images())
+    assert first == model.fingerprint() == explainer.wrap(gallery.convnet(), modality="image").fingerprint()
+    with torch.no_grad():
+        module.norm.running_mean[0] += 1e-3  # a buffer decides predictions too
+    assert model.fingerprint() != first
+    assert explainer.wrap(gallery.convnet().bfloat16(), modality="image").fingerprint() != first
+
+
+def test_bfloat16_and_compiled_wrappers_score_like_their_module() -> None:
+    plain = gallery.tabular(gallery.mlp())
+    half = gallery.tabular(gallery.mlp().bfloat16())
+    np.testing.assert_allclose(half.scores(gallery.table()), plain.scores(gallery.table()), atol=0.02)
+    compiled = gallery.tabular(torch.compile(gallery.mlp(), backend="eager"))
+    np.testing.assert_allclose(compiled.scores(gallery.table()), plain.scores(gallery.table()), atol=1e-6)
+    assert compiled.fingerprint() == plain.fingerprint()
+
+
+def test_tokens_become_words_and_special_tokens_belong_to_none() -> None:
+    model = gallery.text(gallery.seeded(gallery.Encoder))
+    texts = ["Don't  sell it!", "a"]
+    view = model.gradient_view(texts)  # type: ignore[attr-defined]
+    assert view.names(0) == ("Don't", "sell", "it", "!")
+    # [CLS] Don ' t sel l it ! [SEP]
+    ones = torch.ones(view.x.shape[1:])
+    ones[1:] *= torch.arange(1, len(ones))[:, None]
+    width = view.x.shape[2]
+    np.testing.assert_allclose(view.collapse(ones, 0) / width, [1 + 2 + 3, 4 + 5, 6, 7])
+    np.testing.assert_allclose(view.collapse(ones, 1) / width, [1])
+    assert [texts[0][a:b] for a, b in view.extras(0)["spans"]] == list(view.names(0))
+
+
+def test_words_beyond_what_the_model_reads_are_said_aloud() -> None:
+    model = gallery.text(gallery.seeded(gallery.Encoder), max_length=6)
+    view = model.gradient_view([gallery.TEXTS[0]])  # type: ignore[attr-defined]
+    values = view.collapse(torch.ones(view.x.shape[1:]), 0)
+    assert (values[:1] > 0).all()
+    assert (values[2:] == 0).all()
+    assert "words lie beyond the 6 tokens" in view.notes[0]
+
+
+def test_the_view_of_a_text_gives_the_models_own_scores_and_follows_its_embedding() -> None:
+    model = gallery.text(gallery.seeded(gallery.Fused, readout="mean"))
+    view = model.gradient_view(gallery.TEXTS)  # type: ignore[attr-defined]
+    with model.differentiating():  # type: ignore[attr-defined]
+        same = view.forward(view.x, *view.others)
+        other = view.forward(view.baseline("auto"), *view.others)
+    np.testing.assert_allclose(same.detach().numpy(), model.raw(gallery.TEXTS), atol=1e-6)
+    assert np.abs(other.detach().numpy() - model.raw(gallery.TEXTS)).max() > 1e-3
+
+
+def test_one_hot_columns_are_grouped_and_an_unknown_grouping_is_refused() -> None:
+    def encode(frame: pd.DataFrame) -> torch.Tensor:
+        colours = np.stack([frame["colour"] == c for c in ("red", "green", "blue")], 1)
+        return torch.tensor(np.column_stack([frame["size"], colours]).astype(np.float32))
+
+    frame = pd.DataFrame({"size": [1.0, 2.0], "colour": ["red", "blue"]})
+    model = explainer.wrap(gallery.mlp(columns=4), modality="tabular", preprocess=encode, feature_names=["size", "colour"])
+    with pytest.raises(Unsupported, match=r"2 columns are encoded as 4.*no \.groups"):
+        model.gradient_view(frame)  # type: ignore[attr-defined]
+    encode.groups = [0, 1, 1, 1]  # type: ignore[attr-defined]
+    view = model.gradient_view(frame)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(view.collapse(torch.tensor([1.0, 10.0, 20.0, 30.0]), 0), [1, 60])
+
+
+def test_anatomy_reads_functional_operations_where_it_can_probe() -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(5, 8), nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(torch.relu(self.a(x)))
+
+    assert not gallery.tabular(Functional()).anatomy().smooth  # type: ignore[attr-defined]
+    encoder = gallery.text(gallery.seeded(gallery.Encoder)).anatomy()  # type: ignore[attr-defined]
+    assert encoder.has_attention
+    assert encoder.integer_inputs
+    assert encoder.smooth
+    recurrent = explainer.wrap(gallery.lstm(), modality="series", background=gallery.series()).anatomy()  # type: ignore[attr-defined]
+    assert recurrent.has_recurrent
+    assert not recurrent.has_attention
+    cut = gallery.tabular(nn.Sequential(gallery.mlp(), Detach())).anatomy()  # type: ignore[attr-defined]
+    assert "detach" in cut.gradient_obstacle
+
+
+class Detach(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.detach()
