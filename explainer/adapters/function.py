@@ -24,8 +24,8 @@ class FunctionModel(Model):
         given = inputs if self.preprocess is None else self.preprocess(inputs)
         try:
             scores = np.asarray(self._function(given), dtype=np.float64)
-        except ExplainerError:
-            raise
+        except (ExplainerError, MemoryError):
+            raise  # the engine halves its batch after a MemoryError
         except Exception as error:
             raise InvalidInput(f"{self.name} could not score {_describe(inputs)}: {type(error).__name__}: {error}") from error
         if scores.shape[:1] != (len(inputs),):

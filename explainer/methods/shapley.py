@@ -99,7 +99,7 @@ def _permutations(coalitions: Coalitions, i: int, seed: int) -> tuple[np.ndarray
         orders = [order for _ in range(min(step, most - len(draws))) for order in _pair(rng, d)]
         marginal = _marginals(coalitions, i, orders, ends)
         draws.extend((marginal[0::2] + marginal[1::2]) / 2)
-        if adaptive and (clock.over or (budget.error is not None and _settled(draws, ends, budget.error))):
+        if adaptive and (clock.over or (budget.error is not None and _settled(draws, budget.error))):
             break
     sample = np.stack(draws)
     return sample.mean(axis=0), sample.std(axis=0, ddof=1) / math.sqrt(len(draws)), ends[0], "antithetic permutations"
@@ -121,9 +121,10 @@ def _marginals(coalitions: Coalitions, i: int, orders: list[np.ndarray], ends: n
     return np.take_along_axis(steps, rank[..., None], axis=1)
 
 
-def _settled(draws: list[np.ndarray], ends: np.ndarray, error: float) -> bool:
-    """Whether the 95 % interval of every value is within ``error`` of the whole difference explained."""
+def _settled(draws: list[np.ndarray], error: float) -> bool:
+    """Whether the 95 % interval of every value is within ``error`` of the largest value."""
     if len(draws) < 2 * _FEWEST_PAIRS:
         return False
-    half = 1.96 * np.stack(draws).std(axis=0, ddof=1) / math.sqrt(len(draws))
-    return bool((half <= error * np.abs(ends[1] - ends[0])).all())
+    sample = np.stack(draws)
+    half = 1.96 * sample.std(axis=0, ddof=1) / math.sqrt(len(draws))
+    return bool((half <= error * np.abs(sample.mean(axis=0)).max(axis=0)).all())

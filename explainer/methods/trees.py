@@ -20,20 +20,15 @@ def tree_values(model: Any, inputs: Any, target: Any, output: str, background: A
 
     The game is the same as for sampled values: absent columns take the background rows' values, scores are averaged.
     """
-    reason = _unfit(model, inputs, target, features)
+    reason = _unfit(model, inputs, target, output, features)
     if reason:
         return reason
     import shap
 
     kind = type(model.estimator).__name__
-    boosted = any(kind.startswith(prefix) for prefix in _BOOSTED)
-    scale = "probability" if boosted and output == "probability" and model.task == "classification" else "raw"
-    from explainer.features.tabular import Columns
-
-    assert isinstance(features, Columns)
     rows = model.native(features.rows(0, np.zeros((1, features.players(0)), dtype=bool)))
     try:
-        tree = shap.TreeExplainer(model.estimator, data=rows, feature_perturbation="interventional", model_output=scale)
+        tree = shap.TreeExplainer(model.estimator, data=rows, feature_perturbation="interventional", model_output="raw")
         values = np.asarray(tree.shap_values(model.native(inputs), check_additivity=False), dtype=np.float64)
         base = np.atleast_1d(np.asarray(tree.expected_value, dtype=np.float64))
     except Exception as error:
@@ -42,7 +37,7 @@ def tree_values(model: Any, inputs: Any, target: Any, output: str, background: A
     if values.shape[2] == 1 and len(model.class_names) == 2 and model.task == "classification":
         # One number for two classes: what raises one class lowers the other by as much.
         values = np.concatenate([-values, values], axis=2)
-        base = np.array([1 - base[-1] if scale == "probability" else -base[-1], base[-1]])
+        base = np.array([-base[-1], base[-1]])
     scores = model.scores(inputs, output)
     if values.shape[2] != scores.shape[1] or np.abs(base + values.sum(axis=1) - scores).max() > _TOLERANCE * max(1.0, np.abs(scores).max()):
         return f"TreeExplainer does not reproduce this {kind}'s {output} scores, so values are sampled."
@@ -54,11 +49,14 @@ def tree_values(model: Any, inputs: Any, target: Any, output: str, background: A
     )  # fmt: skip
 
 
-def _unfit(model: Any, inputs: Any, target: Any, features: Features) -> str:
+def _unfit(model: Any, inputs: Any, target: Any, output: str, features: Features) -> str:
     estimator = getattr(model, "estimator", None)
     kind = type(estimator).__name__
-    if estimator is None or not any(kind.startswith(prefix) for prefix in (*_FORESTS, *_BOOSTED)):
+    if estimator is None or not kind.startswith((*_FORESTS, *_BOOSTED)):
         return "The model is not a tree ensemble."
+    if model.task == "classification" and output == "probability" and kind.startswith(_BOOSTED):
+        # shap rescales the margin's values to sum to the probability; they are not the Shapley values of the probability.
+        return "Trees of a boosted model add up on the logit scale only (output='logit' is exact there); probabilities are sampled."
     if model.preprocess is not None:
         return "The trees see preprocessed columns; values on the raw columns are sampled."
     if target.weights is None:

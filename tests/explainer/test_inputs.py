@@ -1,0 +1,63 @@
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from explainer.errors import InvalidInput, UnknownName
+from explainer.inputs import canonical, sha256, take
+
+
+def test_tables_in_every_form_become_the_same_frame():
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    forms = [pd.DataFrame(rows, columns=["a", "b"]), np.array(rows), pl.DataFrame(rows, schema=["a", "b"], orient="row"),
+             [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}], pd.DataFrame(rows, columns=["a", "b"])[["b", "a"]]]  # fmt: skip
+    digests = {sha256(canonical(form, "tabular", ("a", "b"))) for form in forms}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("inputs", "modality", "names", "words"),
+    [
+        (None, "tabular", (), "None"),
+        (pd.DataFrame({"a": []}), "tabular", ("a",), "0 rows"),
+        (pd.DataFrame({"b": [1.0]}), "tabular", ("a",), "lacks 1 of the model's 1 columns: a"),
+        (pd.DataFrame({"a": [1.0, np.inf]}), "tabular", ("a",), "Row 1, column 'a' is infinite"),
+        (np.zeros((2, 3)), "tabular", ("a", "b"), r"\(2, 3\)"),
+        (np.zeros((2, 3, 8, 8)), "image", (), "np.moveaxis"),
+        (np.full((1, 4, 4), np.nan), "image", (), "16 NaN"),
+        ([np.zeros((4, 4)), np.zeros((5, 4))], "image", (), "differ in shape"),
+        (["fine", "  "], "text", (), "Text 1 is empty"),
+        (["fine", 3], "text", (), "Text 1 is int"),
+        ([np.zeros((0, 2))], "series", ("x", "y"), "at least one step"),
+        ([np.zeros((5, 3))], "series", ("x", "y"), "2 channels"),
+        ([[["a", "b"]]], "series", ("x", "y"), "not made of numbers"),
+    ],
+)
+def test_bad_input_says_what_came(inputs, modality, names, words):
+    with pytest.raises(InvalidInput, match=words):
+        canonical(inputs, modality, names)
+
+
+def test_unknown_modality_gets_the_nearest():
+    with pytest.raises(UnknownName, match="Did you mean 'tabular'"):
+        canonical([1], "tabluar")
+
+
+def test_pictures_and_bytes_come_to_unit_range():
+    from PIL import Image
+
+    grey = Image.fromarray(np.full((4, 4), 255, dtype=np.uint8))
+    assert canonical([grey], "image").max() == 1.0
+    assert canonical(np.full((1, 4, 4), 51, dtype=np.uint8), "image")[0, 0, 0] == np.float32(0.2)
+
+
+def test_inputs_are_not_changed():
+    given = np.full((2, 3, 3), 0.5)
+    canonical(given, "image")[:] = 9
+    assert (given == 0.5).all()
+
+
+def test_take_keeps_the_form():
+    assert take(["a", "b", "c"], np.array([True, False, True])) == ["a", "c"]
+    assert take(["a", "b", "c"], [2, 0]) == ["c", "a"]
+    assert take(pd.DataFrame({"a": [1, 2]}), slice(1, 2))["a"].tolist() == [2]

@@ -1,0 +1,193 @@
+import numpy as np
+import pandas as pd
+import pytest
+from games import frame, regression, wavy
+
+import explainer
+from explainer.coalitions import Budget, Coalitions
+from explainer.errors import Cancelled, CorruptFile, InvalidInput, UnknownName, Unsupported
+from explainer.features import build
+from explainer.target import resolve
+
+
+@pytest.fixture
+def ex():
+    return explainer.explain(regression(wavy), frame(3), "shap")
+
+
+def test_result_is_complete_and_frozen(ex):
+    assert ex.axes == ("instance", "column")
+    assert ex.values.shape == (3, 5)
+    np.testing.assert_allclose(ex.base_values + ex.values.sum(1), ex.scores)
+    assert ex.target == ("value",) * 3
+    assert ex.output == "raw"
+    with pytest.raises(ValueError, match="read-only"):
+        ex.values[0, 0] = 1
+    with pytest.raises(AttributeError):
+        ex.values = None
+    made = ex.provenance
+    assert made.method == "shap"
+    assert made.evaluations == 3 * 2**5
+    assert len(made.model_sha256) == len(made.inputs_sha256) == 64
+    assert made.versions["numpy"] == np.__version__
+
+
+def test_round_trip_keeps_every_bit(ex, tmp_path):
+    ex.save(tmp_path / "ex")
+    back = explainer.load(tmp_path / "ex")
+    np.testing.assert_array_equal(back.values, ex.values)
+    assert back.verdict == ex.verdict
+    assert back.provenance == ex.provenance
+    pd.testing.assert_frame_equal(back.inputs.reset_index(drop=True), ex.inputs.reset_index(drop=True))
+    assert sorted(p.name for p in (tmp_path / "ex").iterdir()) == ["arrays.npz", "manifest.json"]
+
+
+def test_broken_files_are_named(ex, tmp_path):
+    with pytest.raises(InvalidInput, match="holds no saved explanation"):
+        explainer.load(tmp_path)
+    ex.save(tmp_path / "ex")
+    (tmp_path / "ex" / "arrays.npz").write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(CorruptFile, match="not a readable explanation"):
+        explainer.load(tmp_path / "ex")
+
+
+def test_a_full_disk_leaves_nothing_half_written(ex, tmp_path, monkeypatch):
+    def full(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("explainer.explanation.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        ex.save(tmp_path / "ex")
+    assert list((tmp_path / "ex").iterdir()) == []
+
+
+def test_frames_and_shap(ex):
+    table = ex.to_frame()
+    assert len(table) == 15
+    assert table["value"].sum() == pytest.approx(ex.values.sum())
+    theirs = ex.to_shap()
+    np.testing.assert_array_equal(theirs.values, ex.values)
+    np.testing.assert_array_equal(theirs.base_values, ex.base_values)
+    assert list(theirs.feature_names) == list(ex.feature_names[0])
+
+
+def test_shap_plots_accept_it(ex):
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import shap
+
+    shap.plots.waterfall(ex.to_shap()[0], show=False)
+    shap.plots.bar(ex.to_shap(), show=False)
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"method": "shapp"}, UnknownName, "Did you mean 'shap'"),
+        ({"method": 3}, InvalidInput, "name or a function"),
+        ({"method": "saliency"}, Unsupported, "no gradients"),
+        ({"method": "attention"}, Unsupported, "no attention layers"),
+        ({"target": "valeu"}, UnknownName, "Did you mean 'value'"),
+        ({"output": "log"}, UnknownName, "Did you mean 'logit'"),
+        ({"budget": "soon"}, InvalidInput, "'10s'"),
+        ({"algorithms": "exact"}, UnknownName, "Did you mean 'algorithm'"),
+        ({"features": {"g": ["zz"]}}, InvalidInput, "do not exist"),
+        ({"features": {"g": ["a"], "h": ["a"]}}, InvalidInput, "two groups"),
+        ({"inputs": frame(2)[["a", "b"]]}, InvalidInput, "lacks 3"),
+        ({"inputs": frame(0)}, InvalidInput, "0 rows"),
+    ],
+)
+def test_every_mistake_has_its_answer(change, error, words):
+    arguments = {"model": regression(wavy), "inputs": frame(1), "method": "shap", **change}
+    with pytest.raises(error, match=words):
+        explainer.explain(**arguments)
+
+
+def test_rows_without_a_score_are_named():
+    model = regression(lambda x: np.where(x[:, 0] > 100, np.nan, x[:, 0]))
+    bad = frame(3)
+    bad.loc[1, "a"] = 1000
+    with pytest.raises(InvalidInput, match="the first is row 1"):
+        explainer.explain(model, bad, "shap")
+    missing = frame(2)
+    missing.loc[0, "a"] = np.nan
+    with pytest.raises(InvalidInput, match="columns a are missing"):
+        explainer.explain(model, missing, "shap")
+
+
+def test_a_table_without_background_says_so():
+    model = explainer.wrap(lambda t: t.to_numpy()[:, 0], modality="tabular", task="regression", class_names=["v"])
+    with pytest.raises(Unsupported, match="background=training_rows"):
+        explainer.explain(model, frame(1), "shap")
+    ex = explainer.explain(model, frame(1), "shap", background=frame(5))
+    assert ex.verdict.checks["completeness"].status == "pass"
+
+
+def test_a_method_of_ones_own():
+    def half(model, inputs, target):
+        return inputs.to_numpy() / 2
+
+    ex = explainer.explain(regression(wavy), frame(2), half)
+    assert ex.method == "half"
+    np.testing.assert_array_equal(ex.values, frame(2).to_numpy() / 2)
+    assert ex.verdict.checks["completeness"].status == "not run"
+    with pytest.raises(InvalidInput, match=r"n, column"):
+        explainer.explain(regression(wavy), frame(2), lambda m, i, t: np.zeros((7, 2)))
+
+
+def test_progress_can_cancel():
+    calls = []
+
+    def stop(done, total):
+        calls.append((done, total))
+        if done >= 50:
+            raise Cancelled("stopped by the user")
+
+    columns = [f"x{j}" for j in range(14)]
+    with pytest.raises(Cancelled):
+        explainer.explain(regression(wavy, columns), frame(5, columns), "shap", budget=500, progress=stop)
+    assert calls
+    assert all(done <= total for done, total in calls)
+
+
+def test_caller_state_is_untouched():
+    data = frame(2)
+    before, state = data.copy(), np.random.get_state()[1].copy()
+    for method in ("shap", "lime"):
+        explainer.explain(regression(wavy), data, method)
+    pd.testing.assert_frame_equal(data, before)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_engine_scores_each_coalition_once_and_survives_out_of_memory():
+    sizes = []
+
+    def hungry(x):
+        sizes.append(len(x))
+        if len(x) > 64:
+            raise MemoryError
+        return wavy(x)
+
+    model = regression(hungry)
+    x = frame(1)
+    engine = Coalitions(model, x, build(model, x), resolve(0, np.zeros((1, 1)), ("value",)), "raw")
+    masks = (np.arange(32)[:, None] >> np.arange(5)) & 1 == 1
+    values = engine(0, np.concatenate([masks, masks]))
+    assert engine.evaluations == 32
+    np.testing.assert_array_equal(values[:32], values[32:])
+    quiet = regression(wavy)
+    np.testing.assert_allclose(values[:32], Coalitions(quiet, x, build(quiet, x), engine.target, "raw")(0, masks))
+    engine(0, masks[:4])
+    assert engine.evaluations == 32
+
+
+def test_budgets():
+    assert Budget.parse("500 evals") == Budget(500)
+    assert Budget.parse("1.5% error").error == 0.015
+    assert Budget.parse("10s").seconds == 10
+    for bad in (0, -3, True, "1 apple", "0s"):
+        with pytest.raises(InvalidInput):
+            Budget.parse(bad)

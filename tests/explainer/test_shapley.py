@@ -1,0 +1,152 @@
+import numpy as np
+import pandas as pd
+import pytest
+from games import COLUMNS, brute_force, frame, regression, wavy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
+
+import explainer
+from explainer.errors import UnknownName, Unsupported
+
+
+def test_exact_equals_the_definition():
+    model, x = regression(wavy), frame(3)
+    ex = explainer.explain(model, x, "shap", verify=False)
+    assert ex.provenance.parameters["algorithm"] == "exact enumeration"
+    for i in range(3):
+        expected = brute_force(wavy, x.to_numpy()[i], model.background.to_numpy())
+        np.testing.assert_allclose(ex.values[i], expected, atol=1e-9)
+
+
+def test_ten_features_on_a_classifier_equal_brute_force():
+    columns = [f"x{j}" for j in range(8)]
+    data = frame(200, columns)
+    forest = RandomForestClassifier(10, max_depth=4, random_state=0).fit(data, wavy(data.to_numpy()) > 0)
+    model = explainer.wrap(forest, background=data[:15])
+    ex = explainer.explain(model, data[50:51], "shap", target=1, algorithm="exact", verify=False)
+    expected = brute_force(lambda rows: forest.predict_proba(pd.DataFrame(rows, columns=columns))[:, 1], data.to_numpy()[50], data.to_numpy()[:15])
+    np.testing.assert_allclose(ex.values[0], expected, atol=1e-6)
+
+
+def test_sampled_values_converge_to_shap_and_to_the_truth():
+    import shap
+
+    columns = [f"x{j}" for j in range(13)]
+    background, x = frame(10, columns, seed=1), frame(2, columns, seed=2)
+    model = regression(wavy, columns, background)
+    exact = explainer.explain(model, x, "shap", algorithm="exact", verify=False)
+    sampled = explainer.explain(model, x, "shap", budget=20_000, algorithm="permutation", verify=False)
+    peer = shap.KernelExplainer(wavy, background.to_numpy()).shap_values(x.to_numpy(), nsamples=2**13, l1_reg=False, silent=True)
+    np.testing.assert_allclose(exact.values, peer, atol=1e-6)
+    assert np.linalg.norm(sampled.values - exact.values) < 0.03 * np.linalg.norm(exact.values)
+
+
+def test_intervals_cover_the_exact_value():
+    columns = [f"x{j}" for j in range(12)]
+    model, x = regression(wavy, columns, frame(1, columns, seed=3)), frame(8, columns)
+    exact = explainer.explain(model, x, "shap", algorithm="exact", verify=False).values
+    inside = []
+    for seed in range(12):
+        ex = explainer.explain(model, x, "shap", algorithm="permutation", budget=900, seed=seed, verify=False)
+        used = ex.stderr > 1e-12
+        inside.append((np.abs(ex.values - exact) <= 1.96 * ex.stderr)[used])
+    assert 0.90 <= np.concatenate(inside).mean() <= 0.98
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_axioms_on_random_games(seed):
+    rng = np.random.default_rng(seed)
+    main, pairs = rng.normal(size=5), np.triu(rng.normal(size=(5, 5)), 1)
+    main[4] = 0
+    pairs[:, 4] = 0  # column 4 plays no part
+    main[1], pairs[0, 1] = main[0], rng.normal()
+    pairs[1, 2:], pairs[0, 2:] = pairs[0, 2:], pairs[0, 2:]  # columns 0 and 1 are interchangeable
+    zero = pd.DataFrame(np.zeros((1, 5)), columns=COLUMNS)
+
+    def game(x):
+        return x @ main + np.einsum("ni,ij,nj->n", x, pairs, x)
+
+    one = pd.DataFrame(np.ones((1, 5)), columns=COLUMNS)
+    for algorithm in ("exact", "permutation"):
+        ex = explainer.explain(regression(game, background=zero), one, "shap", algorithm=algorithm, budget=400, verify=False)
+        phi = ex.values[0]
+        np.testing.assert_allclose(phi.sum() + ex.base_values[0], ex.scores[0], atol=1e-9)  # efficiency
+        np.testing.assert_allclose(phi[4], 0, atol=1e-12)  # dummy
+        if algorithm == "exact":
+            np.testing.assert_allclose(phi[0], phi[1], atol=1e-9)  # symmetry
+
+
+@pytest.mark.parametrize(("kind", "output"), [(RandomForestClassifier, "probability"), (GradientBoostingClassifier, "logit")])
+def test_trees_agree_with_enumeration(kind, output):
+    data = frame(300)
+    labels = (wavy(data.to_numpy()) > 0).astype(int)
+    model = explainer.wrap(kind(n_estimators=15, random_state=0).fit(data, labels), background=data[:20])
+    by_tree = explainer.explain(model, data[30:34], "shap", target="all", output=output)
+    exact = explainer.explain(model, data[30:34], "shap", target="all", output=output, algorithm="exact")
+    assert by_tree.provenance.parameters["algorithm"].startswith("tree")
+    np.testing.assert_allclose(by_tree.values, exact.values, atol=1e-5)
+    np.testing.assert_allclose(by_tree.base_values, exact.base_values, atol=1e-6)
+    assert by_tree.axes == ("instance", "column", "output")
+
+
+def test_boosted_probabilities_are_not_left_to_rescaled_margins():
+    """shap's probability values of boosted trees sum up, yet are not Shapley values; ours are."""
+    import shap
+
+    data = frame(300)
+    boosted = GradientBoostingClassifier(n_estimators=15, random_state=0).fit(data, (wavy(data.to_numpy()) > 0).astype(int))
+    model = explainer.wrap(boosted, background=data[:20])
+    ex = explainer.explain(model, data[30:31], "shap", target=1, verify=False)
+    expected = brute_force(lambda rows: boosted.predict_proba(pd.DataFrame(rows, columns=COLUMNS))[:, 1], data.to_numpy()[30], data.to_numpy()[:20])
+    np.testing.assert_allclose(ex.values[0], expected, atol=1e-9)
+    peer = shap.TreeExplainer(boosted, data[:20], model_output="probability").shap_values(data[30:31])
+    assert np.abs(peer[0] - expected).max() > 1e-3
+
+
+def test_regression_forest_goes_to_trees():
+    data = frame(200)
+    model = explainer.wrap(RandomForestRegressor(10, random_state=0).fit(data, wavy(data.to_numpy())), background=data[:20])
+    ex = explainer.explain(model, data[:2])
+    assert ex.method == "shap"
+    np.testing.assert_allclose(ex.base_values + ex.values.sum(1), ex.scores, atol=1e-5)
+
+
+def test_groups_move_together():
+    def game(x):
+        return x[:, 0] * x[:, 1] + x[:, 2]
+
+    zero = pd.DataFrame(np.zeros((1, 5)), columns=COLUMNS)
+    one = pd.DataFrame(np.ones((1, 5)), columns=COLUMNS)
+    ex = explainer.explain(regression(game, background=zero), one, "shap", features={"pair": ["a", "b"]}, verify=False)
+    assert ex.feature_names[0] == ("pair", "c", "d", "e")
+    np.testing.assert_allclose(ex.values[0], [1, 1, 0, 0], atol=1e-12)
+
+
+def test_error_budget_is_kept():
+    columns = [f"x{j}" for j in range(12)]
+    model = regression(lambda x: np.sin(2 * x.sum(1)) + x[:, 0], columns, frame(1, columns, seed=3))
+    loose, tight = (explainer.explain(model, frame(1, columns), "shap", algorithm="permutation", budget=b, verify=False) for b in ("60% error", "10% error"))
+    assert tight.provenance.evaluations > loose.provenance.evaluations
+    assert (1.96 * tight.stderr).max() <= 0.10 * np.abs(tight.values).max()
+
+
+def test_seed_and_batch_do_not_matter():
+    columns = [f"x{j}" for j in range(14)]
+    model, x = regression(wavy, columns), frame(3, columns)
+    together = explainer.explain(model, x, "shap", budget=300, seed=5, verify=False)
+    alone = explainer.explain(model, x[1:2], "shap", budget=300, seed=5, verify=False)
+    np.testing.assert_array_equal(together.values[1], alone.values[0])
+    assert not np.array_equal(together.values, explainer.explain(model, x, "shap", budget=300, seed=6, verify=False).values)
+
+
+def test_refusals():
+    model = regression(wavy)
+    with pytest.raises(UnknownName, match="'permutation'"):
+        explainer.explain(model, frame(1), "shap", algorithm="permutations")
+    with pytest.raises(Unsupported, match="not a tree ensemble"):
+        explainer.explain(model, frame(1), "shap", algorithm="tree")
+    wide = [f"x{j}" for j in range(25)]
+    with pytest.raises(Unsupported, match=r"2\^25"):
+        explainer.explain(regression(wavy, wide), frame(1, wide), "shap", algorithm="exact")

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+
+from explainer.errors import InvalidInput, UnknownName
+from explainer.target import resolve
+
+SCORES = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
+NAMES = ("cat", "dog", "cow")
+
+
+@pytest.mark.parametrize(
+    ("target", "expected", "labels"),
+    [
+        ("predicted", [[0.7], [0.5]], ("dog", "cat")),
+        (2, [[0.2], [0.3]], ("cow", "cow")),
+        ("dog", [[0.7], [0.2]], ("dog", "dog")),
+        (("margin", "cat", 1), [[-0.6], [0.3]], ("cat over dog",) * 2),
+        ("all", SCORES.tolist(), ("all", "all")),
+        ([0, "cow"], [[0.1], [0.3]], ("cat", "cow")),
+        (lambda s: s[:, 0] + s[:, 2], [[0.3], [0.8]], ("<lambda>",) * 2),
+    ],
+)
+def test_each_form_on_numpy_and_torch(target, expected, labels):
+    goal = resolve(target, SCORES, NAMES)
+    assert goal.labels == labels
+    np.testing.assert_allclose(goal(SCORES, [0, 1]), expected)
+    np.testing.assert_allclose(goal(torch.tensor(SCORES), [0, 1]).numpy(), expected)
+
+
+def test_perturbed_copies_keep_the_class_of_their_instance():
+    goal = resolve("predicted", SCORES, NAMES)
+    flipped = SCORES[:, ::-1].copy()
+    np.testing.assert_allclose(goal(flipped, 0)[:, 0], flipped[:, 1])
+
+
+def test_names_that_do_not_exist():
+    with pytest.raises(UnknownName, match="Did you mean 'cow'"):
+        resolve("cov", SCORES, NAMES)
+    with pytest.raises(UnknownName, match=r"0 \(cat\)"):
+        resolve(7, SCORES, NAMES)
+    with pytest.raises(InvalidInput, match="one number per row"):
+        resolve(lambda s: s, SCORES, NAMES)
