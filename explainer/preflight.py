@@ -37,8 +37,8 @@ def _gradients(model: Model) -> Capability | None:
     """The reason gradients cannot be had, or None."""
     if not model.differentiable:
         return Capability("unsupported", _NO_GRADIENT.format(name=model.name, framework=model.framework))
-    problem = _anatomy(model, "gradient_problem")
-    return Capability("unsupported", str(problem)) if problem else None
+    obstacle = _anatomy(model, "gradient_obstacle")
+    return Capability("unsupported", f"Gradients cannot be had: {obstacle}. Use shap or lime.") if obstacle else None
 
 
 def _saliency(model: Model) -> Capability:
@@ -51,7 +51,8 @@ def _integrated(model: Model) -> Capability:
 
 def _attention(model: Model) -> Capability:
     if not model.differentiable or not _anatomy(model, "has_attention"):
-        return Capability("unsupported", f"{model.name} has no attention layers that can be read. Use integrated_gradients or shap.")
+        why = _anatomy(model, "attention_obstacle") or "no attention layer was found"
+        return Capability("unsupported", f"{model.name} has no attention layers that can be read ({why}). Use integrated_gradients or shap.")
     return Capability("approximate", "The weights are exact; that they explain the score is not given, so their faithfulness is measured.")
 
 

@@ -44,14 +44,16 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _randomised(model: Any, seed: int) -> Any:
-    """A copy of a torch model whose weights are permuted within each tensor: same scale, nothing learned."""
+    """A torch model whose weights are permuted within each tensor: same scale, nothing learned."""
     import torch
 
-    twin = copy.copy(model)
-    twin.module = copy.deepcopy(model.module)
+    module = copy.deepcopy(model.module)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in twin.module.parameters():
+        for parameter in module.parameters():
             order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
             parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
-    return twin
+    return type(model)(
+        module, model.preprocess, modality=model.modality, class_names=model.class_names, feature_names=model.feature_names, task=model.task,
+        returns=model.returns, background=model.background, name=f"{model.name} with random weights",
+    )  # fmt: skip

@@ -89,7 +89,7 @@ def test_shap_plots_accept_it(ex):
         ({"method": "shapp"}, UnknownName, "Did you mean 'shap'"),
         ({"method": 3}, InvalidInput, "name or a function"),
         ({"method": "saliency"}, Unsupported, "no gradients"),
-        ({"method": "attention"}, Unsupported, "no attention layers"),
+        ({"method": "attention"}, Unsupported, "no attention layer"),
         ({"target": "valeu"}, UnknownName, "Did you mean 'value'"),
         ({"output": "log"}, UnknownName, "Did you mean 'logit'"),
         ({"budget": "soon"}, InvalidInput, "'10s'"),
