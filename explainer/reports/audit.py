@@ -1,0 +1,263 @@
+"""``audit``: assess a model on data and write a report that can be checked offline."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from explainer import inputs as inputs_
+from explainer.errors import InvalidInput, unknown
+from explainer.model import Model, wrap
+from explainer.progress import reporter
+from explainer.reports import attributions, document, evidence, groups, html, pdf, profiles
+from explainer.reports.verify import MANIFEST, listed_files
+
+FORMATS = ("html", "pdf", "json")
+_EVIDENCE_SHARE = 90
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report: its folder, its files, the evidence in it, and the worst outcome."""
+
+    path: Path
+    files: tuple[str, ...]
+    evidence: Mapping[str, Any]
+    evidence_sha256: str
+
+    @property
+    def status(self) -> str:
+        """ "fail", "warn" or "pass"; what was not assessed is listed beside it, in :attr:`not_assessed`."""
+        return document.status_of(self.evidence)
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing that was assessed failed."""
+        return self.status != "fail"
+
+    @property
+    def not_assessed(self) -> tuple[str, ...]:
+        return tuple(entry["topic"] for entry in self.evidence["not_assessed"])
+
+    @property
+    def html(self) -> Path | None:
+        return self._file("report.html")
+
+    @property
+    def pdf(self) -> Path | None:
+        return self._file("report.pdf")
+
+    @property
+    def json(self) -> Path | None:
+        return self._file("report.json")
+
+    def _file(self, name: str) -> Path | None:
+        return self.path / name if name in self.files else None
+
+
+def audit(
+    model: Any,
+    data: Any,
+    labels: Any = None,
+    *,
+    profile: str = "general",
+    groups: Any = None,
+    favourable: Any = None,
+    reference: Any = None,
+    reference_labels: Any = None,
+    cases: int = 3,
+    sample: int | None = None,
+    seed: int = 0,
+    method: str = "auto",
+    out: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    card: str | None = None,
+    record: Mapping[str, Any] | None = None,
+    date: str | datetime.date | None = None,
+    progress: Any = False,
+    formats: Sequence[str] = FORMATS,
+) -> Report:
+    """Assess ``model`` on ``data`` and write HTML, PDF, JSON and a manifest of hashes into the folder ``out``.
+
+    Parameters
+    ----------
+    data, labels : what to assess the model on, best data it never saw; labels as class indices or names, numbers for a regression,
+        or None (then nothing is said about performance).
+    profile : which requirements to answer: "general", "finance", "medical", "legal" or "eu-ai-act".
+    groups : DataFrame of protected attributes, one row per row of ``data``; they need not be columns of it.
+    favourable : the class that is good for the person; without it the second of two classes is assumed, and the report says so.
+    reference, reference_labels : the training set, to look for overlap and drift.
+    cases : how many predictions to explain singly, chosen by rule.
+    sample : how many rows the overall importance rests on; by default it depends on the kind of data.
+    out : folder of the report, ``audit-NAME`` where it is None. A report already there is replaced; other files never are.
+    card, record : model card (Markdown) and training record, printed as supplied.
+    date : the report's date, an input like any other (today in UTC by default): the same inputs give the same bytes.
+    progress : False, True (a bar) or a callable ``(done, total)``, which may raise Cancelled.
+
+    A part that cannot be computed is listed as not assessed, with the reason. Raises InvalidInput and UnknownName for arguments
+    that do not fit, OSError when the folder cannot be written; then nothing half-written is left.
+    """
+    wanted = _formats(formats)
+    if "pdf" in wanted:
+        pdf.require()
+    material = _material(model, data, labels, profiles.profile(profile), groups, favourable, reference, reference_labels, cases, sample, seed,
+                         method, name, card, record, _date(date))  # fmt: skip
+    folder = Path(out) if out is not None else Path(f"audit-{_slug(material.name)}")
+    _refuse_foreign(folder)
+    with reporter(progress, f"Auditing {material.name}") as report:
+        found = evidence.assemble(material, lambda done, total: report(int(done / total * _EVIDENCE_SHARE), 100))
+        files, digest = _render(found, material.pictures, wanted)
+        report(_EVIDENCE_SHARE + 8, 100)
+        _write(folder, files)
+        report(100, 100)
+    return Report(folder, tuple(sorted(files)), found, digest)
+
+
+def _formats(formats: Sequence[str]) -> tuple[str, ...]:
+    given = (formats,) if isinstance(formats, str) else tuple(formats)
+    for one in given:
+        if one not in FORMATS:
+            raise unknown("report format", one, FORMATS)
+    if not given:
+        raise InvalidInput(f"No format was asked for; name at least one of {', '.join(FORMATS)}.")
+    return given
+
+
+def _date(date: str | datetime.date | None) -> str:
+    if date is None:
+        return datetime.datetime.now(datetime.UTC).date().isoformat()
+    try:
+        text = date.isoformat() if isinstance(date, datetime.date) else str(date)
+        return datetime.date.fromisoformat(text[:10]).isoformat()
+    except ValueError:
+        raise InvalidInput(f"{date!r} is not a date; write it as in 2026-05-31.") from None
+
+
+def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], given_groups: Any, favourable: Any, reference: Any,
+              reference_labels: Any, cases: int, sample: int | None, seed: int, method: str, name: str | None, card: str | None,
+              record: Mapping[str, Any] | None, date: str) -> evidence.Material:  # fmt: skip
+    wrapped = wrap(model)
+    rows = wrapped.canonical(data)
+    if cases < 0 or (sample is not None and sample < 1):
+        raise InvalidInput(f"cases must be 0 or more and sample 1 or more; cases={cases}, sample={sample} came.")
+    if reference_labels is not None and reference is None:
+        raise InvalidInput("reference_labels came without reference; pass the reference data too.")
+    known = None if reference is None else wrapped.canonical(reference)
+    index = groups.favourable_index(favourable, wrapped.class_names) if wrapped.task == "classification" else None
+    return evidence.Material(
+        model=wrapped, data=rows, labels=read_labels(labels, wrapped, len(rows), "labels"),
+        groups=None if given_groups is None else groups.frame_of(given_groups, len(rows)), reference=known,
+        reference_labels=None if known is None else read_labels(reference_labels, wrapped, len(known), "reference_labels"),
+        method=method, seed=int(seed), cases=int(cases), sample=int(sample or attributions.SAMPLE[wrapped.modality]), favourable=index,
+        favourable_stated=favourable is not None, card=card, record=record, name=evidence.clean(name or wrapped.name), date=date, profile=profile,
+    )  # fmt: skip
+
+
+def read_labels(labels: Any, model: Model, rows: int, what: str) -> np.ndarray | None:
+    """Labels as class indices ``(n,)`` int64, or as numbers for a regression. Raises InvalidInput."""
+    if labels is None:
+        return None
+    array = np.asarray(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
+    if array.shape != (rows,):
+        raise InvalidInput(f"{what} has shape {array.shape} for {rows} rows of data; pass one label per row.")
+    if model.task == "regression":
+        return _numbers(array, what)
+    k = len(model.class_names)
+    named = {name: i for i, name in enumerate(model.class_names)}
+    if array.dtype.kind in "OUS" and all(str(v) in named for v in array):
+        return np.array([named[str(v)] for v in array], dtype=np.int64)
+    numbers = _numbers(array, what)
+    bad = (numbers != np.round(numbers)) | (numbers < 0) | (numbers >= k)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        shown = ", ".join(model.class_names[:12])
+        raise InvalidInput(f"{what} row {row} is {array[row]!r}; labels are class indices 0 to {k - 1} or class names ({shown}).")
+    return numbers.astype(np.int64)
+
+
+def _numbers(array: np.ndarray, what: str) -> np.ndarray:
+    try:
+        numbers = array.astype(float)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"{what} holds {array.ravel()[0]!r}, which is neither a number nor one of the model's class names.") from None
+    if not np.isfinite(numbers).all():
+        raise InvalidInput(f"{what} row {int(np.flatnonzero(~np.isfinite(numbers))[0])} is missing; drop the rows without a label.")
+    return numbers
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+
+
+def _render(found: Mapping[str, Any], pictures: Mapping[str, str], formats: Sequence[str]) -> tuple[dict[str, bytes], str]:
+    import rfc8785
+
+    content = rfc8785.dumps(dict(found))
+    digest = hashlib.sha256(content).hexdigest()
+    composed = document.compose(found, pictures, digest)
+    files: dict[str, bytes] = {}
+    if "json" in formats:
+        files["report.json"] = content
+    if "html" in formats:
+        files["report.html"] = html.render(composed)
+    if "pdf" in formats:
+        files["report.pdf"] = pdf.render(composed)
+    manifest = {
+        "schema": evidence.SCHEMA, "kind": evidence.KIND, "name": found["name"], "date": found["date"], "profile": found["profile"]["name"],
+        "toolkit": found["toolkit"], "inputs": found["inputs"], "evidence_sha256": digest,
+        "files": {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in files.items()},
+    }  # fmt: skip
+    files[MANIFEST] = rfc8785.dumps(manifest)
+    return files, digest
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Only an empty place or an earlier report is written to; a person's other files are never replaced or removed."""
+    if folder.is_file():
+        raise InvalidInput(f"{folder} is a file; name a folder for the report.")
+    present = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    if not present:
+        return
+    ours = listed_files(folder)
+    foreign = sorted(present - ours)
+    if foreign:
+        kind = "an earlier report and other files" if ours else "files that are not a report"
+        raise InvalidInput(f"{folder} holds {kind} ({', '.join(foreign[:5])}); name an empty folder, or move these files away.")
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files beside the folder, then swap it in: a reader finds the old report or the new one, never a mixture."""
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    old = fresh.with_name(fresh.name + ".old")
+    try:
+        for name, content in files.items():
+            with open(fresh / name, "wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+        fresh.chmod(0o755)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(fresh, folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            os.replace(old, folder)
+        raise
+    finally:
+        for leftover in (fresh, old):
+            with contextlib.suppress(OSError):
+                if leftover.exists():
+                    shutil.rmtree(leftover)
