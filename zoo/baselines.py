@@ -1,0 +1,87 @@
+"""The scikit-learn model each specimen is held against, fitted on the same train split; its strength is picked on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from zoo.data import Data
+
+Scores = Callable[[Any], np.ndarray]
+
+
+def pixels(data: Data) -> tuple[str, Scores]:
+    """Support vector machine with a Gaussian kernel on the pixels."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.svm import SVC
+
+    def flat(images: np.ndarray) -> np.ndarray:
+        return images.reshape(len(images), -1)
+
+    picked = best(data, [SVC(C=c, gamma=g) for c in (3, 10) for g in (0.01, 0.02, 0.03)], flat)
+    # Calibrated by cross-validation within train: an SVM has no probabilities of its own. Its predictions are kept as they are.
+    calibrated = CalibratedClassifierCV(picked, cv=5, ensemble=False).fit(flat(data.train.inputs), data.train.labels)
+    return f"SVM on pixels (C={picked.C}, gamma={picked.gamma})", lambda images: calibrated.predict_proba(flat(images))
+
+
+def padded(data: Data) -> tuple[str, Scores]:
+    """Logistic regression on the standardised series, padded with zeros to the longest."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    longest = max(len(one) for split in (data.train, data.validation, data.test) for one in split.inputs)
+
+    def flat(series: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack([np.pad(one, ((0, longest - len(one)), (0, 0))).ravel() for one in series])
+
+    picked = best(data, [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)) for c in (0.01, 0.1, 1.0, 10.0)], flat)
+    return f"logistic regression on padded series (C={picked[-1].C})", lambda series: picked.predict_proba(flat(series))
+
+
+def words(data: Data) -> tuple[str, Scores]:
+    """TF-IDF of words and word pairs with logistic regression."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    vectors = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(data.train.inputs)
+    picked = best(data, [LogisticRegression(C=c, max_iter=2000) for c in (3.0, 10.0, 30.0, 100.0)], vectors.transform)
+    return f"TF-IDF + logistic regression (C={picked.C})", lambda texts: picked.predict_proba(vectors.transform(texts))
+
+
+def boosting(data: Data) -> tuple[str, Scores]:
+    """Gradient boosting on the raw columns; missing values and categories as they are."""
+    from sklearn.compose import make_column_transformer
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    words = [name for name in data.train.inputs.columns if data.train.inputs[name].dtype.kind not in "fiub"]
+    options = [
+        make_pipeline(
+            make_column_transformer((OneHotEncoder(handle_unknown="ignore", sparse_output=False), words), remainder="passthrough"),
+            HistGradientBoostingClassifier(learning_rate=rate, max_iter=trees, max_leaf_nodes=leaves, random_state=0),
+        )
+        for rate, trees in ((0.1, 100), (0.05, 100), (0.03, 150))
+        for leaves in (4, 8, 31)
+    ]
+    picked = best(data, options, lambda frame: frame)
+    chosen = picked[-1]
+    name = f"gradient boosting (rate {chosen.learning_rate}, {chosen.max_iter} trees of {chosen.max_leaf_nodes} leaves)"
+    return name, picked.predict_proba
+
+
+def best(data: Data, options: Sequence[Any], features: Callable[[Any], Any]) -> Any:
+    """Fit every option on train and keep the one with the best validation score (ROC AUC for two classes, else accuracy)."""
+    from sklearn.metrics import roc_auc_score
+
+    x, y = features(data.train.inputs), data.train.labels
+    held, truth = features(data.validation.inputs), data.validation.labels
+
+    def score(model: Any) -> float:
+        model.fit(x, y)
+        return float(roc_auc_score(truth, model.predict_proba(held)[:, 1]) if len(data.class_names) == 2 else model.score(held, truth))
+
+    return max(options, key=score)

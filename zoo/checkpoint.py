@@ -1,0 +1,74 @@
+"""A run's state after each epoch, in one safetensors file: replaced whole, so that a kill leaves the last whole epoch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+
+from explainer.errors import CorruptFile, InvalidInput
+from explainer.explanation import write_atomic
+
+if TYPE_CHECKING:
+    from zoo.train import State
+
+NAME = "checkpoint.safetensors"
+
+
+def save(path: Path, state: State, identity: dict[str, Any]) -> None:
+    """Write weights, running average, best weights and optimizer tensors; the rest as JSON in the file's head.
+
+    No random state is kept: all chance in an epoch follows from the seed and the epoch's number.
+    """
+    groups = {"module": state.module.state_dict(), "best": state.best, "average": state.average or {}}
+    tensors = {f"{group}.{name}": tensor for group, content in groups.items() for name, tensor in content.items()}
+    for index, values in state.optimizer.state_dict()["state"].items():
+        tensors.update({f"optimizer.{index}.{name}": value for name, value in values.items()})
+    head = {"identity": identity, "best_epoch": state.best_epoch, "history": state.history, "seconds": state.seconds}
+    # Copies: safetensors refuses tensors that share memory.
+    content = to_bytes({name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}, {"head": json.dumps(head)})
+    write_atomic(path, lambda handle: handle.write(content))
+
+
+def restore(path: Path, state: State, identity: dict[str, Any]) -> None:
+    """Bring ``state`` to where the checkpoint was written. Raises InvalidInput when it is of another run, CorruptFile."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            head = json.loads(file.metadata()["head"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        raise CorruptFile(f"{path} is not a readable checkpoint ({error}). Start anew with --fresh (resume=False).") from error
+    if head["identity"] != identity:
+        differing = sorted(k for k in identity if head["identity"].get(k) != identity[k])
+        raise InvalidInput(
+            f"{path} is from another run: its {', '.join(differing)} is not this one's. Train into another folder (--out), repeat "
+            "the settings of that run, or start afresh with --fresh (resume=False)."
+        )
+
+    def group(prefix: str) -> dict[str, torch.Tensor]:
+        return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")}
+
+    device = next(state.module.parameters()).device
+    state.module.load_state_dict(group("module"))
+    state.best = {name: tensor.to(device) for name, tensor in group("best").items()}
+    if state.average is not None:
+        state.average = {name: tensor.to(device) for name, tensor in group("average").items()}
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in group("optimizer").items():
+        index, _, key = name.partition(".")
+        kept.setdefault(int(index), {})[key] = tensor
+    state.optimizer.load_state_dict({"state": kept, "param_groups": state.optimizer.state_dict()["param_groups"]})
+    state.best_epoch, state.history, state.seconds = head["best_epoch"], head["history"], head["seconds"]
+
+
+def epoch(path: Path) -> int:
+    """How many epochs the checkpoint holds; 0 when there is none that can be read."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return len(json.loads(file.metadata()["head"])["history"])
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError):
+        return 0

@@ -1,0 +1,91 @@
+"""``explainer train`` and ``explainer models``; light to import, so that ``explainer --help`` answers at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="The specimen to train; `explainer models` lists them.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: runs/NAME]")] = None,
+    seed: Annotated[int, typer.Option(help="Decides initial weights, batches and augmentation; the splits are fixed.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    epochs: Annotated[int | None, typer.Option(help="The most epochs. [default: the specimen's own]")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew and not from where an earlier run was cut off.")] = False,
+    log: Annotated[Path | None, typer.Option(help="Folder for TensorBoard. [default: the user's cache folder]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the training record as JSON.")] = False,
+) -> None:
+    """Train a specimen of the zoo: weights, training record and card, in one folder."""
+    from explainer.errors import Cancelled, ExplainerError
+
+    folder = out if out is not None else Path("runs") / name
+    try:
+        from zoo.train import train as run
+
+        record = run(
+            name, out=folder, seed=seed, device=device, epochs=epochs, resume=not fresh, progress=not as_json, log=log or True  # type: ignore[arg-type]
+        )  # fmt: skip
+    except Cancelled as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(130) from None
+    except KeyboardInterrupt:
+        typer.echo("Stopped before training began; nothing was written.", err=True)
+        raise typer.Exit(130) from None
+    except ExplainerError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    if as_json:
+        typer.echo(json.dumps(record))
+        return
+    for line in summary(record):
+        typer.echo(line)
+    typer.echo(f"Written to {folder}. Use it: zoo.load({name!r}, folder={str(folder)!r})")
+
+
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """List the trained models that come with the toolkit."""
+    from explainer.errors import ExplainerError
+    from zoo.recipes import RECIPES
+    from zoo.registry import WEIGHTS, read_record
+
+    rows = []
+    for name, recipe in RECIPES.items():
+        row: dict[str, Any] = {"model": f"zoo:{name}", "modality": recipe.modality, "summary": recipe.summary, "metric": recipe.metric}
+        try:
+            record = read_record(WEIGHTS / name, name)
+            row |= {"value": record["metrics"][recipe.metric], "baseline": record["baseline"]["metrics"][recipe.metric]}
+        except ExplainerError as error:
+            row["error"] = str(error)
+        rows.append(row)
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        typer.echo(f"{row['model']:<24} {row['modality']:<8} {figure(row)}\n{'':<24} {row['summary']}")
+
+
+def figure(row: dict[str, Any]) -> str:
+    """The specimen's main figure beside its baseline's, or why there is none."""
+    from zoo.card import TITLES, interval
+
+    if "error" in row:
+        return row["error"]
+    return f"{TITLES[row['metric']]} {interval(row['value'])}, baseline {interval(row['baseline'])}"
+
+
+def summary(record: dict[str, Any]) -> list[str]:
+    """What training came to, in a few lines."""
+    from zoo.card import TITLES, interval
+
+    lines = [f"{TITLES[key]:<36} {interval(value)}" for key, value in record["metrics"].items()]
+    gap = record["against_baseline"]
+    by, baseline = TITLES[gap["metric"]], record["baseline"]["name"]
+    return [
+        f"{record['name']}: {record['epochs']} epochs, the best was {record['best_epoch']}; on test (95 % intervals):",
+        *lines,
+        f"By {by} it {gap['standing']} the baseline ({baseline}): {interval(gap['difference'], signed=True)}.",
+    ]

@@ -1,0 +1,91 @@
+"""What a specimen is trained and tested on: fixed splits, the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from explainer.errors import MissingDependency
+from explainer.inputs import sha256, take
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Inputs in the model's canonical form, labels ``(n,)`` int64, and protected attributes kept for audit only."""
+
+    inputs: Any
+    labels: np.ndarray
+    groups: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Any) -> Split:
+        """The rows named, as a split of their own."""
+        groups = None if self.groups is None else self.groups.iloc[rows]
+        return Split(take(self.inputs, rows), self.labels[rows], groups)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Three disjoint splits, the names a person needs to read them, and where they come from."""
+
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...]
+    source: str
+    rule: str
+    feature_names: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def sha256(self) -> str:
+        """A digest of every input and label of the three splits, in order."""
+        digest = hashlib.sha256()
+        for part in PARTS:
+            split: Split = getattr(self, part)
+            digest.update(f"{part} {sha256(split.inputs)} {sha256([split.labels])} ".encode())
+        return digest.hexdigest()
+
+
+def stratified(labels: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np.ndarray]:
+    """Cut rows into ``len(shares)`` disjoint parts with the classes in equal proportion; sorted row numbers of each part."""
+    generator = np.random.default_rng(seed)
+    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    edges = np.cumsum(shares) / np.sum(shares)
+    for label in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        for part, piece in zip(parts, np.split(rows, np.round(edges[:-1] * len(rows)).astype(int)), strict=True):
+            part.append(piece)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def package(name: str, install: str) -> Path:
+    """The folder of an installed package, found without importing it. Raises MissingDependency."""
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise MissingDependency(f'This data set comes with {install}, which is not installed. Run: pip install "explainer-toolkit[zoo]"')
+    return Path(found.submodule_search_locations[0])
+
+
+def need(name: str, why: str) -> Any:
+    """Import an optional package. Raises MissingDependency naming the extra that brings it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        message = f'{why} needs {name}, which cannot be imported ({error}). Run: pip install "explainer-toolkit[zoo]"'
+        raise MissingDependency(message) from None

@@ -1,0 +1,256 @@
+"""From raw inputs to tensors, fitted on the train split and kept as JSON beside the weights; nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from explainer.errors import CorruptFile, InvalidInput
+from zoo.data import need
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Grey images ``(n, 28, 28)`` in [0, 1] -> standardised ``(n, 1, 28, 28)``; colour images become grey first."""
+
+    mean: float
+    std: float
+    shape: tuple[int, int]
+
+    @classmethod
+    def fit(cls, images: np.ndarray) -> Pixels:
+        return cls(round(float(images.mean()), 4), round(float(images.std()), 4), (images.shape[1], images.shape[2]))
+
+    def __call__(self, images: Any) -> torch.Tensor:
+        import torch
+
+        array = np.asarray(images, dtype=np.float32)
+        if array.ndim == 4:
+            array = array[..., 0] if array.shape[-1] == 1 else array[..., :3] @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+        if array.shape[1:] != self.shape:
+            height, width = self.shape
+            raise InvalidInput(f"Images of {height} x {width} pixels are needed; {array.shape[1:]} came. Resize them first.")
+        return torch.from_numpy((array - self.mean) / self.std)[:, None]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Series of unequal length -> standardised and zero-padded ``(n, T, channels)`` with lengths ``(n,)``."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, series: Sequence[np.ndarray]) -> Steps:
+        steps = np.concatenate(list(series)).astype(np.float64)
+        return cls(tuple(steps.mean(0).round(5).tolist()), tuple(steps.std(0).round(5).tolist()))
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        return {"channels": len(self.mean)}
+
+    def __call__(self, series: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        lengths = [len(one) for one in series]
+        padded = np.zeros((len(lengths), max(lengths), len(self.mean)), dtype=np.float32)
+        for i, one in enumerate(series):
+            padded[i, : len(one)] = (np.asarray(one) - self.mean) / self.std
+        return torch.from_numpy(padded), torch.tensor(lengths)
+
+
+class Tokens:
+    """Texts -> subword ids with a leading [CLS], cut at ``max_length``, and a mask that is True on real tokens.
+
+    Lower-case WordPiece. [CLS] stands first so that a text without one known word still has something to be scored on.
+    """
+
+    PAD, UNKNOWN, CLS, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[MASK]")
+    PAD_ID, UNKNOWN_ID, CLS_ID, MASK_ID = range(4)
+
+    def __init__(self, tokenizer: Any, max_length: int) -> None:
+        self.max_length = max_length
+        self._tokenizer = tokenizer
+        self._tokenizer.enable_truncation(max_length)
+        self._tokenizer.no_padding()
+        if [tokenizer.token_to_id(token) for token in self.SPECIAL] != list(range(4)):
+            raise InvalidInput(f"A tokeniser whose first tokens are {', '.join(self.SPECIAL)} is needed.")
+        self.pad_id, self.unknown_id, self.cls_id, self.mask_id = range(4)
+        self.special_ids = {self.pad_id, self.cls_id, self.mask_id}
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], vocabulary: int = 6000, max_length: int = 256) -> Tokens:
+        tokenizers = need("tokenizers", "The licence notices' tokeniser")
+        from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+        tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token=cls.UNKNOWN))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=list(cls.SPECIAL), min_frequency=2, show_progress=False)
+        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{cls.CLS} $A", special_tokens=[(cls.CLS, cls.CLS_ID)])
+        return cls(tokenizer, max_length)
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        return {"vocabulary": self._tokenizer.get_vocab_size(), "length": self.max_length}
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        import torch
+
+        rows = [encoding.ids for encoding in self._encode(texts)]
+        ids = torch.full((len(rows), max(map(len, rows))), self.pad_id, dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+        lengths = torch.tensor([len(row) for row in rows])
+        return {"ids": ids, "mask": torch.arange(ids.shape[1]) < lengths[:, None]}
+
+    def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Per text and token, where in the text it stands; (0, 0) for [CLS]."""
+        return [encoding.offsets for encoding in self._encode(texts)]
+
+    def tokens(self, texts: Sequence[str]) -> list[list[str]]:
+        """Per text its tokens in words, [CLS] first."""
+        return [encoding.tokens for encoding in self._encode(texts)]
+
+    def unknown_share(self, texts: Sequence[str]) -> np.ndarray:
+        """Per text the share of its tokens that are not in the vocabulary; 1 for a text without tokens."""
+        shares = []
+        for encoding in self._encode(texts):
+            real = [i for i in encoding.ids if i not in self.special_ids]
+            shares.append(sum(i == self.unknown_id for i in real) / len(real) if real else 1.0)
+        return np.array(shares)
+
+    def _encode(self, texts: Sequence[str]) -> list[Any]:
+        return list(self._tokenizer.encode_batch(list(texts)))
+
+
+@dataclass(frozen=True)
+class Number:
+    """A numeric column: skewed amounts are put on a logarithmic scale, the train median stands for a missing value."""
+
+    name: str
+    median: float
+    log: bool
+    mean: float
+    std: float
+    indicator: bool
+
+    @classmethod
+    def fit(cls, column: pd.Series) -> Number:
+        values = column.to_numpy(dtype=float)
+        median = float(np.nanmedian(values))
+        filled = np.where(np.isnan(values), median, values)
+        skewed = len(np.unique(filled)) > 10 and abs(_skewness(filled)) > 1.5
+        scaled = _log(filled) if skewed else filled
+        return cls(column.name, median, skewed, float(scaled.mean()), float(scaled.std()) or 1.0, bool(np.isnan(values).any()))
+
+    def encode(self, column: pd.Series) -> list[np.ndarray]:
+        try:
+            values = column.to_numpy(dtype=float, na_value=np.nan)
+        except (TypeError, ValueError):
+            odd = next(v for v in column if isinstance(v, str))
+            raise InvalidInput(f"Column {self.name!r} takes numbers (or nothing); {odd!r} came.") from None
+        missing = np.isnan(values)
+        filled = np.where(missing, self.median, values)
+        scaled = ((_log(filled) if self.log else filled) - self.mean) / self.std
+        return [scaled, missing.astype(float)] if self.indicator else [scaled]
+
+
+@dataclass(frozen=True)
+class Category:
+    """A column of words: one encoded column per word seen in training; an unseen or missing word is all zeros."""
+
+    name: str
+    words: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, column: pd.Series) -> Category:
+        return cls(column.name, tuple(sorted(column.dropna().unique())))
+
+    def encode(self, column: pd.Series) -> list[np.ndarray]:
+        return [(column == word).fillna(False).to_numpy(dtype=float) for word in self.words]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A table of raw columns -> ``(n, encoded)``; ``groups`` says which raw column each encoded one belongs to."""
+
+    parts: tuple[Number | Category, ...]
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame) -> Columns:
+        from pandas.api.types import is_numeric_dtype
+
+        return cls(tuple((Number if is_numeric_dtype(frame[name]) else Category).fit(frame[name]) for name in frame.columns))
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        return {"columns": len(self.groups)}
+
+    @cached_property
+    def groups(self) -> list[int]:
+        widths = [len(part.words) if isinstance(part, Category) else 1 + part.indicator for part in self.parts]
+        return [i for i, width in enumerate(widths) for _ in range(width)]
+
+    def __call__(self, frame: pd.DataFrame) -> torch.Tensor:
+        import torch
+
+        encoded = [column for part in self.parts for column in part.encode(frame[part.name])]
+        return torch.from_numpy(np.stack(encoded, axis=1).astype(np.float32))
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def _skewness(values: np.ndarray) -> float:
+    centred = values - values.mean()
+    return float((centred**3).mean() / ((centred**2).mean() ** 1.5 + 1e-12))
+
+
+KINDS: dict[str, Any] = {"pixels": Pixels, "steps": Steps, "tokens": Tokens, "columns": Columns}
+
+
+def dump(preprocess: Any) -> bytes:
+    """One JSON object holding everything the preprocess learnt."""
+    kind = next(kind for kind, cls in KINDS.items() if type(preprocess) is cls)
+    content: dict[str, Any]
+    if kind == "tokens":
+        content = {"max_length": preprocess.max_length, "tokenizer": json.loads(preprocess._tokenizer.to_str())}
+    elif kind == "columns":
+        content = {"parts": [{"kind": type(part).__name__, **vars(part)} for part in preprocess.parts]}
+    else:
+        content = vars(preprocess)
+    return json.dumps({"kind": kind, **content}, ensure_ascii=False, indent=None if kind == "tokens" else 1).encode()
+
+
+def parse(content: bytes) -> Any:
+    """The preprocess that :func:`dump` wrote. Raises CorruptFile."""
+    try:
+        fields = json.loads(content)
+        kind = fields.pop("kind")
+        if kind == "tokens":
+            tokenizer = need("tokenizers", "The licence notices' tokeniser").Tokenizer.from_str(json.dumps(fields["tokenizer"]))
+            return Tokens(tokenizer, fields["max_length"])
+        if kind == "columns":
+            classes = {"Number": Number, "Category": Category}
+            return Columns(tuple(_made(classes[part.pop("kind")], part) for part in fields["parts"]))
+        return _made(KINDS[kind], fields)
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"The preprocessing file is not readable ({type(error).__name__}: {error}). Install the toolkit again."
+        raise CorruptFile(message) from error
+
+
+def _made(cls: Any, fields: dict[str, Any]) -> Any:
+    """``cls`` from JSON fields; lists come back as the tuples they were."""
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})

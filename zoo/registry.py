@@ -1,0 +1,151 @@
+"""Find a specimen by name, check its files against their sha256, and load it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from explainer.errors import CorruptFile, InvalidInput
+from zoo.recipes import RECIPES, Recipe, recipe
+
+if TYPE_CHECKING:
+    from explainer.model import Model
+    from zoo.data import Data
+
+WEIGHTS = Path(__file__).parent / "weights"
+REQUIRED = ("model.safetensors", "preprocess.json")
+LARGEST = 64 * 2**20  # bytes; a file above this is no specimen of ours and is not read into memory
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """A trained model with its data, card and training record; what costs time is loaded when first used."""
+
+    name: str
+    folder: Path
+    record: dict[str, Any]
+
+    @cached_property
+    def model(self) -> Model:
+        """The network behind the :class:`explainer.Model` face, in eval mode on the CPU. Raises CorruptFile."""
+        return build(recipe(self.name), self.folder, self.record)
+
+    @cached_property
+    def data(self) -> Data:
+        """The fixed splits. Raises MissingDependency when the package they come with is not installed."""
+        data = recipe(self.name).data()
+        if data.sha256 != self.record["data_sha256"]:
+            warnings.warn(
+                f"The data of {self.name} are not those it was trained on (another version of the package they come with?): the "
+                "figures in its record will not be met, and test rows may have been trained on.",
+                stacklevel=2,
+            )
+        return data
+
+    @cached_property
+    def card(self) -> str:
+        """The model card, in Markdown."""
+        return (self.folder / "card.md").read_text(encoding="utf-8")
+
+    def __repr__(self) -> str:
+        metric = self.record["metric"]
+        return f"<Specimen {self.name}: {self.record['modality']}, {metric} {self.record['metrics'][metric]['value']:.3f}>"
+
+
+def names() -> tuple[str, ...]:
+    """Every specimen that comes with the toolkit."""
+    return tuple(RECIPES)
+
+
+def load(name: str, folder: str | Path | None = None) -> Specimen:
+    """Load the specimen ``name``, from ``folder`` where ``train`` wrote it, else the one that comes with the toolkit.
+
+    Every file is checked against the sha256 in the record before it is parsed.
+    Raises UnknownName with the nearest valid name, InvalidInput for a folder without a specimen, CorruptFile.
+    """
+    recipe(name)
+    place = WEIGHTS / name if folder is None else Path(folder)
+    record = read_record(place, name)
+    for file, expected in record["files"].items():
+        checked(place / file, expected)
+    return Specimen(name, place, record)
+
+
+def model_for(name: str) -> Model:
+    """The model of the specimen ``name``: what ``zoo:NAME`` means on the command line."""
+    return load(name).model
+
+
+def read_record(folder: Path, name: str) -> dict[str, Any]:
+    """The training record in ``folder``."""
+    path = folder / "record.json"
+    try:
+        record = json.loads(path.read_bytes())
+        if record["name"] != name:
+            raise InvalidInput(f"{folder} holds {record['name']!r}, not {name!r}; load it by that name.")
+        if not set(REQUIRED) <= set(record["files"]):
+            raise KeyError("files")
+        return record
+    except FileNotFoundError:
+        raise InvalidInput(f"{folder} holds no trained {name}. Train one: explainer train {name} --out {folder}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(f"{path} is not a training record ({type(error).__name__}: {error}). {repair(name)}") from error
+
+
+def checked(path: Path, expected: str) -> bytes:
+    """The content of ``path``, if it has the sha256 expected. Raises CorruptFile before anything is parsed."""
+    name = path.parent.name
+    try:
+        if path.stat().st_size > LARGEST:
+            raise CorruptFile(f"{path} has {path.stat().st_size} bytes, far more than any specimen. {repair(name)}")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CorruptFile(f"{path} is missing. {repair(name)}") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise CorruptFile(
+            f"{path} is not the file that was written: its sha256 is {found[:16]}..., the record says {expected[:16]}.... "
+            f"It was not loaded. {repair(name)}"
+        )
+    return content
+
+
+def repair(name: str) -> str:
+    """What to do about a damaged specimen."""
+    return f"Install the toolkit again (pip install --force-reinstall explainer-toolkit), or train it: explainer train {name}"
+
+
+def build(chosen: Recipe, folder: Path, record: dict[str, Any]) -> Model:
+    """Check, parse and put together weights, preprocessing and background."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    import explainer
+    from zoo import background, preprocess
+    from zoo.train import network
+
+    files = {name: checked(folder / name, expected) for name, expected in record["files"].items()}
+    encode = preprocess.parse(files["preprocess.json"])
+    module = network(chosen, encode, len(record["class_names"]))
+    try:
+        module.load_state_dict(from_bytes(files["model.safetensors"]))
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise CorruptFile(f"{folder / 'model.safetensors'} does not fit {chosen.network} ({error}). {repair(chosen.name)}") from error
+    module.eval().requires_grad_(False)
+    reference = background.parse(files["background.json"]) if "background.json" in files else None
+    return explainer.wrap(
+        module,
+        modality=chosen.modality,
+        feature_names=record["feature_names"] or None,
+        class_names=record["class_names"],
+        preprocess=encode,
+        background=reference,
+        task="classification",
+        returns="logit",
+        name=chosen.name,
+    )

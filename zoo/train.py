@@ -1,0 +1,359 @@
+"""One training loop for every specimen: seeded, resumable after a kill, and nothing half-written is ever left."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from explainer.errors import Cancelled, ExplainerError, InvalidInput, unknown
+from explainer.explanation import write_atomic
+from explainer.inputs import take
+from explainer.progress import reporter
+from zoo import checkpoint, metrics
+from zoo.data import Data, Split, need
+from zoo.recipes import Recipe, recipe, resolve
+
+Device = Literal["auto", "cpu", "cuda"]
+WARMUP = 0.05  # share of the steps in which the learning rate rises
+POOL = 50  # batches whose rows are sorted by length together
+PREDICT_ROWS = 256
+
+
+@dataclass
+class State:
+    """Where a run stands; together with the seed it decides everything that follows."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor] | None
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What would be saved now: the running average where one is kept, else the weights themselves."""
+        return dict(self.module.state_dict()) if self.average is None else self.average
+
+
+def train(
+    name: str,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    epochs: int | None = None,
+    resume: bool = True,
+    progress: Any = True,
+    data: Data | None = None,
+    log: str | Path | bool = True,
+) -> dict[str, Any]:
+    """Train the specimen ``name`` and write weights, preprocessing, card and training record into ``out``; gives the record.
+
+    Parameters
+    ----------
+    out : default ``runs/NAME`` below the working directory; the packaged weights are replaced only by naming their folder.
+    seed : decides initial weights, batches, dropout and augmentation; the splits are fixed.
+    device : "auto" takes CUDA (with bfloat16 where the GPU has it) when there is one.
+    epochs : the most epochs; default is the recipe's. Training stops sooner when validation no longer improves.
+    resume : go on from ``out/checkpoint.safetensors`` when a run like this one was cut off there.
+    progress : True for a bar with the time left, or a callable ``(done, total)``.
+    data : other splits than the specimen's own, for trying things out.
+    log : folder for TensorBoard; True is the user's cache folder, False none.
+
+    Raises Cancelled on Ctrl-C (saying what was kept), UnknownName, InvalidInput, MissingDependency.
+    """
+    chosen = recipe(name)
+    if device not in ("auto", "cpu", "cuda"):
+        raise unknown("device", device, ("auto", "cpu", "cuda"))
+    if epochs is not None and epochs < 1:
+        raise InvalidInput(f"epochs must be at least 1; {epochs} came.")
+    folder = Path(out) if out is not None else Path("runs") / name
+    data = chosen.data() if data is None else data
+    preprocess = resolve(chosen.preprocess).fit(data.train.inputs, **chosen.preprocess_arguments)
+    run = Run(chosen, data, preprocess, folder, seed, epochs or chosen.epochs)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with torch.random.fork_rng(), accelerator(device) as accelerate, writer(log, name) as board:
+            state = run.start(accelerate.device, resume)
+            run.fit(state, accelerate, board, progress)
+            return run.finish(state, accelerate)
+    except KeyboardInterrupt:
+        raise Cancelled(run.kept("Stopped.")) from None
+    except OSError as error:
+        if isinstance(error, ExplainerError):
+            raise
+        why = f"Could not write to {folder}: {error}. Finished weights there are untouched. Make room, or name another folder."
+        raise ExplainerError(run.kept(why)) from error
+
+
+@dataclass
+class Run:
+    """One training run: what is trained on what, where to."""
+
+    recipe: Recipe
+    data: Data
+    preprocess: Any
+    folder: Path
+    seed: int
+    epochs: int
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / checkpoint.NAME
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must share with this run for the one to go on where the other stopped."""
+        return {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": self.seed, "epochs": self.epochs, "data": self.data.sha256}
+
+    def kept(self, why: str) -> str:
+        """What is on disk and how to go on, for a person whose run ended early."""
+        done = checkpoint.epoch(self.checkpoint)
+        if not done:
+            return f"{why} No epoch was finished, so nothing was kept; run it again."
+        return f"{why} Kept: {self.checkpoint} (epoch {done} of {self.epochs}). The same command goes on from there."
+
+    @cached_property
+    def encoder(self) -> Callable[[np.ndarray], Any]:
+        """Row numbers of train -> their tensors; encoded once where no padding depends on the batch."""
+        inputs = self.data.train.inputs
+        if isinstance(inputs, list):
+            return lambda rows: self.preprocess(take(inputs, rows))
+        encoded = self.preprocess(inputs)
+        return lambda rows: encoded[torch.from_numpy(rows)]
+
+    def module(self) -> nn.Module:
+        return network(self.recipe, self.preprocess, len(self.data.class_names))
+
+    def start(self, device: torch.device, resume: bool) -> State:
+        """A fresh state, or the one in the checkpoint."""
+        torch.manual_seed(self.seed)
+        module = self.module().to(device)
+        optimizer = torch.optim.AdamW(parameters(module, self.recipe.decay), lr=self.recipe.rate)
+        average = {k: v.clone() for k, v in module.state_dict().items()} if self.recipe.average else None
+        state = State(module, optimizer, average)
+        if not resume:
+            self.checkpoint.unlink(missing_ok=True)
+        elif self.checkpoint.exists():
+            checkpoint.restore(self.checkpoint, state, self.identity)
+        return state
+
+    def fit(self, state: State, accelerate: Any, board: Any, progress: Any) -> None:
+        """Epochs until the last one, or until validation has not improved for ``patience`` of them."""
+        steps = -(-len(self.data.train) // self.recipe.batch)
+        forward, optimizer = accelerate.prepare(state.module, state.optimizer)
+        with reporter(progress, f"Training {self.recipe.name}") as report:
+            report(state.epoch * steps, self.epochs * steps)
+            while state.epoch < self.epochs and state.epoch - state.best_epoch < self.recipe.patience:
+                started = time.perf_counter()
+                first = state.epoch * steps
+                loss = self.one_epoch(state, forward, optimizer, accelerate, first, lambda done: report(done, self.epochs * steps))
+                self.close_epoch(state, loss, time.perf_counter() - started, board)
+                checkpoint.save(self.checkpoint, state, self.identity)
+
+    def one_epoch(self, state: State, forward: Any, optimizer: Any, accelerate: Any, first: int, report: Callable[[int], None]) -> float:
+        """One pass over train; the mean loss. All chance in it follows from the seed and the number of the epoch."""
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + state.epoch)
+        torch.manual_seed(self.seed * 100_003 + state.epoch)
+        criterion = nn.CrossEntropyLoss(label_smoothing=self.recipe.smoothing)
+        augment, encode = self.recipe.augment(), self.encoder
+        state.module.train()
+        total = 0.0
+        for step, rows in enumerate(batches(self.data.train, self.recipe.batch, generator), start=first):
+            for group in optimizer.param_groups:
+                group["lr"] = self.recipe.rate * schedule(step / (self.epochs * -(-len(self.data.train) // self.recipe.batch)))
+            batch = move(encode(rows), accelerate.device)
+            batch = augment(batch, generator) if augment else batch
+            labels = torch.from_numpy(self.data.train.labels[rows]).to(accelerate.device)
+            loss = criterion(call(forward, batch), labels)
+            accelerate.backward(loss)
+            accelerate.clip_grad_norm_(state.module.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            blend(state.average, state.module, min(self.recipe.average, (1 + step) / (10 + step)))
+            total += loss.item() * len(rows)
+            report(step + 1)
+        return total / len(self.data.train)
+
+    def close_epoch(self, state: State, loss: float, seconds: float, board: Any) -> None:
+        """Validate, remember the best weights, write history and TensorBoard."""
+        probabilities = self.predict(state.module, state.weights(), self.data.validation)
+        found = {name: float(value[0]) for name, value in metrics.measure(self.data.validation.labels, probabilities).items()}
+        row = {
+            "epoch": state.epoch + 1,
+            "train_loss": loss,
+            "validation_loss": found["log_loss"],
+            "validation_accuracy": found["accuracy"],
+            "validation_roc_auc": found["roc_auc"],
+            "rate": state.optimizer.param_groups[0]["lr"],
+        }
+        state.history.append({key: round(float(value), 6) for key, value in row.items()})
+        state.seconds += seconds
+        sign = -1 if self.recipe.select == "log_loss" else 1
+        key = {"log_loss": "validation_loss", "accuracy": "validation_accuracy", "roc_auc": "validation_roc_auc"}[self.recipe.select]
+        if not state.best or sign * state.history[-1][key] > sign * state.history[state.best_epoch - 1][key]:
+            state.best = {name: tensor.detach().clone() for name, tensor in state.weights().items()}
+            state.best_epoch = state.epoch
+        for name, value in state.history[-1].items():
+            if board is not None and name != "epoch":
+                board.add_scalar(name, value, state.epoch)
+
+    def predict(self, module: nn.Module, weights: dict[str, Tensor], split: Split) -> np.ndarray:
+        """Probabilities ``(n, classes)`` of ``split`` with ``weights``; the module's own are put back."""
+        own = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        module.load_state_dict(weights)
+        try:
+            return predict(module, self.preprocess, split.inputs)
+        finally:
+            module.load_state_dict(own)
+
+    def finish(self, state: State, accelerate: Any) -> dict[str, Any]:
+        """Measure the best weights on test, fit the baseline, and write everything at once."""
+        from zoo import record
+
+        state.module.load_state_dict(state.best)
+        written = record.write(self, state, str(accelerate.device))
+        self.checkpoint.unlink(missing_ok=True)
+        return written
+
+
+def network(recipe: Recipe, preprocess: Any, classes: int) -> nn.Module:
+    """The recipe's module, sized for what the preprocess gives."""
+    return resolve(recipe.network)(classes=classes, **getattr(preprocess, "arguments", {}), **recipe.network_arguments)
+
+
+def parameters(module: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Two groups: matrices decay, biases, norms and embeddings do not (Loshchilov and Hutter 2019)."""
+    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    flat = [p for p in module.parameters() if p.ndim < 2 or id(p) in embeddings]
+    kept = {id(p) for p in flat}
+    return [
+        {"params": [p for p in module.parameters() if id(p) not in kept], "weight_decay": decay},
+        {"params": flat, "weight_decay": 0.0},
+    ]
+
+
+def schedule(share: float) -> float:
+    """Factor on the learning rate after ``share`` of the steps: a linear rise, then half a cosine down to 1 %."""
+    if share < WARMUP:
+        return (share + 1e-3) / (WARMUP + 1e-3)
+    return 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * (share - WARMUP) / (1 - WARMUP))))
+
+
+def batches(split: Split, size: int, generator: torch.Generator) -> Iterator[np.ndarray]:
+    """Every row once, in chance order; rows of unequal length go with others of about their length, to save padding."""
+    order = torch.randperm(len(split), generator=generator).numpy()
+    if isinstance(split.inputs, list):
+        pools = [order[i : i + POOL * size] for i in range(0, len(order), POOL * size)]
+        order = np.concatenate([pool[np.argsort([len(split.inputs[i]) for i in pool], kind="stable")] for pool in pools])
+    cuts = [order[i : i + size] for i in range(0, len(order), size)]
+    for i in torch.randperm(len(cuts), generator=generator).tolist():
+        yield cuts[i]
+
+
+def blend(average: dict[str, Tensor] | None, module: nn.Module, share: float) -> None:
+    """Blend in place: average = share * average + (1 - share) * weights, in place; counters are copied."""
+    if average is None:
+        return
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                average[name].mul_(share).add_(tensor, alpha=1 - share)
+            else:
+                average[name].copy_(tensor)
+
+
+def predict(module: nn.Module, preprocess: Any, inputs: Any) -> np.ndarray:
+    """Probabilities ``(n, classes)`` in eval mode, in batches of about one length."""
+    where = next(module.parameters()).device
+    order = np.argsort([len(one) for one in inputs], kind="stable") if isinstance(inputs, list) else np.arange(len(inputs))
+    found: list[Tensor] = []
+    was_training = module.training
+    module.eval()
+    with torch.no_grad():
+        for i in range(0, len(order), PREDICT_ROWS):
+            batch = move(preprocess(take(inputs, order[i : i + PREDICT_ROWS])), where)
+            found.append(call(module, batch).double().softmax(1).cpu())
+    module.train(was_training)
+    result = np.empty((len(order), found[0].shape[1]))
+    result[order] = torch.cat(found).numpy()
+    return result
+
+
+def call(module: Any, batch: Any) -> Tensor:
+    """Call a module with a tensor, a tuple or a dict of tensors."""
+    if isinstance(batch, dict):
+        return module(**batch)
+    return module(*batch) if isinstance(batch, tuple) else module(batch)
+
+
+def move(batch: Any, device: torch.device) -> Any:
+    """The batch on ``device``."""
+    if isinstance(batch, dict):
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+    return tuple(tensor.to(device) for tensor in batch) if isinstance(batch, tuple) else batch.to(device)
+
+
+@contextmanager
+def accelerator(device: Device) -> Iterator[Any]:
+    """Accelerate on the device asked for; its process-wide state is cleared on leaving, so that runs do not meet."""
+    accelerate = need("accelerate", "Training")
+    from accelerate.state import AcceleratorState
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput("device='cuda' was asked for, but PyTorch sees no CUDA device; use device='auto' or 'cpu'.")
+    cpu = device == "cpu" or not torch.cuda.is_available()
+    precision = "no" if cpu or not torch.cuda.is_bf16_supported() else "bf16"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        yield accelerate.Accelerator(cpu=cpu, mixed_precision=precision)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@contextmanager
+def writer(log: str | Path | bool, name: str) -> Iterator[Any]:
+    """A TensorBoard writer, or None where no log is wanted."""
+    if log is False:
+        yield None
+        return
+    need("tensorboard", "The training log")
+    from torch.utils.tensorboard import SummaryWriter
+
+    root = need("platformdirs", "The training log").user_cache_path("explainer-toolkit") / "tensorboard" if log is True else Path(log)
+    board = SummaryWriter(str(root / name / time.strftime("%Y%m%d-%H%M%S")))
+    try:
+        yield board
+    finally:
+        board.close()
+
+
+def write_together(files: dict[Path, bytes]) -> None:
+    """Write several files so that all are new or all are old: first every content to disk, then only renames."""
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for path, content in files.items():
+            temporary = path.with_name(f".{path.name}.new")
+            staged.append((temporary, path))
+            write_atomic(temporary, lambda handle, content=content: handle.write(content))
+    except BaseException:
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)
+        raise
+    for temporary, path in staged:
+        temporary.replace(path)
