@@ -1,0 +1,237 @@
+"""The `explainer` command: explain, check, audit, verify, methods; `dashboard`, `train` and `models` join by entry point.
+
+Exit codes: 0 nothing to report, 1 a finding (a failed check, a verdict "fail", a changed report), 2 misuse (the message
+says what to do), 3 a defect of the toolkit, 130 stopped. Heavy imports stand inside the commands: help must be instant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from explainer.commands import FINDING, Commands, run
+from explainer.errors import unknown
+
+if TYPE_CHECKING:
+    from explainer.explanation import Explanation
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Explain a trained model, say how far each explanation can be trusted, check the data, and write a report.",
+)
+
+MODEL = typer.Argument(metavar="MODEL", help="zoo:NAME, or path/to/file.py:factory, a function that returns a model.", show_default=False)
+DATA = "A file (csv, tsv, parquet, jsonl, npz, png, jpg, txt), a folder of images, or zoo:NAME; rows as in data.csv#3 or zoo:NAME#0-4."
+JSON = typer.Option("--json", help="Print JSON for machines.")
+
+
+def main() -> None:
+    """Entry point of the `explainer` command."""
+    run(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"explainer-toolkit {version('explainer-toolkit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Hold the options of every command; Commands.invoke reads ``debug``."""
+
+
+@app.command()
+def explain(
+    model: Annotated[str, MODEL],
+    input_: Annotated[str, typer.Argument(metavar="INPUT", help=f"{DATA} For a text model also the text itself.", show_default=False)],
+    method: Annotated[str, typer.Option(help='A method of "explainer methods", or auto.')] = "auto",
+    target: Annotated[str, typer.Option(help='A class name or index, "predicted", "all", or "A over B" for a margin.')] = "predicted",
+    out: Annotated[Path | None, typer.Option(help="Save the explanation and its figures in this folder.", show_default=False)] = None,
+    budget: Annotated[
+        str | None, typer.Option(help='Work allowed per input: 500, "500 evals", "10s" or "1% error".', show_default=False)
+    ] = None,
+    output: Annotated[str, typer.Option(help="Scale explained: probability, logit, raw or auto.")] = "auto",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
+    verify: Annotated[str, typer.Option(help="Measure the verdict: on, full (also stability and randomisation) or off.")] = "on",
+    top: Annotated[int, typer.Option(min=1, help="How many features are printed.")] = 10,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Say why a model predicts what it predicts, and how far that can be trusted."""
+    import explainer
+    from explainer import sources, terminal
+    from explainer.listing import explanation_facts, print_explanation
+
+    wrapped = sources.resolve_model(model)
+    inputs, rows = sources.resolve_input(input_, wrapped)
+    goal = target_of(target, wrapped.class_names)
+    with terminal.progress("explaining") as progress:
+        ex = explainer.explain(
+            wrapped, inputs, method, goal, budget=_number(budget), output=output, seed=seed, verify=_verify(verify), progress=progress
+        )  # fmt: skip
+    saved = None if out is None else _save(ex, out)
+    facts = explanation_facts(ex, rows, top)
+    if as_json:
+        terminal.emit({**facts, "saved": saved})
+    else:
+        print_explanation(facts)
+        if saved:
+            terminal.say(f"Saved in {terminal.escape(saved)}: manifest.json, arrays.npz, plot.html")
+    _exit(any(verdict.status == "fail" for verdict in ex.verdicts))
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
+    labels: Annotated[
+        str | None, typer.Option(metavar="COL", help="The column (npz: the array) that holds the labels.", show_default=False)
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Data to compare with: overlap and drift.", show_default=False)
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="tabular, image, text or series, where it cannot be told.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Look a data set over: missing, constant, duplicate, conflicting, leaking, drifting, unreadable."""
+    import explainer
+    from explainer import sources, terminal
+    from explainer.listing import finding_facts, print_findings
+
+    given = sources.resolve_data(data, labels, modality)
+    if reference is not None:
+        given |= sources.resolve_reference(reference, labels, given["modality"])
+    with terminal.progress("checking") as progress:
+        findings = explainer.check(given.pop("data"), **given, progress=progress)
+    if as_json:
+        terminal.emit({"data": data, **finding_facts(findings)})
+    else:
+        print_findings(findings, data)
+    _exit(not findings.ok)
+
+
+@app.command()
+def audit(
+    model: Annotated[str, MODEL],
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="A file with labels; zoo models bring their test rows.", show_default=False)
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Which requirements to answer: general, finance, medical, legal or eu-ai-act.")] = "general",
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; audit-NAME when left out.", show_default=False)] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="COL", help="The column (npz: the array) that holds the labels.", show_default=False)
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(metavar="COL", help="A protected attribute; may be given again.", show_default=False)
+    ] = None,
+    favourable: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The class that is good for the person.", show_default=False)
+    ] = None,
+    reference: Annotated[str | None, typer.Option(metavar="DATA", help="The training data: overlap and drift.", show_default=False)] = None,
+    method: Annotated[str, typer.Option(help='A method of "explainer methods", or auto.')] = "auto",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same report.")] = 0,
+    date: Annotated[
+        str | None, typer.Option(help="The date on the report, as 2026-05-31; today when left out.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Write a report an auditor can check: performance, groups, explained cases, what was not assessed."""
+    import explainer
+    from explainer import sources, terminal
+    from explainer.listing import print_report, report_facts
+
+    wrapped, given = sources.resolve_audit(model, data, labels, group or [], reference)
+    with terminal.progress("auditing") as progress:
+        given |= {"profile": profile, "favourable": favourable, "method": method, "seed": seed, "out": out, "date": date}
+        report = explainer.audit(wrapped, given.pop("data"), **given, progress=progress)
+    facts = report_facts(report)
+    terminal.emit(facts) if as_json else print_report(facts)
+    _exit(not report.ok)
+
+
+@app.command()
+def verify(
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="The folder that explainer audit wrote.", show_default=False)],
+    expect: Annotated[
+        str | None, typer.Option(metavar="SHA256", help="The evidence sha256 you kept elsewhere.", show_default=False)
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Also hold this model against the report.", show_default=False)] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Recompute a report's hashes, and name what was changed, is missing or was added."""
+    import dataclasses
+
+    import explainer
+    from explainer import sources, terminal
+
+    verification = explainer.verify(report, expect=expect, model=None if model is None else sources.resolve_model(model))
+    if as_json:
+        terminal.emit({"ok": verification.ok, **dataclasses.asdict(verification)})
+    else:
+        terminal.say(f"{terminal.state('pass' if verification.ok else 'fail')} · {terminal.escape(verification)}")
+    _exit(not verification.ok)
+
+
+@app.command()
+def methods(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Say what each method is on this model.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """List the methods, or say which are exact, approximate or unsupported on a model, and why."""
+    from explainer import sources, terminal
+    from explainer.listing import method_facts, print_methods
+
+    facts = method_facts(None if model is None else sources.resolve_model(model).capabilities())
+    terminal.emit(facts) if as_json else print_methods(facts, model)
+
+
+def target_of(word: str, class_names: tuple[str, ...]) -> Any:
+    """What ``--target`` says: a name as it stands; else "A over B" as a margin, or digits as a class index."""
+    if word in class_names or word in ("predicted", "all"):
+        return word
+    first, over, second = word.partition(" over ")
+    if over:
+        return ("margin", target_of(first.strip(), class_names), target_of(second.strip(), class_names))
+    return int(word) if word.isdigit() else word
+
+
+def _number(word: str | None) -> int | str | None:
+    return int(word) if word is not None and word.isdigit() else word
+
+
+def _verify(word: str) -> bool | str:
+    known: dict[str, bool | str] = {"on": True, "full": "full", "off": False}
+    if word not in known:
+        raise unknown("choice of --verify", word, known)
+    return known[word]
+
+
+def _save(ex: Explanation, folder: Path) -> str:
+    """The explanation, and one page with the figure of every instance; plotly.js is in it once."""
+    from explainer import plots
+    from explainer.explanation import write_atomic
+
+    ex.save(folder)
+    figures = [plots.plot(ex, instance=i).to_html(full_html=False, include_plotlyjs=i == 0) for i in range(len(ex))]
+    head = f"<!doctype html><meta charset='utf-8'><title>{ex.method} explanation</title>"
+    page = f"{head}<body style='max-width:1000px;margin:24px auto;background:#fff'>{''.join(figures)}</body>"
+    write_atomic(folder / "plot.html", lambda handle: handle.write(page.encode()))
+    return str(folder)
+
+
+def _exit(found: bool) -> None:
+    if found:
+        raise typer.Exit(FINDING)

@@ -1,0 +1,159 @@
+"""Results as plain facts (the CLI's JSON), and the same facts printed for a person."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from explainer import terminal
+from explainer.checks.finding import Findings
+from explainer.explanation import Explanation
+from explainer.methods import METHODS
+
+SHOWN = 12  # rows of a finding that are printed
+
+
+def explanation_facts(ex: Explanation, rows: Sequence[int], top: int) -> dict[str, Any]:
+    """Per instance: target, score, base, verdict, and the ``top`` features by size of value."""
+    return {
+        "method": ex.method,
+        "output": ex.output,
+        "seconds": ex.provenance.seconds,
+        "evaluations": ex.provenance.evaluations,
+        "notes": list(ex.provenance.notes),
+        "model_sha256": ex.provenance.model_sha256,
+        "inputs_sha256": ex.provenance.inputs_sha256,
+        "instances": [_instance(one, row, top) for one, row in zip(ex, rows, strict=True)],
+    }
+
+
+def _instance(one: Explanation, row: int, top: int) -> dict[str, Any]:
+    frame = one.to_frame()
+    largest = frame.assign(size=frame["value"].abs()).sort_values("size", ascending=False, kind="stable").head(top)
+    features = largest[["feature", "target", "value", "stderr"]] if one.axes[-1] == "output" else largest[["feature", "value", "stderr"]]
+    many = one.axes[-1] == "output"
+    return {
+        "row": row,
+        "target": one.target[0],
+        "score": dict(zip(one.class_names, one.scores[0], strict=True)) if many else float(np.ravel(one.scores)[0]),
+        "base": dict(zip(one.class_names, one.base_values[0], strict=True)) if many else float(np.ravel(one.base_values)[0]),
+        "verdict": {
+            "status": one.verdict.status,
+            "reason": one.verdict.reason,
+            "checks": [dataclasses.asdict(c) for c in one.verdict.checks.values()],
+        },
+        "features": [{**f, "input": _own(one, f["feature"])} for f in features.to_dict("records")],
+        "features_in_all": len(frame),
+    }
+
+
+def _own(one: Explanation, feature: str) -> Any:
+    """On a table, the row's own value of the feature."""
+    return one.inputs.iloc[0].get(feature) if hasattr(one.inputs, "iloc") else None
+
+
+def print_explanation(facts: Mapping[str, Any]) -> None:
+    """A table of features and the verdict, per instance."""
+    known = METHODS.get(facts["method"])
+    for note in facts["notes"]:
+        terminal.say(f"[dim]{terminal.escape(note)}[/]")
+    for instance in facts["instances"]:
+        score, base = instance["score"], instance["base"]
+        number = "" if isinstance(score, dict) else f" · {facts['output']} {three(score)}"
+        start = "" if isinstance(base, dict) or not np.isfinite(base) else f" (base {three(base)})"
+        title = (
+            f"row {instance['row']} · {known.title if known else facts['method']} for {terminal.escape(instance['target'])}{number}{start}"
+        )
+        many = "target" in instance["features"][0] if instance["features"] else False
+        rows = [_feature(f, many) for f in instance["features"]]
+        terminal.table(("feature", *(("for",) if many else ()), "value", "± 95 %"), rows, title=title, right=("value", "± 95 %"))
+        rest = instance["features_in_all"] - len(rows)
+        if rest:
+            terminal.say(f"[dim]and {rest:,} smaller ones[/]")
+        verdict = instance["verdict"]
+        terminal.say(f"verdict: {terminal.state(verdict['status'])} · {terminal.escape(verdict['reason'])}\n")
+
+
+def _feature(feature: Mapping[str, Any], many: bool) -> tuple[str, ...]:
+    name = terminal.escape(feature["feature"])
+    if feature["input"] is not None:
+        own = feature["input"]
+        name += f" = {terminal.escape(three(float(own)) if isinstance(own, (float, np.floating)) else own)}"
+    spread = "" if not np.isfinite(feature["stderr"]) else f"{1.96 * feature['stderr']:.2g}"
+    colour = "red" if feature["value"] > 0 else "blue"
+    return (name, *((terminal.escape(feature["target"]),) if many else ()), f"[{colour}]{feature['value']:+.3g}[/]", spread)
+
+
+def three(value: float) -> str:
+    """Three significant digits; what is missing is said."""
+    return "missing" if np.isnan(value) else f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def finding_facts(findings: Findings) -> dict[str, Any]:
+    """Counts per state, and every finding whole."""
+    return {
+        "modality": findings.modality,
+        "rows": findings.rows,
+        "ok": findings.ok,
+        "counts": dict(findings.counts),
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+    }
+
+
+def print_findings(findings: Findings, name: str) -> None:
+    """Every finding, worst first: what, where, why it matters and what to do."""
+    terminal.say(f"[bold]{terminal.escape(name)}[/]: {findings.rows:,} rows, {findings.modality}")
+    rows = []
+    for finding in findings:
+        text = terminal.escape(finding.message)
+        if finding.state == "fail":
+            where = ", ".join(str(r) for r in finding.rows[:SHOWN]) + (" ..." if finding.count > SHOWN else "")
+            text += f"\n[dim]rows {where}[/]" if finding.rows else ""
+            text += f"\n[dim]{terminal.escape(finding.advice)}[/]" if finding.advice else ""
+        rows.append((terminal.state(finding.state), terminal.escape(finding.check), text))
+    terminal.table(("", "check", "finding"), rows)
+    terminal.say(" · ".join(f"{terminal.state(state)} {count}" for state, count in findings.counts.items() if count))
+
+
+def report_facts(report: Any) -> dict[str, Any]:
+    """Where the report is, what it found, and what it did not look at."""
+    return {
+        "path": str(report.path),
+        "files": list(report.files),
+        "evidence_sha256": report.evidence_sha256,
+        "status": report.status,
+        "outcomes": report.evidence["outcomes"],
+        "not_assessed": report.evidence["not_assessed"],
+    }
+
+
+def print_report(facts: Mapping[str, Any]) -> None:
+    """The outcomes, worst first as the report has them, and what was not assessed just as prominently."""
+    rows = [(terminal.state(o["status"]), terminal.escape(o["topic"]), terminal.escape(o["text"])) for o in facts["outcomes"]]
+    terminal.table(("", "about", "outcome"), rows)
+    terminal.say("[bold]not assessed[/]")
+    for entry in facts["not_assessed"]:
+        terminal.say(f"  ○ {terminal.escape(entry['topic'])}: [dim]{terminal.escape(entry['reason'])}[/]")
+    terminal.say(f"\n{terminal.state(facts['status'])} · {terminal.escape(facts['path'])}: {', '.join(facts['files'])}")
+    terminal.say(f"[dim]evidence sha256 {facts['evidence_sha256']}; check it with: explainer verify {terminal.escape(facts['path'])}[/]")
+
+
+def method_facts(capabilities: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """One entry per method, with what it can be on a model where one is given."""
+    facts = [{"name": m.name, "title": m.title, "family": m.family, "summary": m.summary} for m in METHODS.values()]
+    if capabilities is None:
+        return facts
+    return [{**fact, "level": capabilities[fact["name"]].level, "reason": capabilities[fact["name"]].reason} for fact in facts]
+
+
+def print_methods(facts: Sequence[Mapping[str, Any]], model: str | None) -> None:
+    """The methods there are, or what each can be on one model."""
+    if model is None:
+        rows = [(f["name"], f["title"], f["family"], terminal.escape(f["summary"])) for f in facts]
+        terminal.table(("method", "called", "family", "what its values mean"), rows)
+        return
+    levels = [(f["name"], terminal.state(f["level"]), terminal.escape(f["reason"])) for f in facts]
+    terminal.table(("method", "on this model", "why"), levels, title=terminal.escape(model))

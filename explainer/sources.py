@@ -1,0 +1,225 @@
+"""What the command line's words stand for: MODEL and INPUT, from a file, from the zoo, or typed as they are.
+
+| word | stands for |
+| --- | --- |
+| ``zoo:NAME`` | a model another package offers (entry point group ``explainer.models``); as DATA its test rows |
+| ``path/to/file.py:factory`` | what the function returns: a Model, or anything ``wrap`` takes |
+| ``data.csv`` (tsv, parquet, jsonl, npz, png, jpg, txt, a folder of images) | all the rows in it |
+| ``data.csv#3``, ``data.csv#0-4,9``, ``zoo:NAME#417`` | those rows, counted from 0 |
+| anything else, for a text model | the text itself |
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from explainer.errors import InvalidInput, MissingDependency, unknown
+from explainer.inputs import take
+from explainer.model import Model, wrap
+
+MOST_ROWS = 50  # explained without being asked for by number
+_ROWS = re.compile(r"^(?P<source>.+)#(?P<rows>\d+(-\d+)?(,\d+(-\d+)?)*)$", re.DOTALL)
+
+
+def resolve_model(word: str) -> Model:
+    """The model that ``word`` stands for: ``zoo:NAME`` or ``path/to/file.py:factory``.
+
+    Raises UnknownName, or InvalidInput for a file or a factory that gives no model.
+    """
+    file, _, factory = word.rpartition(":")
+    if file.endswith(".py"):
+        return _from_file(Path(file), factory)
+    prefix, colon, name = word.partition(":")
+    if colon:
+        return wrap(_offered("explainer.models", prefix, "model prefix")(name))
+    raise InvalidInput(
+        f"{word!r} is no model. Pass zoo:NAME (see: explainer models) or path/to/file.py:factory, a function that returns one."
+    )
+
+
+def resolve_specimen(word: str) -> Any | None:
+    """The specimen behind ``zoo:NAME`` (its model, data, card), or None when ``word`` is not offered as one."""
+    prefix, colon, name = word.partition("#")[0].partition(":")
+    offered = {point.name: point for point in entry_points(group="explainer.specimens")}
+    if not colon or prefix not in offered or Path(word).exists():
+        return None
+    return _loaded(offered[prefix])(name)
+
+
+def resolve_input(word: str, model: Model) -> tuple[Any, list[int]]:
+    """The inputs that ``word`` stands for, in canonical form, and their row numbers in the source.
+
+    Raises InvalidInput, also when there are more rows than a person would read and none were chosen.
+    """
+    match = None if Path(word).exists() else _ROWS.match(word)
+    source = match["source"] if match else word
+    inputs = _everything(source, model)
+    count = len(inputs)
+    if match is None and count > MOST_ROWS:
+        raise InvalidInput(f"{source} has {count:,} rows; say which to explain, as in {source}#0 or {source}#0-{MOST_ROWS - 1}.")
+    rows = list(range(count)) if match is None else _rows(match["rows"], count, source)
+    return model.canonical(take(inputs, rows)), rows
+
+
+def resolve_data(word: str, labels: str | None, modality: str | None) -> dict[str, Any]:
+    """Arguments of ``check`` for DATA: a file is read by the check itself, so that what cannot be read becomes a finding."""
+    specimen = resolve_specimen(word)
+    if specimen is None:
+        return {"data": word, "labels": labels, "modality": modality}
+    train, test = specimen.data.train, specimen.data.test
+    return {
+        "data": test.inputs, "labels": test.labels, "modality": specimen.model.modality,
+        "reference": train.inputs, "reference_labels": train.labels,
+    }  # fmt: skip
+
+
+def resolve_reference(word: str, labels: str | None, modality: str | None) -> dict[str, Any]:
+    """Arguments ``reference`` and ``reference_labels`` for DATA: the training rows of ``zoo:NAME``, or a file."""
+    from explainer.checks.read import read
+
+    specimen = resolve_specimen(word)
+    if specimen is not None:
+        return {"reference": specimen.data.train.inputs, "reference_labels": specimen.data.train.labels}
+    found = read(Path(word), labels, modality=modality)
+    if found.unreadable:
+        raise InvalidInput(
+            f"The reference {word} cannot be read whole: {found.unreadable[0][0]}: {found.unreadable[0][1]}. Repair it first."
+        )
+    return {"reference": found.inputs, "reference_labels": found.labels}
+
+
+def resolve_audit(
+    model: str, data: str | None, labels: str | None, groups: list[str], reference: str | None
+) -> tuple[Model, dict[str, Any]]:
+    """The model and the arguments of ``audit``: a zoo model brings its test rows, training rows, groups, card and record.
+
+    Raises InvalidInput when there are no data to assess the model on, or a group is named that they do not have.
+    """
+    specimen = resolve_specimen(model)
+    wrapped = resolve_model(model) if specimen is None else specimen.model
+    given: dict[str, Any] = {} if specimen is None else {"card": specimen.card, "record": specimen.record}
+    if data is not None:
+        given |= _judged(data, labels, groups, wrapped)
+    elif specimen is None:
+        raise InvalidInput(f"{model} brings no data of its own; name a file with labels: explainer audit {model} DATA --labels COL.")
+    else:
+        test = specimen.data.test
+        given |= {"data": test.inputs, "labels": test.labels, "groups": _columns(test.groups, groups, data or model)}
+    if reference is not None:
+        given |= resolve_reference(reference, labels, wrapped.modality)
+    elif specimen is not None:
+        given |= resolve_reference(model, None, None)
+    return wrapped, given
+
+
+def _judged(word: str, labels: str | None, groups: list[str], model: Model) -> dict[str, Any]:
+    from explainer.checks.read import read
+
+    specimen = resolve_specimen(word)
+    if specimen is not None:
+        test = specimen.data.test
+        return {"data": test.inputs, "labels": test.labels, "groups": _columns(test.groups, groups, word)}
+    found = read(Path(word), labels, modality=model.modality)
+    if found.unreadable:
+        raise InvalidInput(f"{word} cannot be read whole: {found.unreadable[0][0]}: {found.unreadable[0][1]}. Repair it first.")
+    frame = found.inputs if hasattr(found.inputs, "columns") else None
+    return {"data": found.inputs, "labels": found.labels, "groups": _columns(frame, groups, word) if groups else None}
+
+
+def _columns(frame: Any, names: list[str], word: str) -> Any:
+    """The protected attributes named; where none is, all that come with the data."""
+    if not names:
+        return frame
+    if frame is None:
+        raise InvalidInput(f"{word} has no columns to take the group {names[0]!r} from.")
+    for name in names:
+        if name not in frame.columns:
+            raise unknown("group column", name, frame.columns)
+    return frame[names]
+
+
+def _everything(source: str, model: Model) -> Any:
+    from explainer.checks.read import read
+
+    specimen = resolve_specimen(source)
+    if specimen is not None:
+        return specimen.data.test.inputs
+    path = Path(source)
+    if path.suffix.lower() == ".txt" and path.is_file():
+        return [path.read_text(encoding="utf-8")]
+    if model.modality == "text" and not _file(path):
+        return [source]
+    found = read(path, modality=model.modality)
+    if found.unreadable:
+        which, why = found.unreadable[0]
+        raise InvalidInput(
+            f"{len(found.unreadable)} of the inputs in {source} cannot be read, the first is {which}: {why}. Repair or leave them out."
+        )
+    return found.inputs
+
+
+def _file(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a long text, or one with a zero in it, is no file's name
+        return False
+
+
+def _rows(text: str, count: int, source: str) -> list[int]:
+    rows: list[int] = []
+    for piece in text.split(","):
+        first, _, last = piece.partition("-")
+        rows += range(int(first), int(last or first) + 1)
+    outside = [row for row in rows if row >= count]
+    if outside or not rows:
+        came = f"row {outside[0]}" if outside else f"the empty range {text}"
+        raise InvalidInput(f"{source} has {count:,} rows, numbered 0 to {count - 1}; {came} was asked for.")
+    return rows
+
+
+def _from_file(path: Path, factory: str) -> Model:
+    if not path.is_file():
+        raise InvalidInput(f"There is no file {path}; pass path/to/file.py:factory, the factory being a function that returns a model.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with _beside(path):
+        spec.loader.exec_module(module)
+        function = getattr(module, factory, None)
+        if not callable(function):
+            raise unknown(
+                f"factory in {path}", factory, [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
+            )
+        return wrap(function())
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[None]:
+    """Let a file import its neighbours while it is loaded."""
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _offered(group: str, prefix: str, kind: str) -> Any:
+    points = {point.name: point for point in entry_points(group=group)}
+    if prefix not in points:
+        raise unknown(kind, prefix, points or ("none: no installed package offers any",))
+    return _loaded(points[prefix])
+
+
+def _loaded(point: Any) -> Any:
+    try:
+        return point.load()
+    except ModuleNotFoundError as error:
+        raise MissingDependency(f"{point.value} needs the package {error.name!r}, which is not installed.") from error
