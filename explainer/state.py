@@ -108,13 +108,14 @@ def hooked_before(module: nn.Module, hook: Callable[[nn.Module, tuple[Any, ...]]
         handle.remove()
 
 
-def saved_bytes(function: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps for the backward pass of ``function()``, each storage counted once."""
+def saved_bytes(module: nn.Module, function: Callable[[], Any]) -> int:
+    """Bytes that autograd keeps for the backward pass of ``function()``, each storage counted once, weights left out."""
     seen: dict[int, int] = {}
+    weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
 
     def pack(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter):
-            storage = tensor.untyped_storage()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
             seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 

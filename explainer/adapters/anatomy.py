@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Anatomy:
     """Facts for the preflight. ``probed`` says whether a forward pass was seen, or only the types of the layers.
 
-    ``gradient_obstacle``, ``attention_obstacle``: why gradients by named feature, or attention by word, cannot be had;
+    ``gradient_problem``, ``attention_problem``: why gradients by named feature, or attention by word, cannot be had;
     empty where nothing stands against them.
     """
 
@@ -30,15 +30,17 @@ class Anatomy:
     integer_inputs: bool
     batchnorm: bool
     smooth: bool
-    training: bool
     frozen: bool
     parameters: int
     dtype: str
-    gradient_obstacle: str
-    attention_obstacle: str
+    gradient_problem: str
+    attention_problem: str
 
 
-_KINKED = ("ReLU", "LeakyReLU", "PReLU", "ReLU6", "RReLU", "Hardtanh", "Hardswish", "Hardsigmoid", "Threshold", "MaxPool1d", "MaxPool2d", "MaxPool3d")
+_KINKED = (
+    "ReLU", "LeakyReLU", "PReLU", "ReLU6", "RReLU", "Hardtanh", "Hardswish", "Hardsigmoid", "Threshold",
+    "MaxPool1d", "MaxPool2d", "MaxPool3d",
+)  # fmt: skip
 _KINKED_OPERATIONS = ("Relu", "LeakyRelu", "MaxPool", "Hardtanh", "Hardswish", "Threshold", "Clamp", "MaxBackward", "AmaxBackward")
 
 
@@ -50,7 +52,7 @@ def read_anatomy(model: TorchModel) -> Anatomy:
         layers[type(module).__name__] = layers.get(type(module).__name__, 0) + 1
     sample = model.sample()
     operations: frozenset[str] = frozenset()
-    gradient_obstacle, attention_obstacle, probed, integer = "", "", False, any(isinstance(m, nn.Embedding) for m in modules)
+    gradient_problem, attention_problem, probed, integer = "", "", False, any(isinstance(m, nn.Embedding) for m in modules)
     attention = any("attention" in kind.lower() for kind in layers)
     if sample is not None:
         try:
@@ -59,14 +61,14 @@ def read_anatomy(model: TorchModel) -> Anatomy:
                 operations = graph_operations(view.forward(view.x.clone().requires_grad_(), *view.others))
             probed, integer = True, view.embedded
             if not operations:
-                gradient_obstacle = "the module cuts its output off from its input (detach, numpy or no_grad inside)"
+                gradient_problem = "the module cuts its output off from its input (detach, numpy or no_grad inside)"
         except ExplainerError as error:
-            gradient_obstacle = str(error)
-        except Exception as error:  # noqa: BLE001 - a probe that fails is a fact about the model, not a failure of the reader
-            gradient_obstacle = f"{type(error).__name__}: {error}"
-        attention, attention_obstacle = _probe_attention(model, sample)
+            gradient_problem = str(error)
+        except Exception as error:  # a probe that fails is a fact about the model, not a failure of the reader
+            gradient_problem = f"{type(error).__name__}: {error}"
+        attention, attention_problem = _probe_attention(model, sample)
     elif not attention:
-        attention_obstacle = "no attention layer was found among the module's layers"
+        attention_problem = "no attention layer was found among the module's layers"
     parameters = list(model.core.parameters())
     return Anatomy(
         layers=layers,
@@ -77,12 +79,11 @@ def read_anatomy(model: TorchModel) -> Anatomy:
         integer_inputs=integer,
         batchnorm=any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in modules),
         smooth=not any(k in layers for k in _KINKED) and not any(o.startswith(_KINKED_OPERATIONS) for o in operations),
-        training=model.module.training,
         frozen=bool(parameters) and not any(p.requires_grad for p in parameters),
         parameters=sum(p.numel() for p in parameters),
         dtype=str(model.dtype)[6:],
-        gradient_obstacle=gradient_obstacle,
-        attention_obstacle=attention_obstacle,
+        gradient_problem=gradient_problem,
+        attention_problem=attention_problem,
     )
 
 
@@ -95,7 +96,7 @@ def _probe_attention(model: TorchModel, sample: Any) -> tuple[bool, str]:
             model.forward(arguments, core=True)
     except ExplainerError as error:
         return False, str(error)
-    except Exception as error:  # noqa: BLE001 - see read_anatomy
+    except Exception as error:
         return False, f"{type(error).__name__}: {error}"
     return bool(tap.layers), "" if tap.layers else "no attention was computed in a forward pass of this module"
 

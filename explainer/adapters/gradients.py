@@ -160,7 +160,9 @@ def _embedded(model: TorchModel, arguments: Arguments, integers: Sequence[int]) 
     named = arguments.index("ids", "input_ids")
     position = named if named is not None else next((i for i in integers if arguments.tensors[i].ndim == 2), None)
     if position is None:
-        raise Unsupported(f"preprocess gives {arguments.describe()}: no tensor of token ids (n, tokens) to differentiate at. Use 'shap' or 'lime'.")
+        raise Unsupported(
+            f"preprocess gives {arguments.describe()}: no tensor of token ids (n, tokens) to differentiate at. Use 'shap' or 'lime'."
+        )
     ids = arguments.tensors[position]
     calls: list[tuple[nn.Embedding, Tensor, Tensor]] = []
 

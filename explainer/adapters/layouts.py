@@ -121,10 +121,10 @@ class ImageLayout(Layout):
         self._position = position
         height, width = self._size
         flat = x.ndim == 2 and x.shape[1] == height * width * self._channels
-        if not flat and not (x.ndim == 4 and tuple(x.shape[2:]) == (height, width)) and not (x.ndim == 3 and tuple(x.shape[1:]) == (height, width)):
+        if not flat and not (x.ndim in (3, 4) and tuple(x.shape[-2:]) == (height, width)):
             raise Unsupported(
-                f"preprocess turns images of {height} x {width} into {tuple(x.shape[1:])}, so that gradients are not per pixel of the image. "
-                "Pass images at the module's own size, or put the resizing inside the module; or use 'shap' or 'lime'."
+                f"preprocess turns images of {height} x {width} into {tuple(x.shape[1:])}, so that gradients are not per pixel of the "
+                "image. Pass images at the module's own size, or put the resizing inside the module; or use 'shap' or 'lime'."
             )
 
     def collapse(self, values: np.ndarray, i: int) -> np.ndarray:
@@ -163,6 +163,10 @@ class SeriesLayout(Layout):
 
     def collapse(self, values: np.ndarray, i: int) -> np.ndarray:
         return (values if self._time_first else values.T)[: self._lengths[i]]
+
+    def present(self, steps: int) -> np.ndarray:
+        """Which of ``steps`` padded positions ``(n, steps)`` hold a real step."""
+        return np.arange(steps)[None, :] < np.array(self._lengths)[:, None]
 
     def reference(self, model: TorchModel, inputs: Any, spec: Any) -> Any:
         given = super().reference(model, inputs, spec)
@@ -216,7 +220,8 @@ class TextLayout(Layout):
                     end = max(end, stop)
             cut += sum(a >= end for a, _ in self.spans[i])
         if cut:
-            self.notes = (f"{cut} words lie beyond the {getattr(encoder, 'max_length', width)} tokens that the model reads; their value is 0.",)
+            limit = getattr(encoder, "max_length", width)
+            self.notes = (f"{cut} words lie beyond the {limit} tokens that the model reads; their value is 0.",)
 
     def names(self, i: int) -> tuple[str, ...]:
         return tuple(self._texts[i][a:b] for a, b in self.spans[i])

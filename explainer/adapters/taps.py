@@ -123,7 +123,7 @@ class AttentionTap(TorchFunctionMode):
         if rest.get("training") and rest.get("dropout_p", 0) > 0:
             raise Unsupported("This module drops attention at random even in eval mode: its weights differ from call to call.")
         if rest.get("is_causal") and rest.get("attn_mask") is None:
-            raise Unsupported("A multi-head attention call is causal without a mask; PyTorch needs attn_mask beside is_causal to give weights.")
+            raise Unsupported("A multi-head attention call is causal without attn_mask, which PyTorch needs to give weights.")
         # is_causal is a hint that lets PyTorch drop the mask; with the weights asked for it must be applied.
         output, weights = F.multi_head_attention_forward(**{**rest, "is_causal": False}, need_weights=True, average_attn_weights=False)
         assert weights is not None

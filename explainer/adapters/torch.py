@@ -42,6 +42,7 @@ class TorchModel(Model):
         self.device = str(self._where)
         self._evaluation = state.Evaluation(module)
         self._rows = ROWS
+        self.padding_counts = False
         self._anatomy: Anatomy | None = None
         super().__init__(**names)
 
@@ -70,7 +71,7 @@ class TorchModel(Model):
         return np.concatenate([self._score(take(batch, slice(0, half))), self._score(take(batch, slice(half, None)))])
 
     def batches(self, inputs: Any, rows: int | None = None) -> Iterator[np.ndarray]:
-        """Indices of batches of similar length, so that padding is cheap; of one length each where padding would count."""
+        """Indices of batches of similar length, so that padding is cheap; never padded where padding changes the scores."""
         limit = rows or self._rows
         if not isinstance(inputs, list):
             width = int(np.prod(inputs.shape[1:]))
@@ -78,7 +79,9 @@ class TorchModel(Model):
             yield from np.array_split(np.arange(len(inputs)), -(-len(inputs) // size))
             return
         lengths = np.array([np.size(one) if isinstance(one, np.ndarray) else len(one) for one in inputs])
-        equal_only = getattr(self.preprocess, "equal_only", False)
+        equal_only = getattr(self.preprocess, "equal_only", False) or self.padding_counts
+        if self.padding_counts and self.modality == "text":
+            limit = 1  # how many tokens a text has is known only once it is encoded
         batch: list[int] = []
         for i in np.argsort(lengths, kind="stable"):
             full = len(batch) >= limit or (len(batch) + 1) * int(lengths[i]) > _ELEMENTS // 32
@@ -210,9 +213,11 @@ def wrap_torch(
         word = "output" if task == "regression" else "class"
         class_names = ["output"] if width == 1 and task == "regression" else [f"{word} {i}" for i in range(2 if width == 1 else width)]
     class_names = [class_names] if isinstance(class_names, str) else list(class_names)
-    if probe is not None and width != len(class_names) and not (width == 1 and len(class_names) == 2 and task == "classification"):
-        raise InvalidInput(f"The module has {width} outputs, but {len(class_names)} class_names came ({', '.join(map(str, class_names[:6]))}).")
-    return TorchModel(
+    one_for_two = width == 1 and len(class_names) == 2 and task == "classification"
+    if probe is not None and width != len(class_names) and not one_for_two:
+        came = ", ".join(map(str, class_names[:6]))
+        raise InvalidInput(f"The module has {width} outputs, but {len(class_names)} class_names came ({came}).")
+    model = TorchModel(
         module,
         encoder,
         modality=modality,
@@ -223,6 +228,8 @@ def wrap_torch(
         background=given,
         name=name or type(core).__name__,
     )
+    model.padding_counts = modality in ("text", "series") and _padding_counts(draft, given)
+    return model
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -240,7 +247,9 @@ def unwrap(output: Any, rows: int) -> Tensor:
     """The scores ``(rows, outputs)`` in a tensor, tuple, dict or dataclass: the entry ``logits``, or the first tensor."""
     found = _tensor(output, rows)
     if found is None:
-        raise InvalidInput(f"The module gave {type(output).__name__} without a tensor of {rows} rows in it; it must return scores (n, outputs).")
+        raise InvalidInput(
+            f"The module gave {type(output).__name__} without a tensor of {rows} rows in it; it must return scores (n, outputs)."
+        )
     if found.ndim == 1 and len(found) == rows:
         found = found[:, None]
     if found.ndim != 2 or len(found) != rows:
@@ -321,6 +330,28 @@ def _probe(model: TorchModel, background: Any, encoder: Any) -> tuple[np.ndarray
         return None, None
 
 
+def _padding_counts(model: TorchModel, background: Any) -> bool:
+    """Whether a short input scores otherwise when it is padded to the length of a longer one (the module ignores its mask)."""
+    if getattr(model.preprocess, "equal_only", False):
+        return False
+    if background is not None:
+        ordered = sorted(range(len(background)), key=lambda i: len(background[i]))
+        pair = take(background, [ordered[0], ordered[-1]])
+    elif model.modality == "text":
+        pair = ["probe", "probe " * 8]
+    else:
+        rng = np.random.default_rng(0)
+        pair = [rng.normal(size=(length, len(model.feature_names))).astype(np.float32) for length in (16, 24)]
+    try:
+        with model.scoring():
+            together, alone = (model.forward(model.encode(inputs), core=True)[0].double() for inputs in (pair, pair[:1]))
+    except ExplainerError:
+        if background is not None:
+            raise
+        return False
+    return bool((together - alone).abs().max() > 1e-3 * max(1.0, float(alone.abs().max())))
+
+
 def _outputs(core: nn.Module) -> int | None:
     linear = [m for m in core.modules() if isinstance(m, nn.Linear)]
     return linear[-1].out_features if linear else None
@@ -339,5 +370,7 @@ def _returns(core: nn.Module, probe: np.ndarray | None, activation: str | None) 
 def require_torch(model: Model, method: str) -> TorchModel:
     """``model`` as a TorchModel. Raises Unsupported for another framework, naming what works instead."""
     if not isinstance(model, TorchModel):
-        raise Unsupported(f"{method} needs the gradients or layers of a torch module; {model.name} is a {model.framework} model. Use 'shap' or 'lime'.")
+        raise Unsupported(
+            f"{method} needs the gradients or layers of a torch module; {model.name} is a {model.framework} model. Use 'shap' or 'lime'."
+        )
     return model

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch_gallery as gallery
 from torch import nn
 
 import explainer
 from explainer.errors import InvalidInput, Unsupported
-
-sys.path.insert(0, str(Path(__file__).parent))
-import torch_gallery as gallery  # noqa: E402 - beside this file
 
 
 def snapshot(module: nn.Module) -> dict[str, object]:
@@ -56,7 +52,7 @@ def test_scores_equal_the_modules_own() -> None:
     assert model.scores(frame).dtype == np.float64
 
 
-@pytest.mark.parametrize("final, returns", [(nn.Softmax(1), "probability"), (nn.LogSoftmax(1), "logit"), (None, "logit")])
+@pytest.mark.parametrize(("final", "returns"), [(nn.Softmax(1), "probability"), (nn.LogSoftmax(1), "logit"), (None, "logit")])
 def test_returns_is_read_from_the_last_activation(final: nn.Module | None, returns: str) -> None:
     model = gallery.tabular(gallery.mlp(final=final))
     assert model.returns == returns
@@ -168,7 +164,9 @@ def test_a_module_that_works_in_place_does_not_reach_the_callers_data() -> None:
     module = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 2))
     frame = gallery.table()
     kept = frame.copy()
-    model = explainer.wrap(module, modality="tabular", preprocess=lambda f: torch.from_numpy(f.to_numpy()), feature_names=list(frame.columns))
+    model = explainer.wrap(
+        module, modality="tabular", preprocess=lambda f: torch.from_numpy(np.asarray(f)), feature_names=list(frame.columns)
+    )
     model.scores(frame)
     pd.testing.assert_frame_equal(frame, kept)
 
@@ -188,7 +186,7 @@ def test_errors_say_what_came_and_what_the_first_layer_takes() -> None:
     with pytest.raises(InvalidInput, match=r"f1 hold no numbers"):
         gallery.tabular(gallery.mlp()).scores(mixed)
     with pytest.raises(InvalidInput, match=r"scores of shape \(6, 5, 1\)"):
-        explainer.wrap(nn.Unflatten(1, (5, 1)), modality="tabular", feature_names=list(gallery.table()), class_names=list("abc")).scores(gallery.table())
+        gallery.tabular(nn.Unflatten(1, (5, 1)), class_names=list("abc")).scores(gallery.table())
 
 
 def test_the_fingerprint_follows_the_weights_and_nothing_else() -> None:
@@ -277,7 +275,7 @@ def test_anatomy_reads_functional_operations_where_it_can_probe() -> None:
     assert recurrent.has_recurrent
     assert not recurrent.has_attention
     cut = gallery.tabular(nn.Sequential(gallery.mlp(), Detach())).anatomy()  # type: ignore[attr-defined]
-    assert "detach" in cut.gradient_obstacle
+    assert "detach" in cut.gradient_problem
 
 
 class Detach(nn.Module):
