@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Anatomy:
     """Facts for the preflight. ``probed`` says whether a forward pass was seen, or only the types of the layers.
 
-    ``gradient_problem``, ``attention_problem``: why gradients by named feature, or attention by word, cannot be had;
+    ``gradient_obstacle``, ``attention_obstacle``: why gradients by named feature, or attention by word, cannot be had;
     empty where nothing stands against them.
     """
 
@@ -33,8 +33,8 @@ class Anatomy:
     frozen: bool
     parameters: int
     dtype: str
-    gradient_problem: str
-    attention_problem: str
+    gradient_obstacle: str
+    attention_obstacle: str
 
 
 _KINKED = (
@@ -52,7 +52,7 @@ def read_anatomy(model: TorchModel) -> Anatomy:
         layers[type(module).__name__] = layers.get(type(module).__name__, 0) + 1
     sample = model.sample()
     operations: frozenset[str] = frozenset()
-    gradient_problem, attention_problem, probed, integer = "", "", False, any(isinstance(m, nn.Embedding) for m in modules)
+    gradient_obstacle, attention_obstacle, probed, integer = "", "", False, any(isinstance(m, nn.Embedding) for m in modules)
     attention = any("attention" in kind.lower() for kind in layers)
     if sample is not None:
         try:
@@ -61,14 +61,14 @@ def read_anatomy(model: TorchModel) -> Anatomy:
                 operations = graph_operations(view.forward(view.x.clone().requires_grad_(), *view.others))
             probed, integer = True, view.embedded
             if not operations:
-                gradient_problem = "the module cuts its output off from its input (detach, numpy or no_grad inside)"
+                gradient_obstacle = "the module cuts its output off from its input (detach, numpy or no_grad inside)"
         except ExplainerError as error:
-            gradient_problem = str(error)
+            gradient_obstacle = str(error)
         except Exception as error:  # a probe that fails is a fact about the model, not a failure of the reader
-            gradient_problem = f"{type(error).__name__}: {error}"
-        attention, attention_problem = _probe_attention(model, sample)
+            gradient_obstacle = f"{type(error).__name__}: {error}"
+        attention, attention_obstacle = _probe_attention(model, sample)
     elif not attention:
-        attention_problem = "no attention layer was found among the module's layers"
+        attention_obstacle = "no attention layer was found among the module's layers"
     parameters = list(model.core.parameters())
     return Anatomy(
         layers=layers,
@@ -82,14 +82,16 @@ def read_anatomy(model: TorchModel) -> Anatomy:
         frozen=bool(parameters) and not any(p.requires_grad for p in parameters),
         parameters=sum(p.numel() for p in parameters),
         dtype=str(model.dtype)[6:],
-        gradient_problem=gradient_problem,
-        attention_problem=attention_problem,
+        gradient_obstacle=gradient_obstacle,
+        attention_obstacle=attention_obstacle,
     )
 
 
 def _probe_attention(model: TorchModel, sample: Any) -> tuple[bool, str]:
     from explainer.adapters.taps import AttentionTap
 
+    if model.modality not in ("text", "series"):
+        return False, f"the tokens of {model.modality} inputs are not matched to their parts yet"
     try:
         arguments = model.encode(sample)
         with model.scoring(), AttentionTap(len(arguments)) as tap:

@@ -275,7 +275,7 @@ def test_anatomy_reads_functional_operations_where_it_can_probe() -> None:
     assert recurrent.has_recurrent
     assert not recurrent.has_attention
     cut = gallery.tabular(nn.Sequential(gallery.mlp(), Detach())).anatomy()  # type: ignore[attr-defined]
-    assert "detach" in cut.gradient_problem
+    assert "detach" in cut.gradient_obstacle
 
 
 class Detach(nn.Module):
