@@ -32,6 +32,11 @@ class Budget:
     seconds: float | None = None
     error: float | None = None
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether sampling stops by the clock or the error rather than by a count."""
+        return self.seconds is not None or self.error is not None
+
     @staticmethod
     def parse(budget: Any) -> Budget:
         """Read None, an int, ``"500 evals"``, ``"10s"`` or ``"1% error"``. Raises InvalidInput."""

@@ -34,6 +34,10 @@ class Features(ABC):
     def players(self, i: int) -> int:
         return int(np.prod(self.shape(i)))
 
+    def idle(self, i: int) -> np.ndarray:
+        """Players whose absence changes nothing in the input, ``(players,)`` bool: their share of any score is exactly 0."""
+        return np.zeros(self.players(i), dtype=bool)
+
     def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
         """Bring values given on ``axes`` (these, or finer ones such as pixels or time steps) to one number per player."""
         return values.reshape(-1)

@@ -75,6 +75,10 @@ class Superpixels(Features):
             shown = shown[..., None]
         return np.where(shown, self.images[i], self.baseline[i])
 
+    def idle(self, i: int) -> np.ndarray:
+        differs = (self.images[i] != self.baseline[i]).reshape(*self.segments[i].shape, -1).any(axis=-1)
+        return np.bincount(self.segments[i].ravel(), weights=differs.ravel(), minlength=self.players(i)) == 0
+
     def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
         if axes == self.axes:
             return values

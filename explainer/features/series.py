@@ -57,6 +57,11 @@ class Segments(Features):
         shown = masks.reshape(len(masks), *self.shape(i))[:, self.segments[i]]  # (m, T, C)
         return list(np.where(shown, self.series[i], self.baseline))
 
+    def idle(self, i: int) -> np.ndarray:
+        same = np.ones(self.shape(i), dtype=bool)
+        np.logical_and.at(same, self.segments[i], self.series[i] == self.baseline)
+        return same.reshape(-1)
+
     def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
         if axes == self.axes:
             return values.reshape(-1)

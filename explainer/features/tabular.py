@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,6 +70,20 @@ class Columns(Features):
             index = np.where(masks[:, self._player[position], None], i, reference).reshape(-1)
             taken[name] = self._pool[name].array.take(index)
         return pd.DataFrame(taken, copy=False)
+
+    def idle(self, i: int) -> np.ndarray:
+        idle = np.ones(len(self.groups), dtype=bool)
+        for position, codes in enumerate(self._codes):
+            if (codes[len(self.frame) :] != codes[i]).any():
+                idle[self._player[position]] = False
+        return idle
+
+    @cached_property
+    def _codes(self) -> list[np.ndarray]:
+        """Each column as integers, equal where the values are (missing equals missing)."""
+        import pandas as pd
+
+        return [pd.factorize(self._pool[name], use_na_sentinel=False)[0] for name in self._pool.columns]
 
     def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
         if len(values) == len(self.groups):
