@@ -1,0 +1,118 @@
+"""What a check is given, and the short-hands with which it says how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from explainer.checks.finding import Finding
+
+if TYPE_CHECKING:
+    from explainer.checks.labels import Labels
+    from explainer.checks.view import View
+
+ROWS_SHOWN = 100  # a person looks at a screenful; the count says how many there are in all
+EVIDENCE_SHOWN = 20
+
+
+class NotRun(Exception):
+    """Raised by a check that cannot judge these data; the reason becomes its finding."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The data under check and everything it may be held against."""
+
+    view: View
+    labels: Labels | None = None
+    reference: View | None = None
+    reference_labels: Labels | None = None
+    groups: Mapping[str, np.ndarray] | None = None
+    model: Any = None
+    unreadable: tuple[tuple[str, str], ...] = ()
+    attempted: int = 0  # items met on reading, readable or not
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def need_labels(self) -> Labels:
+        if self.labels is None:
+            raise NotRun("No labels were given.")
+        return self.labels
+
+    def need_reference(self) -> View:
+        if self.reference is None:
+            raise NotRun("No reference set was given to hold the data against.")
+        return self.reference
+
+    def need_rows(self, least: int) -> None:
+        if self.view.n < least:
+            raise NotRun(f"{count(self.view.n, self.view.noun)} came; this check needs at least {least}.")
+
+
+def passed(message: str, **details: Any) -> Finding:
+    return _ended("pass", message, **details)
+
+
+def failed(message: str, **details: Any) -> Finding:
+    return _ended("fail", message, **details)
+
+
+def _ended(state: Any, message: str, *, rows: Sequence[int] | np.ndarray = (), columns: Iterable[Any] = (), **details: Any) -> Finding:
+    """A finding with its rows capped and counted and its values made plain Python; the runner adds name, why and advice."""
+    rows = [int(r) for r in rows]
+    details.setdefault("count", len(rows))
+    for name in ("value", "threshold"):
+        if details.get(name) is not None:
+            details[name] = float(details[name])
+    details["evidence"] = plain(details.get("evidence", {}))
+    columns = tuple(str(c) for c in columns)
+    return Finding("", state, message, rows=tuple(rows[:ROWS_SHOWN]), columns=columns[:ROWS_SHOWN], **details)
+
+
+def plain(value: Any) -> Any:
+    """``value`` made of JSON's own types; figures cut to six digits, numbers that are not finite to None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return str(value)
+
+
+def count(number: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``, ``3 series``."""
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    return noun if noun.endswith("s") else noun + "s"
+
+
+def share(part: int, whole: int) -> str:
+    """``12 of 200 (6 %)``."""
+    return f"{part:,} of {whole:,} ({percent(part / whole if whole else 0)})"
+
+
+def percent(value: float) -> str:
+    """A share as a person writes it; never rounds something to nothing, nor nearly all to all."""
+    number = 100 * value
+    if 0 < number < 0.1:
+        return "under 0.1 %"
+    if 99.9 < number < 100:
+        return "over 99.9 %"
+    return f"{number:.1f} %" if (number < 10 or number > 99) and number != round(number) else f"{number:.0f} %"
+
+
+def listed(names: Iterable[Any], most: int = 5) -> str:
+    """``a, b, c and 4 more``."""
+    names = [str(n) for n in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -1,0 +1,114 @@
+"""Items that are there twice: exactly or nearly, within the data or between them and a reference set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, failed, passed, plural, share
+from explainer.checks.finding import Finding
+
+# Independent columns give so many repeats; real columns hang together, and give more. A hundred times more is still no proof
+# of copying, so repeats are called copies only beyond that.
+DEPENDENCE = 100.0
+
+
+def _coarse(found: int, expected: float) -> bool:
+    return expected * DEPENDENCE >= max(found, 1)
+
+
+def exact_duplicates(context: Context) -> Finding:
+    view = context.view
+    context.need_rows(2)
+    usable = np.flatnonzero(~view.blank)
+    keys = view.keys[usable]
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    repeated = usable[first[group] != np.arange(len(usable))]
+    things = plural(view.noun)
+    details = {"value": len(repeated) / view.n, "threshold": 0.0}
+    if not len(repeated):
+        return passed(f"No two of {view.n:,} {things} are equal.", **details)
+    sizes = np.bincount(group)
+    groups = [view.at(usable[group == g])[:10] for g in np.flatnonzero(sizes > 1)[:EVIDENCE_SHOWN]]
+    details |= {"rows": view.at(repeated), "evidence": {"groups": groups}}
+    labels = context.labels
+    if labels is not None:
+        agree = int((labels.codes[repeated] == labels.codes[usable[first[group[np.searchsorted(usable, repeated)]]]]).sum())
+        details["evidence"]["with the same label"] = agree
+    message = f"{share(len(repeated), view.n)} {things} are copies of an earlier one."
+    expected = view.chance()
+    if _coarse(len(repeated), expected):
+        few = f"{message[:-1]}, but the columns take so few values that copies and coincidences cannot be told apart."
+        return passed(few, **details)
+    return failed(message, **details)
+
+
+def near_duplicates(context: Context) -> Finding:
+    view = context.view
+    context.need_rows(2)
+    pairs, expected = view.near()
+    things = plural(view.noun)
+    pairs = [p for p in pairs if not (view.blank[p[0]] or view.blank[p[1]])]
+    later = sorted({j for _, j, _ in pairs})
+    details = {"value": len(later) / view.n, "threshold": 0.0}
+    if not later:
+        if expected * DEPENDENCE >= 1 and view.modality == "tabular":
+            raise NotRun("The columns take so few values that near-copies cannot be told from coincidences.")
+        return passed(f"No two unequal {things} are nearly the same.", **details)
+    likely = sorted(pairs, key=lambda p: -p[2])[:EVIDENCE_SHOWN]
+    shown = [{"rows": [*view.at([i]), *view.at([j])], "likeness": s} for i, j, s in likely]
+    details |= {"rows": view.at(later), "evidence": {"pairs": shown}}
+    message = f"{share(len(later), view.n)} {things} are nearly the same as an earlier one, though not equal."
+    labels = context.labels
+    if labels is not None and labels.kind == "class":
+        unlike = [(i, j) for i, j, _ in pairs if labels.codes[i] != labels.codes[j] and min(labels.codes[i], labels.codes[j]) >= 0]
+        details["evidence"]["with different labels"] = {"pairs": len(unlike), "rows": [[*view.at([i]), *view.at([j])] for i, j in unlike[:EVIDENCE_SHOWN]]}
+        message += f" {len(unlike):,} such pairs have different labels." if unlike else ""
+    if _coarse(len(later), expected):
+        return passed(f"{message} The columns take so few values that this may be coincidence.", **details)
+    return failed(message, **details)
+
+
+def exact_overlap(context: Context) -> Finding:
+    view, reference = context.view, context.need_reference()
+    mine, theirs = view.keys_against(reference)
+    both = np.isin(mine, theirs[~reference.blank]) & ~view.blank
+    details = {"value": both.mean() if view.n else 0.0, "threshold": 0.0}
+    things = plural(view.noun)
+    if not both.any():
+        return passed(f"None of {view.n:,} {things} stands in the reference set.", **details)
+    where = dict(zip(theirs[::-1].tolist(), reference.positions[::-1].tolist(), strict=True))
+    pairs = [{"row": view.at([i])[0], "reference row": where[int(mine[i])]} for i in np.flatnonzero(both)[:EVIDENCE_SHOWN]]
+    details |= {"rows": view.at(both), "evidence": {"pairs": pairs}}
+    message = f"{share(int(both.sum()), view.n)} {things} stand in the reference set too."
+    expected = (view.chance() / max(1, view.n - 1) + reference.chance() / max(1, reference.n - 1)) * min(view.n, reference.n)
+    if _coarse(int(both.sum()), expected):
+        return passed(f"{message} The columns take so few values that this may be coincidence.", **details)
+    return failed(message, **details)
+
+
+def near_overlap(context: Context) -> Finding:
+    view, reference = context.view, context.need_reference()
+    context.need_rows(2)
+    if reference.n < 2:
+        raise NotRun("The reference set has fewer than two items.")
+    pairs, expected = view.near(reference)
+    pairs = [p for p in pairs if not (view.blank[p[0]] or reference.blank[p[1]])]
+    mine = _unique(i for i, _, _ in pairs)
+    things = plural(view.noun)
+    details = {"value": len(mine) / view.n, "threshold": 0.0}
+    if not mine:
+        if expected * DEPENDENCE >= 1 and view.modality == "tabular":
+            raise NotRun("The columns take so few values that near-copies cannot be told from coincidences.")
+        return passed(f"None of {view.n:,} {things} is nearly the same as one in the reference set.", **details)
+    shown = [{"row": view.at([i])[0], "reference row": reference.at([j])[0], "likeness": s} for i, j, s in sorted(pairs, key=lambda p: -p[2])[:EVIDENCE_SHOWN]]
+    details |= {"rows": view.at(mine), "evidence": {"pairs": shown}}
+    message = f"{share(len(mine), view.n)} {things} are nearly the same as one in the reference set."
+    if _coarse(len(mine), expected):
+        return passed(f"{message} The columns take so few values that this may be coincidence.", **details)
+    return failed(message, **details)
+
+
+def _unique(values: object) -> Sequence[int]:
+    return sorted(set(values))  # type: ignore[call-overload]

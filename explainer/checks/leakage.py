@@ -1,0 +1,204 @@
+"""A single feature that gives the label away: a thing known only afterwards, a stamp, a marker word."""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+import pandas as pd
+
+from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, percent
+from explainer.checks.finding import Finding
+from explainer.checks.labels import Labels
+from explainer.checks.tabular import CODE_LEVELS, normalised
+from explainer.checks.text import SIGNAL_WORDS, TextView
+
+FOLDS = 5
+BINS = 32  # quantile bins of a number; most frequent levels of a category
+GIVEN_AWAY = 0.99  # AUC (or R2 of ranks) of one feature alone; honest single features reach 0.975 on the easiest real sets
+ONE_OF_MANY = 0.999  # and this for one class among several: the odd one out is often told by one honest feature
+PURE = 0.99  # codes whose rows all but never have another label
+PURE_COVER = 0.10  # in this share of rows
+PURE_RARER = 20  # where the other labels are this many times rarer than elsewhere
+COMMONEST = 0.90  # above this share one label is nearly everywhere, and purity says little
+LUCK = 1e-3  # a perfect split that chance gives some feature this often is not reported
+WORD_BALANCE = 0.95  # mean of a word's recall and specificity for one class
+ROWS_LEAST = 30
+
+
+def given_away(context: Context) -> Finding:
+    """Cross-validated predictive power of each feature alone.
+
+    A feature is cut into at most 32 bins (missing is one); each bin's label rates in four fifths of the rows score the fifth.
+    Reported: mean AUC of all classes against their rest (for numbers, R2 of ranks) of at least ``GIVEN_AWAY``; AUC of one class
+    of at least ``ONE_OF_MANY``; and a code of
+    few values of which some, in at least a tenth of rows, go with one label to ``PURE``, twenty times purer than elsewhere.
+    """
+    labels = context.need_labels()
+    context.need_rows(ROWS_LEAST)
+    usable = ~labels.missing & ~context.view.blank
+    if usable.sum() < ROWS_LEAST:
+        raise NotRun(f"Only {int(usable.sum())} items have a label; at least {ROWS_LEAST} are needed.")
+    frame = context.view.signals.loc[usable]
+    fold = np.random.default_rng(0).permutation(int(usable.sum())) % FOLDS
+    power = _of_numbers(frame, labels.numbers[usable], fold) if labels.kind == "number" else _of_classes(frame, labels, usable, fold)  # type: ignore[index]
+    found = {name: p for name, p in power.items() if p["why"]}
+    words = _words(context, labels, usable) if isinstance(context.view, TextView) and labels.kind == "class" else {}
+    found |= words
+    ranked = sorted(power, key=lambda name: -power[name]["power"])
+    best = power[ranked[0]]["power"] if ranked else 0.0
+    figure = "R2 of ranks" if labels.kind == "number" else "AUC"
+    details = {"value": best, "threshold": GIVEN_AWAY,
+               "evidence": {"power": {name: power[name]["power"] for name in ranked[:EVIDENCE_SHOWN]}, "figure": figure}}  # fmt: skip
+    if found:
+        worst = sorted(found, key=lambda name: -found[name]["power"])
+        details["evidence"] |= {"found": {name: found[name]["why"] for name in worst[:EVIDENCE_SHOWN]}}
+        details["value"] = max(best, found[worst[0]]["power"])
+        message = f"{count(len(worst), 'feature')} all but give the label away: " + listed(f"{n!r} ({found[n]['why']})" for n in worst) + "."
+        return failed(message, columns=worst, count=len(worst), **details)
+    if not ranked:
+        raise NotRun("No feature varies.")
+    return passed(f"No single feature gives the label away; the strongest, {ranked[0]!r}, alone has {figure} {best:.3f}.", **details)
+
+
+def _of_classes(frame: pd.DataFrame, labels: Labels, usable: np.ndarray, fold: np.ndarray) -> dict[str, dict]:
+    y = labels.codes[usable]
+    sizes = np.bincount(y, minlength=len(labels.names))
+    present = np.flatnonzero(sizes)
+    if len(present) < 2:
+        raise NotRun("All labels are the same; there is nothing to give away.")
+    # a class so small that one of many features separates it by chance is not judged
+    judged = [k for k in present if sizes[k] >= FOLDS and frame.shape[1] / comb(len(y), min(int(sizes[k]), 40)) < LUCK]
+    if not judged:
+        raise NotRun("Every class is so small that some feature would separate it by chance.")
+    power = {}
+    for name in frame.columns:
+        codes, coded = binned(frame[name])
+        if codes.max() == 0:
+            continue
+        table = np.zeros((FOLDS, codes.max() + 1, len(sizes)))
+        np.add.at(table, (fold, codes, y), 1)
+        aucs = {k: auc_by_fold(table, k) for k in judged}
+        best = max(aucs, key=aucs.get)  # type: ignore[arg-type]
+        why = ""
+        if np.mean(list(aucs.values())) >= GIVEN_AWAY:
+            why = f"AUC {np.mean(list(aucs.values())):.3f}" + (" over all classes" if len(present) > 2 else "")
+        elif aucs[best] >= ONE_OF_MANY:
+            why = f"tells class {labels.names[best]!r} from the rest with AUC {aucs[best]:.4g}"
+        elif coded:
+            why = _pure(table, labels.names)
+        power[str(name)] = {"power": aucs[best], "why": why}
+    return power
+
+
+def binned(values: pd.Series) -> tuple[np.ndarray, bool]:
+    """Bin numbers from 0, a missing value's bin included, and whether the feature is a code of few values."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes = values.cat.codes.to_numpy().astype(np.int64)
+        sizes = np.bincount(codes[codes >= 0], minlength=len(values.cat.categories))
+        rank = np.full(len(sizes) + 1, BINS)
+        top = np.argsort(-sizes, kind="stable")[:BINS]
+        rank[top] = np.arange(len(top))
+        rank[-1] = BINS + 1
+        binned_ = np.unique(rank[codes], return_inverse=True)[1]
+        return binned_, (sizes > 0).sum() <= CODE_LEVELS
+    numbers = values.to_numpy(dtype=float)
+    known = ~np.isnan(numbers)
+    levels = np.unique(numbers[known])
+    if len(levels) <= BINS:
+        edges = levels[1:]
+    else:
+        edges = np.unique(np.quantile(np.clip(numbers[known], -1e300, 1e300), np.linspace(0, 1, BINS + 1)[1:-1], method="inverted_cdf"))
+    codes = np.searchsorted(edges, numbers, side="right")
+    codes = np.where(known, codes, len(edges) + 1)
+    return np.unique(codes, return_inverse=True)[1], len(levels) <= CODE_LEVELS
+
+
+def auc_by_fold(table: np.ndarray, k: int) -> float:
+    """Mean over folds of the AUC of class ``k`` against the rest, scoring each bin by its rate in the other folds.
+
+    ``table``: ``(folds, bins, classes)`` counts. Equal scores count one half, as in Mann and Whitney.
+    """
+    total = table.sum(axis=0)
+    rate = total[:, k].sum() / max(1.0, total.sum())
+    aucs = []
+    for one in table:
+        train = total - one
+        score = (train[:, k] + rate) / (train.sum(axis=1) + 1)  # one pseudo-row at the overall rate
+        levels, place = np.unique(score, return_inverse=True)
+        hits = np.bincount(place, weights=one[:, k], minlength=len(levels))
+        rest = np.bincount(place, weights=one.sum(axis=1) - one[:, k], minlength=len(levels))
+        if hits.sum() and rest.sum():
+            below = np.concatenate([[0], np.cumsum(rest)[:-1]])
+            aucs.append(float((hits * (below + rest / 2)).sum() / (hits.sum() * rest.sum())))
+    return float(np.mean(aucs)) if aucs else 0.5
+
+
+def _pure(table: np.ndarray, names: list[str]) -> str:
+    """Codes chosen in four fifths of the rows for going with one label only, held to it in the other fifth."""
+    total = table.sum(axis=0)
+    rows = total.sum()
+    for k in range(table.shape[2]):
+        base = total[:, k].sum() / rows
+        if base > COMMONEST or base == 0:
+            continue
+        covered = kept = 0.0
+        for one in table:
+            train = total - one
+            pure = train[:, k] >= PURE * np.maximum(train.sum(axis=1), 1)
+            pure &= train.sum(axis=1) >= 10
+            covered += one[pure].sum()
+            kept += one[pure, k].sum()
+        if covered < PURE_COVER * rows:
+            continue
+        wrong = (covered - kept) / covered
+        if wrong <= 1 - PURE and wrong * PURE_RARER <= 1 - base:
+            return f"for {percent(covered / rows)} of rows its value goes with {names[k]!r} in {percent(kept / covered)}, against {percent(base)} in all"
+    return ""
+
+
+def _of_numbers(frame: pd.DataFrame, y: np.ndarray, fold: np.ndarray) -> dict[str, dict]:
+    from scipy.stats import rankdata
+
+    ranks = rankdata(y) / len(y)
+    power = {}
+    for name in frame.columns:
+        codes, _ = binned(frame[name])
+        if codes.max() == 0:
+            continue
+        size = codes.max() + 1
+        sums = np.array([np.bincount(codes[fold == f], weights=ranks[fold == f], minlength=size) for f in range(FOLDS)])
+        counts = np.array([np.bincount(codes[fold == f], minlength=size) for f in range(FOLDS)])
+        mean = (sums.sum(axis=0) - sums + ranks.mean()) / (counts.sum(axis=0) - counts + 1)
+        error = ((ranks - mean[fold, codes]) ** 2).sum()
+        r2 = 1 - error / max(1e-12, ((ranks - ranks.mean()) ** 2).sum())
+        power[str(name)] = {"power": float(r2), "why": f"R2 of ranks {r2:.3f}" if r2 >= GIVEN_AWAY else ""}
+    return power
+
+
+def _words(context: Context, labels: Labels, usable: np.ndarray) -> dict[str, dict]:
+    """Single words that tell one class: mean of recall and specificity of at least ``WORD_BALANCE``, or the class's own name."""
+    view = context.view
+    assert isinstance(view, TextView)
+    vocabulary = [w for w, n in view.frequency.most_common(SIGNAL_WORDS) if n >= ROWS_LEAST / 3]
+    if not vocabulary:
+        return {}
+    y = labels.codes[usable]
+    presence = view.presence(vocabulary)[np.flatnonzero(usable)]
+    found = {}
+    total = np.asarray(presence.sum(axis=0)).ravel()
+    for k in np.flatnonzero(labels.sizes):
+        size = int((y == k).sum())
+        if size < ROWS_LEAST / 3 or len(y) - size < ROWS_LEAST / 3:
+            continue
+        hits = np.asarray(presence[np.flatnonzero(y == k)].sum(axis=0)).ravel()
+        recall, specificity = hits / size, 1 - (total - hits) / (len(y) - size)
+        own = set(normalised(labels.names[k]).split())
+        for w in np.flatnonzero(np.maximum((recall + specificity) / 2, 1 - (recall + specificity) / 2) >= WORD_BALANCE):
+            told = f"in {percent(recall[w])} of the texts of class {labels.names[k]!r} and {percent(1 - specificity[w])} of the others"
+            found[f"word {vocabulary[w]}"] = {"power": float(max(recall[w] + specificity[w], 2 - recall[w] - specificity[w]) / 2), "why": told}
+        for w in np.flatnonzero((hits >= PURE * total) & (recall >= 0.5)):
+            if vocabulary[w] in own and f"word {vocabulary[w]}" not in found:
+                told = f"the name of class {labels.names[k]!r}, in {percent(recall[w])} of its texts and {percent(1 - specificity[w])} of the others"
+                found[f"word {vocabulary[w]}"] = {"power": float((recall[w] + specificity[w]) / 2), "why": told}
+    return found

@@ -1,0 +1,537 @@
+"""Tables: columns of any type brought to numbers or codes, and the checks that only tables need."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, percent, share
+from explainer.checks.finding import Finding
+from explainer.checks.neighbours import close_ranks
+from explainer.checks.view import View, digest
+
+TEXT_WORDS = 5  # a column of strings of this many words on average is prose, not categories
+MIXED_SHARE = 0.9  # a column this full of numbers is a column of numbers with something else in it
+MIXED_LEAST = 10  # values needed before a column's type is a claim
+REDUNDANT_RANK = 0.9999  # rank correlation of two columns that order the rows alike
+REDUNDANT_LINEAR = 0.999  # with it 99.8 % of one column's variance is the other's
+CORRELATION_ROWS = 20_000  # a correlation of 0.999 is known to the fourth digit on this many
+IDENTIFIER_SHARE = 0.99  # distinct in this share of rows
+IDENTIFIER_LEAST = 30  # rows: with fewer, all values may differ by chance
+CODE_LEVELS = 20  # a column with no more distinct values than this is a code, not a measure
+PLACEHOLDERS = frozenset({"?", "-", "--", "n/a", "na", "nan", "null", "none", "missing", "#n/a", "(null)", "<na>", "nil", "not available"})
+SENTINEL = re.compile(r"^-?(9{3,}|6{3,}|8{3,}|7{3,})$|^-(9|99|1)$")
+SENTINEL_LEAST = 2  # the same odd number twice is a code, once is an outlier
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of any type: numbers as float64 with NaN, or codes (-1 missing) into levels."""
+
+    name: str
+    kind: str  # "number", "date", "category", "text" or "empty"
+    missing: np.ndarray
+    numbers: np.ndarray | None
+    codes: np.ndarray
+    levels: list[str]
+    mixed: str = ""  # what is mixed in it, in words
+    odd: tuple[int, ...] = ()  # the rows that are of the rarer type
+
+    @property
+    def distinct(self) -> int:
+        return len(self.levels) if self.numbers is None else int(self.codes.max(initial=-1)) + 1
+
+    @cached_property
+    def hashes(self) -> np.ndarray:
+        """``(n,)`` uint64 of the values; equal values give equal hashes in any table."""
+        if self.numbers is not None:
+            return pd.util.hash_array(np.where(self.missing, np.nan, self.numbers) + 0.0)
+        table = np.array([digest(level.encode("utf-8", "surrogatepass")) for level in self.levels] + [0], dtype=np.uint64)
+        return table[self.codes]
+
+
+def column_of(name: str, values: pd.Series) -> Column:
+    """Read one column, whatever is in it."""
+    kind = values.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        values = values.astype(object)
+    elif isinstance(kind, pd.SparseDtype):
+        values = values.sparse.to_dense()
+    if pd.api.types.is_datetime64_any_dtype(values.dtype) or pd.api.types.is_timedelta64_dtype(values.dtype):
+        missing = values.isna().to_numpy(dtype=bool)
+        unit = values.dt.tz_localize(None) if getattr(values.dt, "tz", None) is not None else values
+        numbers = np.where(missing, np.nan, unit.to_numpy().astype("int64", copy=False).astype(float))
+        return _numeric(name, "date", numbers, missing)
+    if pd.api.types.is_complex_dtype(values.dtype):
+        values = values.astype(str)
+    elif pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
+        missing = values.isna().to_numpy(dtype=bool)
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        return _numeric(name, "number", np.array(numbers, dtype=np.float64), missing)
+    return _objects(name, values)
+
+
+def _numeric(name: str, kind: str, numbers: np.ndarray, missing: np.ndarray) -> Column:
+    missing = missing | np.isnan(numbers)
+    codes = pd.factorize(numbers)[0]
+    return Column(name, "empty" if missing.all() else kind, missing, numbers, codes, [])
+
+
+def _objects(name: str, values: pd.Series) -> Column:
+    listed_values = values.tolist()
+    texts: list[str | None] = []
+    types: list[str] = []
+    for value in listed_values:
+        if isinstance(value, str):
+            stripped = value.strip()
+            texts.append(value if stripped else None)
+            types.append("text" if stripped else "")
+        elif _is_missing(value):
+            texts.append(None)
+            types.append("")
+        else:
+            texts.append(_written(value))
+            types.append(_type_of(value))
+    missing = np.array([t is None for t in texts], dtype=bool)
+    present = {t for t in types if t}
+    if not present:
+        return Column(name, "empty", missing, None, np.full(len(texts), -1), [])
+    if present <= {"number", "true or false"} and len(present) == 1:
+        numbers = np.array([np.nan if t is None else _float(v) for v, t in zip(listed_values, texts, strict=True)])
+        return _numeric(name, "number", numbers, missing)
+    mixed, odd = _mixture(texts, types)
+    codes, levels = pd.factorize(np.array(texts, dtype=object))
+    words = np.mean([len(str(level).split()) for level in levels[:1000]])
+    prose = words >= TEXT_WORDS and len(levels) > CODE_LEVELS
+    return Column(name, "text" if prose else "category", missing, None, codes, [str(level) for level in levels], mixed, odd)
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or value is pd.NA or value is pd.NaT:
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _written(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # an object that cannot even be printed still counts as a value
+        return f"<{type(value).__name__}>"
+
+
+def _type_of(value: Any) -> str:
+    import numbers
+
+    if isinstance(value, (bool, np.bool_)):
+        return "true or false"
+    if isinstance(value, numbers.Real):
+        return "number"
+    return {"bytes": "bytes", "list": "list", "dict": "dict", "tuple": "tuple"}.get(type(value).__name__, type(value).__name__.lower())
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (OverflowError, ValueError, TypeError):
+        return np.inf
+
+
+def _mixture(texts: list[str | None], types: list[str]) -> tuple[str, tuple[int, ...]]:
+    """What types are mixed in one column of objects, and where the rarer are."""
+    known = [t for t in types if t]
+    present = sorted(set(known), key=known.count, reverse=True)
+    if len(present) > 1:
+        odd = tuple(i for i, t in enumerate(types) if t and t != present[0])
+        return ", ".join(f"{known.count(t):,} {t}" for t in present), odd
+    if present != ["text"] or len(known) < MIXED_LEAST:
+        return "", ()
+    numeric = [bool(t) and parses(t or "") for t in texts]
+    odd = tuple(i for i, (t, is_number) in enumerate(zip(types, numeric, strict=True)) if t and not is_number)
+    if odd and len(odd) <= (1 - MIXED_SHARE) * len(known):
+        return f"{len(known) - len(odd):,} numbers written as text, {len(odd):,} other texts", odd
+    return "", ()
+
+
+_NUMBER = re.compile(r"^\s*[+-]?(\d[\d,]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*%?\s*$")
+
+
+def parses(text: str) -> bool:
+    """Whether a text is a number as people write them."""
+    return bool(_NUMBER.match(text))
+
+
+_PUNCTUATION = re.compile(r"[\W_]+")
+
+
+def normalised(text: str) -> str:
+    """A text without case, accents, punctuation and repeated space: what two spellings of one value share."""
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return _PUNCTUATION.sub(" ", bare.casefold()).strip() or text.strip()
+
+
+class TableView(View):
+    """A table as columns of numbers and codes."""
+
+    modality = "tabular"
+    noun = "row"
+
+    def __init__(self, frame: Any, positions: np.ndarray | None = None) -> None:
+        if not isinstance(frame, pd.DataFrame):
+            array = np.asarray(frame)
+            if array.ndim > 2:
+                array = array.reshape(len(array), -1)
+            array = array.reshape(-1, 1) if array.ndim < 2 else array
+            frame = pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
+        self.frame = frame
+        self.n = len(frame)
+        self.positions = np.arange(self.n) if positions is None else positions
+        self.columns = [column_of(str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        return self._digests(self._content)
+
+    @cached_property
+    def _content(self) -> list[Column]:
+        """The columns that say something of a row; a copy under a new number is a copy."""
+        return [c for c in self.columns if not self.identifier(c)] or self.columns
+
+    def keys_against(self, other: View) -> tuple[np.ndarray, np.ndarray]:
+        """Digests of the columns both tables have, identifiers of either left out."""
+        assert isinstance(other, TableView)
+        shared = {c.name for c in self._content} & {c.name for c in other._content}
+        if not shared:
+            raise NotRun("The two tables have no column in common.")
+        order = sorted(shared)
+        sides = [{c.name: c for c in reversed(table._content)} for table in (self, other)]
+        return self._digests([sides[0][name] for name in order]), other._digests([sides[1][name] for name in order])
+
+    def _digests(self, columns: list[Column]) -> np.ndarray:
+        keys = np.zeros(self.n, dtype=np.uint64)
+        for column in columns:
+            keys = (keys ^ column.hashes) * np.uint64(0x9E3779B97F4A7C15)
+            keys ^= keys >> np.uint64(29)
+        return keys
+
+    @cached_property
+    def blank(self) -> np.ndarray:
+        return np.logical_and.reduce([c.missing for c in self.columns]) if self.columns else np.ones(self.n, dtype=bool)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The table's own columns, each a float column or a column of strings."""
+        return _frame_of([c for c in self.columns if c.kind not in ("text", "empty")], self.n)
+
+    @property
+    def signals(self) -> pd.DataFrame:
+        return _frame_of([c for c in self.columns if c.kind != "empty"], self.n)
+
+    def identifier(self, column: Column) -> str:
+        """Why ``column`` merely names the rows, or "" if it does not."""
+        known = self.n - int(column.missing.sum())
+        if self.n < IDENTIFIER_LEAST or known < self.n * IDENTIFIER_SHARE or column.distinct < known * IDENTIFIER_SHARE:
+            return ""
+        if column.kind == "category":
+            return "a different text in every row"
+        if column.kind == "number" and column.numbers is not None:
+            present = column.numbers[~column.missing]
+            if not np.isfinite(present).all() or not (present == np.round(present)).all():
+                return ""
+            steps = np.diff(np.sort(present))
+            if len(steps) and (steps == 1).mean() >= IDENTIFIER_SHARE:
+                return "a running number"
+            if re.search(r"(^|[\W_])(id|key|uuid|guid|nr|number|index)$", column.name, re.I) or column.name.endswith(("Id", "ID")):
+                return "a different whole number in every row, under the name of an identifier"
+        return ""
+
+    def chance(self) -> float:
+        """n (n - 1) / 2 times the product over columns of the chance that two distinct rows agree in it."""
+        kept = np.unique(self.keys, return_index=True)[1]
+        agree = 1.0
+        if any(c.kind == "text" for c in self._content):  # prose is not repeated by chance
+            return 0.0
+        for column in self._content:
+            sizes = np.unique(column.codes[kept], return_counts=True)[1].astype(float)
+            agree *= float((sizes * (sizes - 1)).sum() / max(1.0, len(kept) * (len(kept) - 1.0)))
+        return agree * self.n * (self.n - 1) / 2
+
+    def near(self, other: View | None = None) -> tuple[list[tuple[int, int, float]], float]:
+        return close_ranks(self, other if isinstance(other, TableView) else None)
+
+
+def _frame_of(columns: list[Column], n: int) -> pd.DataFrame:
+    data: dict[str, Any] = {}
+    for column in columns:
+        name, i = column.name, 2
+        while name in data:
+            name, i = f"{column.name} ({i})", i + 1
+        if column.numbers is not None:
+            data[name] = column.numbers
+        else:
+            data[name] = pd.Categorical.from_codes(column.codes, categories=pd.Index(column.levels, dtype=object))
+    return pd.DataFrame(data, index=range(n))
+
+
+def _table(context: Context) -> TableView:
+    assert isinstance(context.view, TableView)
+    if not context.view.columns:
+        raise NotRun("The table has no columns.")
+    return context.view
+
+
+def constant_columns(context: Context) -> Finding:
+    view = _table(context)
+    context.need_rows(2)
+    # an empty column is reported as missing; here it would be said twice
+    flat = [c for c in view.columns if c.kind != "empty" and c.distinct == 1 and not c.missing.any()]
+    evidence = {c.name: _value(c, int(np.argmin(c.missing))) for c in flat[:EVIDENCE_SHOWN]}
+    if flat:
+        shown = listed(f"{c.name!r} (always {evidence[c.name]!r})" if c.name in evidence else c.name for c in flat)
+        message = f"{share(len(flat), len(view.columns))} columns hold one value only: {shown}."
+        return failed(message, value=len(flat), threshold=0, count=len(flat), columns=[c.name for c in flat], evidence=evidence)
+    return passed(f"All {len(view.columns):,} columns vary.", value=0, threshold=0)
+
+
+def _value(column: Column, row: int) -> Any:
+    if column.missing[row]:
+        return None
+    if column.numbers is None:
+        return column.levels[column.codes[row]][:80]
+    return str(pd.Timestamp(int(column.numbers[row]))) if column.kind == "date" else float(column.numbers[row])
+
+
+def mixed_types(context: Context) -> Finding:
+    view = _table(context)
+    mixed = [c for c in view.columns if c.mixed]
+    rows = sorted({i for c in mixed for i in c.odd})
+    evidence = {c.name: {"types": c.mixed, "examples": [_value(c, i) for i in c.odd[:5]]} for c in mixed[:EVIDENCE_SHOWN]}
+    if mixed:
+        message = f"{count(len(mixed), 'column')} mix types: " + listed(f"{c.name!r} ({c.mixed})" for c in mixed) + "."
+        return failed(message, value=len(mixed), threshold=0, rows=view.at(rows), columns=[c.name for c in mixed], evidence=evidence)
+    return passed("Every column holds one type of value.", value=0, threshold=0)
+
+
+def infinite_values(context: Context) -> Finding:
+    view = _table(context)
+    where = {c.name: np.isinf(c.numbers) for c in view.columns if c.numbers is not None and np.isinf(c.numbers).any()}
+    if where:
+        rows = np.logical_or.reduce(list(where.values()))
+        message = f"{count(int(sum(m.sum() for m in where.values())), 'value')} in {listed(where)} are infinite."
+        counts = {name: int(mask.sum()) for name, mask in where.items()}
+        return failed(message, value=int(rows.sum()), threshold=0, rows=view.at(rows), columns=where, evidence=counts)
+    return passed("No value is infinite.", value=0, threshold=0)
+
+
+def placeholders(context: Context) -> Finding:
+    """Codes for "not known" that pass for values: ``?``, ``n/a``, or 999 far from a column's other values."""
+    view = _table(context)
+    found: dict[str, dict[str, int]] = {}
+    rows = np.zeros(view.n, dtype=bool)
+    for column in view.columns:
+        codes = _sentinels(column) if column.numbers is not None else _empty_words(column)
+        if codes:
+            found[column.name] = {code: int(mask.sum()) for code, mask in codes.items()}
+            rows |= np.logical_or.reduce(list(codes.values()))
+    if found:
+        shown = listed(f"{name!r} ({listed(f'{code} in {n:,}' for code, n in codes.items())})" for name, codes in found.items())
+        message = f"{count(len(found), 'column')} seem to hold codes for a missing value: {shown}."
+        return failed(message, value=int(rows.sum()), threshold=0, rows=view.at(rows), columns=found, evidence=found)
+    return passed("No value looks like a code for a missing one.", value=0, threshold=0)
+
+
+def _empty_words(column: Column) -> dict[str, np.ndarray]:
+    if column.kind == "text":
+        return {}
+    return {repr(level): column.codes == i for i, level in enumerate(column.levels) if level.strip().lower() in PLACEHOLDERS}
+
+
+def _sentinels(column: Column) -> dict[str, np.ndarray]:
+    """Numbers such as -1, 99... or 666 that recur and stand apart: further from the rest than the rest is wide."""
+    numbers = column.numbers
+    if column.kind != "number" or numbers is None:
+        return {}
+    values, counts = np.unique(numbers[np.isfinite(numbers)], return_counts=True)
+    if len(values) < 3:
+        return {}
+    found = {}
+    for edge, rest, mine in ((values[-1], values[:-1], counts[-1]), (values[0], values[1:], counts[0])):
+        gap = abs(edge - (rest[-1] if edge > rest[-1] else rest[0]))
+        written = f"{int(edge)}" if abs(edge) < 1e15 else ""
+        if mine >= SENTINEL_LEAST and SENTINEL.match(written) and gap > (rest[-1] - rest[0]) and gap > 1:
+            found[f"{edge:g}"] = numbers == edge
+    return found
+
+
+def spellings(context: Context) -> Finding:
+    """Levels of one column that differ only in case, accents, space or punctuation."""
+    view = _table(context)
+    found: dict[str, list[list[str]]] = {}
+    rows = np.zeros(view.n, dtype=bool)
+    columns = [c for c in view.columns if c.kind == "category" and not view.identifier(c)]
+    if not columns:
+        raise NotRun("The table has no columns of categories.")
+    for column in columns:
+        variants: dict[str, list[int]] = {}
+        for i, level in enumerate(column.levels):
+            variants.setdefault(_spelling(level), []).append(i)
+        clashes = [group for group in variants.values() if len(group) > 1]
+        if clashes:
+            found[column.name] = [[column.levels[i] for i in group] for group in clashes]
+            sizes = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
+            rarer = [i for group in clashes for i in sorted(group, key=lambda i: -sizes[i])[1:]]
+            rows |= np.isin(column.codes, rarer)
+    if found:
+        shown = listed(f"{name!r} ({listed(' = '.join(map(repr, g)) for g in groups)})" for name, groups in found.items())
+        message = f"{count(len(found), 'column')} write one value in several ways: {shown}."
+        evidence = {name: groups[:EVIDENCE_SHOWN] for name, groups in found.items()}
+        return failed(message, value=int(rows.sum()), threshold=0, rows=view.at(rows), columns=found, evidence=evidence)
+    return passed("No category is written in several ways.", value=0, threshold=0)
+
+
+def _spelling(level: str) -> str:
+    """Signs carry meaning in short codes (A+ and A-, <5 and >5), so only case, accents and space are ignored."""
+    bare = "".join(c for c in unicodedata.normalize("NFKD", level) if not unicodedata.combining(c))
+    return " ".join(re.sub(r"[\s_]+", " ", bare.casefold()).split())
+
+
+def column_names(context: Context) -> Finding:
+    view = _table(context)
+    names = [c.name.strip() for c in view.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    nameless = [name for name in names if not name]
+    if twice or nameless:
+        parts = [f"{listed(map(repr, twice))} named more than once"] if twice else []
+        parts += [count(len(nameless), "column") + " without a name"] if nameless else []
+        message = f"Columns cannot be told apart by name: {'; '.join(parts)}."
+        return failed(message, value=len(twice) + len(nameless), threshold=0, count=len(twice) + len(nameless), columns=twice)
+    return passed(f"All {len(names):,} column names differ.", value=0, threshold=0)
+
+
+def identifiers(context: Context) -> Finding:
+    view = _table(context)
+    if view.n < IDENTIFIER_LEAST:
+        raise NotRun(f"With {count(view.n, 'row')} all values may differ by chance; at least {IDENTIFIER_LEAST} are needed.")
+    found = {c.name: reason for c in view.columns if (reason := view.identifier(c))}
+    if found:
+        message = f"{count(len(found), 'column')} only name the rows: " + listed(f"{n!r} ({r})" for n, r in found.items()) + "."
+        return failed(message, value=len(found), threshold=0, count=len(found), columns=found, evidence=found)
+    return passed("No column merely names the rows.", value=0, threshold=0)
+
+
+def redundant_columns(context: Context) -> Finding:
+    """Two columns that are one: equal, one-to-one, or of the same order (|rank correlation| >= 0.9999, or |r| >= 0.999)."""
+    view = _table(context)
+    if view.n < MIXED_LEAST:
+        raise NotRun(f"{count(view.n, 'row')} cannot show that two columns always agree; at least {MIXED_LEAST} are needed.")
+    usable = [c for c in view.columns if c.kind not in ("empty", "text") and c.distinct > 1 and not view.identifier(c)]
+    pairs = {**_one_to_one(usable, view.n), **_correlated([c for c in usable if c.numbers is not None])}
+    pairs = dict(list(pairs.items()))
+    if pairs:
+        shown = listed(f"{a!r} and {b!r} ({reason})" for (a, b), (reason, _) in pairs.items())
+        message = f"{count(len(pairs), 'pair')} of columns say the same: {shown}."
+        evidence = {f"{a} ~ {b}": {"how": reason, "value": value} for (a, b), (reason, value) in list(pairs.items())[:EVIDENCE_SHOWN]}
+        later = dict.fromkeys(b for _, b in pairs)
+        return failed(message, value=len(later), threshold=0, count=len(later), columns=later, evidence=evidence)
+    return passed(f"No two of {count(len(usable), 'column')} say the same.", value=0, threshold=0)
+
+
+def _one_to_one(columns: list[Column], n: int) -> dict[tuple[str, str], tuple[str, float]]:
+    """Columns whose values map one to one: numbered by first appearance, they read alike."""
+    first: dict[bytes, Column] = {}
+    found = {}
+    for column in columns:
+        if column.distinct > n / 2:  # nearly all different: everything maps to everything
+            continue
+        codes = pd.factorize(column.codes, use_na_sentinel=False)[0].astype(np.int32)
+        other = first.setdefault(codes.tobytes(), column)
+        if other is not column:
+            same = other.numbers is not None and column.numbers is not None and np.array_equal(other.numbers, column.numbers, equal_nan=True)
+            found[other.name, column.name] = ("equal" if same else "one to one", 1.0)
+    return found
+
+
+def _correlated(columns: list[Column]) -> dict[tuple[str, str], tuple[str, float]]:
+    columns = [c for c in columns if np.isfinite(c.numbers).sum() >= MIXED_LEAST]  # type: ignore[arg-type]
+    if len(columns) < 2:
+        return {}
+    step = max(1, len(columns[0].codes) // CORRELATION_ROWS)
+    values = np.column_stack([np.where(np.isfinite(c.numbers), c.numbers, np.nan)[::step] for c in columns])  # type: ignore[arg-type]
+    ranks = pd.DataFrame(values).rank().to_numpy()
+    linear, ordered = np.abs(_correlation(values)), np.abs(_correlation(ranks))
+    same = np.triu((ordered >= REDUNDANT_RANK) | ((linear >= REDUNDANT_LINEAR) & (ordered >= 0.99)), 1)
+    found = {}
+    for i, j in np.argwhere(same):
+        if (columns[i].missing == columns[j].missing).mean() < 0.95:  # they agree only where both are known
+            continue
+        equal = np.array_equal(columns[i].numbers, columns[j].numbers, equal_nan=True)  # type: ignore[arg-type]
+        reason = "equal" if equal else f"correlation {max(linear[i, j], ordered[i, j]):.4f}"
+        found[columns[i].name, columns[j].name] = (reason, float(max(linear[i, j], ordered[i, j])))
+    return found
+
+
+def _correlation(values: np.ndarray) -> np.ndarray:
+    """Pearson correlation of columns; candidates by means in place of NaN, which the caller confirms by equal missingness."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column empty in the sample has no mean
+        centred = values - np.nanmean(values, axis=0)
+        centred = np.nan_to_num(centred, posinf=0, neginf=0)
+        scale = np.abs(centred).max(axis=0)
+        centred = centred / np.where(scale > 0, scale, 1)
+        length = np.sqrt((centred**2).sum(axis=0))
+        return (centred.T @ centred) / np.maximum(np.outer(length, length), 1e-12)
+
+
+def constant_rows(context: Context) -> Finding:
+    """Rows whose every number is the same, more of them than chance gives."""
+    view = _table(context)
+    columns = [c for c in view.columns if c.kind == "number" and c.distinct > 2]
+    if len(columns) < 5 or len(columns) < len(view.columns):
+        raise NotRun("Only a table of five or more number columns, none of them a yes-or-no column, can have constant rows.")
+    values = np.column_stack([c.numbers for c in columns])  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        flat = (np.nanmax(values, axis=1) == np.nanmin(values, axis=1)) & ((~np.isnan(values)).sum(axis=1) >= 5)
+    shared, expected = np.unique(values[flat][~np.isnan(values[flat])]), 0.0
+    for value in shared:  # the chance of a row all ``value``, were the columns independent
+        expected += view.n * float(np.prod((values == value).mean(axis=0)))
+    if flat.sum() > expected + 3 * np.sqrt(expected):
+        message = f"{share(int(flat.sum()), view.n)} rows hold the same number in every column (chance would give {expected:.2g})."
+        return failed(message, value=flat.mean(), threshold=0, rows=view.at(flat), evidence={"values": shared[:EVIDENCE_SHOWN]})
+    return passed("No row holds the same number throughout.", value=float(flat.mean()), threshold=0)
+
+
+def missing_cells(context: Context, column_limit: float, row_limit: float) -> Finding:
+    """Columns with more than ``column_limit`` of their cells missing, rows with more than ``row_limit``."""
+    view = _table(context)
+    grid = np.column_stack([c.missing for c in view.columns])
+    by_column, by_row = grid.mean(axis=0), grid.mean(axis=1)
+    bad = np.flatnonzero(by_column > column_limit)
+    sparse = by_row > row_limit
+    worst = np.argsort(-by_column, kind="stable")[: max(EVIDENCE_SHOWN, 1)]
+    evidence = {view.columns[i].name: {"missing": int(grid[:, i].sum()), "share": by_column[i]} for i in worst if by_column[i] > 0}
+    some = int((by_column > 0).sum())
+    details = {"value": by_column.max(initial=0.0), "threshold": column_limit, "evidence": evidence}
+    if len(bad) or sparse.any():
+        parts = []
+        if len(bad):
+            order = bad[np.argsort(-by_column[bad], kind="stable")]
+            shown = listed(f"{view.columns[i].name!r} {percent(by_column[i])}" for i in order)
+            parts.append(f"{count(len(bad), 'column')} lack more than {percent(column_limit)} of their values: {shown}")
+        if sparse.any():
+            parts.append(f"{count(int(sparse.sum()), 'row')} lack more than {percent(row_limit)} of their values")
+        rows = view.at(sparse if not len(bad) else grid[:, bad].any(axis=1) | sparse)
+        return failed("; ".join(parts) + ".", rows=rows, columns=[view.columns[i].name for i in bad], **details)
+    if some:
+        message = f"{share(int(grid.sum()), grid.size)} cells are missing, in {count(some, 'column')}, none above {percent(column_limit)}."
+        return passed(message, rows=view.at(grid.any(axis=1)), columns=[view.columns[i].name for i in worst if by_column[i] > 0], **details)
+    return passed(f"None of {grid.size:,} cells is missing.", **details)

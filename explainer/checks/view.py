@@ -1,0 +1,80 @@
+"""One face for the data of all four modalities, as the checks see them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class View(ABC):
+    """Data of one modality, read leniently: nothing in them makes a view raise.
+
+    ``positions[i]`` is where item ``i`` stood in the data as given (unreadable items are left out of the view).
+    """
+
+    modality: str
+    noun: str
+    n: int
+    positions: np.ndarray
+
+    @cached_property
+    @abstractmethod
+    def keys(self) -> np.ndarray:
+        """``(n,)`` uint64 digests of content: equal content gives equal keys, across views of one modality too."""
+
+    @cached_property
+    @abstractmethod
+    def blank(self) -> np.ndarray:
+        """``(n,)`` bool: items that hold nothing at all, which the other checks leave alone."""
+
+    @cached_property
+    @abstractmethod
+    def summary(self) -> pd.DataFrame:
+        """``(n, features)`` of figures a person can name; a table's own columns."""
+
+    @cached_property
+    @abstractmethod
+    def signals(self) -> pd.DataFrame:
+        """``(n, features)``: the simplest things that could give a label away."""
+
+    @abstractmethod
+    def near(self, other: View | None = None) -> tuple[list[tuple[int, int, float]], float]:
+        """Pairs ``(i, j, likeness)`` of unequal items that are nearly the same, and how many pairs chance would give.
+
+        Without ``other``, i < j within this view; with it, i is here and j there.
+        """
+
+    def keys_against(self, other: View) -> tuple[np.ndarray, np.ndarray]:
+        """Keys of this view's items and of the other's, made to be compared."""
+        return self.keys, other.keys
+
+    @abstractmethod
+    def chance(self) -> float:
+        """How many pairs of exactly equal items chance alone would give."""
+
+    def at(self, index: Any) -> list[int]:
+        """The positions, in the data as given, of the items ``index`` (ints or a mask)."""
+        index = np.asarray(index)
+        return self.positions[np.flatnonzero(index) if index.dtype == bool else index.astype(int)].tolist()
+
+    def show(self, index: int) -> str:
+        """A short text by which a person recognises one item."""
+        return f"{self.noun} {int(self.positions[index])}"
+
+
+def first_of_each(keys: np.ndarray) -> np.ndarray:
+    """The index of the first item of each distinct key, in order."""
+    return np.sort(np.unique(keys, return_index=True)[1])
+
+
+def digest(data: bytes) -> int:
+    """64 bits of a content's digest; chance collisions among a million items: under 1 in 10 million."""
+    import hashlib
+
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
