@@ -16,6 +16,7 @@ from explainer.errors import unknown
 
 if TYPE_CHECKING:
     from explainer.explanation import Explanation
+    from explainer.model import Model
 
 app = typer.Typer(
     cls=Commands,
@@ -196,6 +197,13 @@ def methods(
 
     facts = method_facts(None if model is None else sources.resolve_model(model).capabilities())
     terminal.emit(facts) if as_json else print_methods(facts, model)
+
+
+def resolve_model(word: str) -> Model:
+    """The model that ``word`` stands for: ``zoo:NAME`` or ``path/to/file.py:factory``; see :mod:`explainer.sources`."""
+    from explainer import sources
+
+    return sources.resolve_model(word)
 
 
 def target_of(word: str, class_names: tuple[str, ...]) -> Any:

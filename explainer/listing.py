@@ -125,6 +125,7 @@ def report_facts(report: Any) -> dict[str, Any]:
         "files": list(report.files),
         "evidence_sha256": report.evidence_sha256,
         "status": report.status,
+        "ok": report.ok,
         "outcomes": report.evidence["outcomes"],
         "not_assessed": report.evidence["not_assessed"],
     }
