@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 SHOWN = 10
 WORDS_SHOWN = 160
 FEWEST_TEXTS = 3
-SAMPLE: Mapping[str, int] = {"tabular": 100, "image": 24, "text": 24, "series": 24}
+BUDGET = 500  # evaluations per row for the overall importance: an average over rows forgives more noise than one case does
+SAMPLE: Mapping[str, int] = {"tabular": 60, "image": 24, "text": 24, "series": 24}
 
 
 def choose(scores: np.ndarray, labels: np.ndarray | None, task: str, cases: int) -> tuple[list[tuple[int, str]], list[str]]:

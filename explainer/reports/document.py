@@ -65,6 +65,7 @@ def _first_page(evidence: Mapping[str, Any]) -> list[Block]:
             {"title": f"Passed ({len(right)})", "status": "pass", "items": _capped(right, 16, "the sections below")}]},
         _note("info", "What this report is", "Evidence for a person to judge by. It is not legal advice, and a pass says only that the "
               "stated test found nothing. Beyond the inputs of the explained cases it holds only aggregates of the data."),
+        {"kind": "contents"},
     ]  # fmt: skip
 
 
@@ -79,6 +80,7 @@ def _key_facts(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     if sections["identity"]["assessed"]:
         model = sections["identity"]["model"]
         facts.append(("Model", f"{model['name']}: {model['kind']} {model['task']}, {count(len(model['outputs']), 'output')}, {model['framework']}"))
+        facts.append(("Model sha256", f"{sections['identity']['hashes']['model'][:32]}…"))
     if sections["data"]["assessed"]:
         facts.append(("Data", count(sections["data"]["rows"], "row") + (f", {sections['data']['reference_rows']:,} reference rows"
                               if sections["data"].get("reference_rows") else "")))  # fmt: skip
@@ -96,12 +98,13 @@ def _data(section: Mapping[str, Any], _pictures: Mapping[str, str], _evidence: M
     if "facts" in section:
         blocks.append(_facts([(k[:1].upper() + k[1:], v if isinstance(v, str) else number(v, 4)) for k, v in section["facts"].items()]))
     if "columns" in section:
-        rows = [_column_row(c) for c in section["columns"]]
+        categories = any(c["kind"] == "category" for c in section["columns"])
+        rows = [_column_row(c)[: 8 if categories else 7] for c in section["columns"]]
         note = "" if section["column_count"] <= len(rows) else f" The first {len(rows)} of {section['column_count']} columns are listed."
         blocks.append(_table("Columns. Percentiles stand in place of extremes, which would be single persons' values; values seen in "
                              f"fewer than ten rows are not named.{note}",
                              [("Column", "left", 2.2), ("Missing", "right", 0.9), ("Distinct", "right", 0.9), ("Mean", "right", 1), ("5 %", "right", 0.9),
-                              ("Median", "right", 0.9), ("95 %", "right", 0.9), ("Commonest", "left", 2.2)], rows))  # fmt: skip
+                              ("Median", "right", 0.9), ("95 %", "right", 0.9), ("Commonest", "left", 2.2)][: 8 if categories else 7], rows))  # fmt: skip
     if section.get("classes"):
         rows = [[c["class"], f"{c['n']:,}", percent(c["share"])] for c in section["classes"][:40]]
         blocks.append(_table("Labels", [("Class", "left", 3), ("Rows", "right", 1), ("Share", "right", 1)], rows))
@@ -173,21 +176,24 @@ def _groups(section: Mapping[str, Any], _pictures: Mapping[str, str], _evidence:
     blocks: list[Block] = []
     if section["selection"]:
         blocks.append(_text(
-            f"Selected means: {section['selection']}. The ratio compares a group's selection rate with that of the most selected group. Under "
+            f"Selected means: {section['selection']}. The ratio compares a group's selection rate with that of the most selected group judged. Under "
             f"{rules['four_fifths']:g} it is flagged, and fails where the difference is also significant (Fisher's exact test, p below "
             f"{rules['significance']:g}). Groups under {rules['small_below']} rows or {percent(rules['small_share'])} of all are marked small and not "
-            f"judged; under {rules['suppressed_below']} rows no figure is shown."))  # fmt: skip
+            f"judged; under {rules['suppressed_below']} rows no figure is shown. p is not corrected for the number of comparisons."))  # fmt: skip
     if section["assumed"]:
         blocks.append(_note("warn", "Assumed", f"The favourable outcome was not named; {section['selection']} was taken. Name it with favourable=."))
     for table in section["tables"]:
-        note = f", {table['note']}" if table["note"] else ""
-        blocks.append(_heading(f"{table['attribute']}{note}", "", level=3))
+        note = f" ({table['note']})" if table["note"] else ""
+        blocks.append(_heading(f"By {table['attribute']}{note}", "", level=3))
         blocks.append({"kind": "outcomes", "items": [{"status": table["status"], "topic": "Four-fifths ratio", "text": table["reason"]}]})
         if section["selection"]:
             rows = [[_group_name(g), f"{g['n']:,}", _rate(g, "selection"), _ratio(g), _p(g)] for g in table["groups"]]
             blocks.append(_table(f"Selection by {table['attribute']}, 95 % intervals in brackets", [("Group", "left", 2.2), ("Rows", "right", 0.8),
-                          ("Selection rate", "right", 2.2), ("Ratio to the best", "right", 2.2), ("p", "right", 0.9)], rows))  # fmt: skip
-        blocks += _error_tables(table)
+                          ("Selection rate", "right", 2.2), ("Ratio", "right", 2.2), ("p", "right", 0.9)], rows))  # fmt: skip
+        if " × " not in table["attribute"] or not section["selection"]:
+            blocks += _error_tables(table)
+    if any(" × " in t["attribute"] for t in section["tables"]) and section["selection"]:
+        blocks.append(_text("Errors by pairs of attributes are in report.json."))
     return blocks
 
 
@@ -238,8 +244,6 @@ def _importance(section: Mapping[str, Any], pictures: Mapping[str, str], _eviden
         said = ", ".join(f"{r['feature']} {number(r['value'])}" for r in section["top"][:15])
         caption = f"The {min(15, len(section['top']))} largest of {section['parts']:,} {section['of'].split(',')[0]}; lines are 95 % bootstrap intervals over rows."
         blocks.append({"kind": "figures", "items": [_figure("importance", pictures, f"Bars: {said}.", caption)]})
-        blocks.append(_table("The same in numbers", [("Part", "left", 3), ("Mean size", "right", 1), ("95 % interval", "right", 1.6), ("Rows", "right", 0.8)],
-                             [[r["feature"], number(r["value"]), interval(r["low"], r["high"]), f"{r['rows']:,}"] for r in section["top"][:15]]))  # fmt: skip
     else:
         blocks.append(_text("No word occurs in enough of the texts to be named without showing a single person's text."))
     return [*blocks, *(_text(note) for note in section["notes"])]
@@ -307,11 +311,11 @@ def _requirements(evidence: Mapping[str, Any]) -> list[Block]:
 
 
 def _not_assessed(evidence: Mapping[str, Any]) -> list[Block]:
-    rows = [[_cell("not assessed"), o["topic"], o["reason"]] for o in evidence["not_assessed"]]
+    rows = [[o["topic"], o["reason"]] for o in evidence["not_assessed"]]
     return [
         _heading("What was not assessed", "not-assessed"),
         _text("No conclusion, good or bad, can be drawn from this report on the following."),
-        _table("Not assessed", [("Outcome", "left", 1.2), ("Topic", "left", 2), ("Why", "left", 4)], rows),
+        _table(badge("not assessed"), [("Topic", "left", 2), ("Why", "left", 4)], rows),
     ]
 
 

@@ -158,7 +158,10 @@ def labels_sha256(labels: np.ndarray) -> str:
 
 def _identity(m: Material, _progress: Progress) -> dict[str, Any]:
     packages = {"torch": ("torch", "captum"), "sklearn": ("scikit-learn",)}.get(m.model.framework, ())
+    blind = [{"topic": "Identity of what the function closes over",
+              "reason": "The model is a plain function; its sha256 covers the code, not the objects that the code uses."}]  # fmt: skip
     return {
+        "not_assessed": blind if m.model.framework == "function" else [],
         "model": {"name": m.model.name, "framework": m.model.framework, "kind": m.model.modality, "task": m.model.task,
                   "outputs": list(m.model.class_names), "features": len(m.model.feature_names), "device": str(m.model.device)},
         "hashes": hashes(m.model, m.data, m.labels, m.groups, m.reference, m.reference_labels, m.card, m.record),
@@ -178,8 +181,8 @@ def _data(m: Material, _progress: Progress) -> dict[str, Any]:
 
 def _checks(m: Material, progress: Progress) -> dict[str, Any]:
     findings = explainer.check(
-        m.data, m.labels, modality=m.model.modality, model=m.model, reference=m.reference, reference_labels=m.reference_labels,
-        groups=m.groups, progress=progress,
+        m.data, _named_labels(m, m.labels), modality=m.model.modality, model=m.model, reference=m.reference,
+        reference_labels=_named_labels(m, m.reference_labels), groups=None if m.groups is None else groups.coarse(m.groups), progress=progress,
     )  # fmt: skip
     rows = [
         {"check": f.check, "state": f.state, "message": clean(f.message), "value": f.value, "threshold": f.threshold, "count": f.count,
@@ -192,6 +195,11 @@ def _checks(m: Material, progress: Progress) -> dict[str, Any]:
         "outcomes": [{"status": f["state"], "topic": _sentence(f["check"]), "text": f["message"]} for f in rows if f["state"] != "not run"],
         "not_assessed": [{"topic": f"Data check: {_sentence(f['check'])}", "reason": f["message"]} for f in rows if f["state"] == "not run"],
     }
+
+
+def _named_labels(m: Material, labels: np.ndarray | None) -> np.ndarray | None:
+    """Labels by name, so that findings speak of classes as people do."""
+    return labels if labels is None or m.model.task == "regression" else np.array(m.model.class_names, dtype=object)[labels]
 
 
 def _sentence(name: str) -> str:
@@ -294,8 +302,10 @@ def _groups(m: Material, _progress: Progress) -> dict[str, Any]:
 
 def _importance(m: Material, progress: Progress) -> dict[str, Any]:
     n = len(m.data)
-    rows = np.sort(np.random.default_rng(m.seed).choice(n, min(n, m.sample), replace=False))
-    ex = explainer.explain(m.model, inputs_.take(m.data, rows), m.method, seed=m.seed, verify=False, progress=progress)
+    known = _explainable(m)
+    rows = np.sort(np.random.default_rng(m.seed).choice(known, min(len(known), m.sample), replace=False))
+    budget = attributions.BUDGET
+    ex = explainer.explain(m.model, inputs_.take(m.data, rows), m.method, budget=budget, seed=m.seed, verify=False, progress=progress)
     channels = tuple(m.model.feature_names) if m.model.modality == "series" else ()
     found, mean = attributions.importance(ex, channels, m.seed)
     if mean is not None:
@@ -303,7 +313,17 @@ def _importance(m: Material, progress: Progress) -> dict[str, Any]:
     elif found["top"]:
         m.pictures["importance"] = figures.bars([{**row, "label": row["feature"]} for row in found["top"][:15]], signed=False)
     notes = [clean(note) for note in ex.provenance.notes]
-    return {**found, "of_rows": n, "method": ex.method, "output": ex.output, "parameters": dict(ex.provenance.parameters), "notes": notes}
+    if len(known) < n:
+        notes.append(f"{n - len(known)} texts without any word the model knows were left out.")
+    return {**found, "of_rows": n, "budget": budget, "method": ex.method, "output": ex.output, "parameters": dict(ex.provenance.parameters), "notes": notes}
+
+
+def _explainable(m: Material) -> np.ndarray:
+    """Rows that can be explained: a text without one word the model knows cannot."""
+    unknown_share = getattr(getattr(m.model, "preprocess", None), "unknown_share", None)
+    if m.model.modality != "text" or unknown_share is None:
+        return np.arange(len(m.data))
+    return np.flatnonzero(np.asarray(unknown_share(m.data)) < 1)
 
 
 def _cases(m: Material, progress: Progress) -> dict[str, Any]:
@@ -312,7 +332,7 @@ def _cases(m: Material, progress: Progress) -> dict[str, Any]:
     scores = scores_of(m)
     chosen, without = attributions.choose(scores, m.labels, m.model.task, m.cases)
     given = inputs_.take(m.data, np.array([row for row, _ in chosen]))
-    ex = explainer.explain(m.model, given, m.method, seed=m.seed, verify=True, progress=progress)
+    ex = explainer.explain(m.model, given, m.method, seed=m.seed, verify="full", progress=progress)
     names = m.model.class_names
     channels = tuple(m.model.feature_names) if m.model.modality == "series" else ()
     cases, outcomes = [], []

@@ -33,7 +33,8 @@ def bars(rows: Sequence[Mapping[str, Any]], signed: bool = True) -> str:
 
     A row: ``label``, ``value`` and optionally ``low``, ``high``, ``note`` (small text under the label).
     """
-    label_width, height, top = 220, 24, 6
+    height, top = 24, 6
+    label_width = min(230.0, 8 + 6.4 * max((len(_short(str(row["label"]), 34)) for row in rows), default=10))
     finite = [v for row in rows for v in (row["value"], row.get("low"), row.get("high"), 0.0) if v is not None and np.isfinite(v)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     span = (high - low) or 1.0

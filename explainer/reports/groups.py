@@ -6,7 +6,7 @@ measures, and whether they apply is not decided here.
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -59,13 +59,23 @@ def values_of(column: Any) -> tuple[np.ndarray, str]:
     missing = column.isna().to_numpy()
     note = ""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column) and column.nunique() > 8:
-        cut = pd.qcut(column, 4, duplicates="drop")
-        text = np.array([f"{v.left:g} to {v.right:g}" if isinstance(v, pd.Interval) else MISSING for v in cut], dtype=object)
-        note = "cut into quarters of equal size"
+        numbers = column.to_numpy(dtype=float, na_value=np.nan)
+        edges = np.unique(np.nanquantile(numbers, [0, 0.25, 0.5, 0.75, 1]))
+        names = [f"{'over ' if k else ''}{a:g} to {b:g}" for k, (a, b) in enumerate(pairwise(edges))]
+        quarter = np.clip(np.searchsorted(edges, np.nan_to_num(numbers, nan=edges[0]), side="left") - 1, 0, len(names) - 1)
+        text = np.array([names[k] for k in quarter], dtype=object)
+        note = "cut into quarters"
     else:
         text = np.array([_label(v) for v in column], dtype=object)
     text[missing] = MISSING
     return text, note
+
+
+def coarse(groups: Any) -> Any:
+    """The same attributes with the groups as they are tabulated: numbers cut into quarters."""
+    import pandas as pd
+
+    return pd.DataFrame({name: values_of(groups[name])[0] for name in groups.columns}, index=groups.index)
 
 
 def _label(value: Any) -> str:
@@ -110,7 +120,7 @@ def _table(name: str, values: np.ndarray, note: str, selected: Any, good: Any, r
 
 def _ordered(values: np.ndarray) -> list[str]:
     def key(value: str) -> tuple[bool, float, str]:
-        head = value.split(" ")[0]
+        head = value.removeprefix("over ").split(" ")[0]
         number = float(head) if head.replace(".", "", 1).replace("-", "", 1).isdigit() else 0.0
         return value == MISSING, number, value
 
@@ -163,7 +173,7 @@ def _judgement(name: str, counted: list[dict[str, Any]], best: dict[str, Any]) -
         return {"best": None, "lowest": None, "status": "not run", "reason": "No group receives the favourable outcome, so there is no ratio."}
     lowest = min(counted, key=lambda row: row["ratio"])
     facts = {"best": best["group"], "lowest": lowest["group"]}
-    said = f"{name}: {lowest['group']} is selected at {lowest['ratio']:.2f} times the rate of {best['group']}"
+    said = f"{name}: {lowest['group']} is selected at {lowest['ratio']:.3g} times the rate of {best['group']}"
     if lowest["ratio"] >= FOUR_FIFTHS:
         return {**facts, "status": "pass", "reason": f"{said}, at or above four fifths."}
     if lowest["p"] is not None and lowest["p"] < SIGNIFICANCE:

@@ -47,7 +47,11 @@ def render(document: Mapping[str, Any]) -> bytes:
 
 def _block(b: Mapping[str, Any], chapter: int | None) -> str:
     return {"heading": _heading, "text": _text, "note": _note, "banner": _banner, "facts": _facts, "table": _table, "figures": _figures,
-            "words": _words, "list": _list, "outcomes": _outcomes, "code": _code, "columns": _columns}[b["kind"]](b, chapter)  # type: ignore[operator]  # fmt: skip
+            "words": _words, "contents": _contents, "list": _list, "outcomes": _outcomes, "code": _code, "columns": _columns}[b["kind"]](b, chapter)  # type: ignore[operator]  # fmt: skip
+
+
+def _contents(_b: Mapping[str, Any], _chapter: int | None) -> str:
+    return ""  # stands before the report here, so that it is the first thing a screen reader meets
 
 
 def _heading(b: Mapping[str, Any], chapter: int | None) -> str:
@@ -117,7 +121,8 @@ def _figures(b: Mapping[str, Any], _chapter: int | None) -> str:
         svg = figure["svg"].replace("<svg ", f'<svg role="img" aria-label="{escape(figure["alt"])}" ', 1)
         # The page is HTML: a namespace address would be the only "http" in it, and is not needed there.
         svg = svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")
-        parts.append(f"<figure>{svg}<figcaption>{escape(figure['caption'])}</figcaption></figure>")
+        width = re.search(r' width="([\d.]+)"', figure["svg"])
+        parts.append(f'<figure style="flex-basis:{width.group(1) if width else 640}px">{svg}<figcaption>{escape(figure["caption"])}</figcaption></figure>')
     return f'<div class="figures">{"".join(parts)}</div>'
 
 

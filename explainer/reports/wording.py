@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "error": "✗", "not run": "–", "not assessed": "–", "info": "·"}
+SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "error": "✗", "not run": "–", "not assessed": "–", "evidence given": "✓", "partly": "◐", "info": "·"}
 
 
 def number(value: Any, digits: int = 3, sign: bool = False) -> str:

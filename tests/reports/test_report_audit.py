@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pypdf
+import pytest
+import rfc8785
+
+import explainer
+import explainer.reports.audit
+from explainer.errors import Cancelled, CorruptFile, InvalidInput, UnknownName
+from explainer.reports import document, evidence, pdf
+
+DATE = "2026-05-31"
+NAMES = ["no", "yes"]
+
+
+def score(frame: pd.DataFrame) -> np.ndarray:
+    z = 1.5 * frame["income"].to_numpy(dtype=float) - frame["debt"].to_numpy(dtype=float) + 0.2 * frame["age"].to_numpy(dtype=float)
+    p = 1 / (1 + np.exp(-z))
+    return np.stack([1 - p, p], axis=1)
+
+
+def make(n: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(n, 3)), columns=["income", "debt", "age"])
+    labels = (rng.random(n) < score(frame)[:, 1]).astype(int)
+    return frame, labels, pd.DataFrame({"sex": rng.choice(["f", "m"], n)})
+
+
+@pytest.fixture(scope="module")
+def model() -> explainer.Model:
+    frame, _, _ = make(20, 9)
+    return explainer.wrap(score, modality="tabular", class_names=NAMES, background=frame, name="toy 🙂 借款")
+
+
+@pytest.fixture(scope="module")
+def report(model: explainer.Model, tmp_path_factory: pytest.TempPathFactory) -> explainer.reports.audit.Report:
+    frame, labels, sex = make(160, 1)
+    known, known_labels, _ = make(200, 2)
+    return explainer.audit(
+        model, frame, labels, profile="finance", groups=sex, favourable="yes", reference=known, reference_labels=known_labels,
+        out=tmp_path_factory.mktemp("report") / "toy", date=DATE, card="# Toy\n\nMade up. <script>alert(1)</script> #panic(\"x\")\n",
+        record={"seed": 3, "metrics": {"accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}}},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def copy(report: explainer.reports.audit.Report, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(report.path, tmp_path / "copy"))
+
+
+def small(model: explainer.Model, out: Path, **options: object) -> explainer.reports.audit.Report:
+    frame, labels, _ = make(60, 1)
+    return explainer.audit(model, frame, labels, **{"out": out, "date": DATE, "cases": 1, "sample": 5, **options})  # type: ignore[arg-type]
+
+
+def test_every_section_is_assessed_and_the_files_are_there(report: explainer.reports.audit.Report) -> None:
+    assert {name: s["reason"] for name, s in report.evidence["sections"].items() if not s["assessed"]} == {}
+    assert sorted(p.name for p in report.path.iterdir()) == ["manifest.json", "report.html", "report.json", "report.pdf"] == sorted(report.files)
+    assert report.html.is_file() and report.pdf.is_file() and report.json.is_file()
+
+
+def test_same_inputs_same_bytes(model: explainer.Model, tmp_path: Path) -> None:
+    first, second = small(model, tmp_path / "a"), small(model, tmp_path / "b")
+    for name in first.files:
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
+    other = small(model, tmp_path / "c", date="2026-06-01")
+    assert other.evidence_sha256 != first.evidence_sha256
+
+
+def test_json_is_canonical_and_its_hash_stands_in_every_form(report: explainer.reports.audit.Report) -> None:
+    raw = report.json.read_bytes()
+    assert rfc8785.dumps(json.loads(raw)) == raw
+    digest = hashlib.sha256(raw).hexdigest()
+    assert digest == report.evidence_sha256
+    assert digest in report.html.read_text("utf-8")
+    text = "".join(page.extract_text() for page in pypdf.PdfReader(report.pdf).pages)
+    assert digest in re.sub(r"\s", "", text)
+
+
+def test_no_clock_but_the_date_enters_the_evidence(report: explainer.reports.audit.Report) -> None:
+    assert "seconds" not in report.json.read_text("utf-8")
+
+
+def test_html_is_one_file_without_any_address_outside(report: explainer.reports.audit.Report) -> None:
+    page = report.html.read_text("utf-8")
+    assert not re.search(r"https?://|//[a-z]|url\(|@import|<script|<link|<iframe", page)
+    found: list[tuple[str, dict[str, str | None]]] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append((tag, dict(attrs)))
+
+    Reader().feed(page)
+    for tag, attributes in found:
+        for name in ("src", "href", "xlink:href", "data", "action"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:image/png;base64,")), (tag, value)
+    assert all(a.get("role") == "img" and len(a.get("aria-label") or "") > 20 for tag, a in found if tag == "svg")
+    assert all(a.get("scope") in ("col", "row") for tag, a in found if tag == "th")
+    ids = [a["id"] for _, a in found if a.get("id")]
+    assert len(ids) == len(set(ids))
+    anchors = [a["href"][1:] for tag, a in found if tag == "a" and a.get("href")]
+    assert set(anchors) <= set(ids)
+
+
+def test_a_card_is_text_never_markup(report: explainer.reports.audit.Report) -> None:
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in report.html.read_text("utf-8")
+    text = " ".join(page.extract_text() for page in pypdf.PdfReader(report.pdf).pages)
+    assert '#panic("x")' in text
+
+
+def test_pdf_is_tagged_dated_and_says_what_the_evidence_says(report: explainer.reports.audit.Report) -> None:
+    reader = pypdf.PdfReader(report.pdf)
+    root = reader.trailer["/Root"]
+    assert root["/MarkInfo"]["/Marked"] and "/StructTreeRoot" in root and root["/Lang"] == "en"
+    xmp = root["/Metadata"].get_data().decode()
+    assert "pdfaid:part>3" in xmp and "pdfuaid:part>1" in xmp and DATE in xmp
+    assert 4 <= len(reader.pages) <= 20
+    text = re.sub(r"\s+", " ", " ".join(page.extract_text() for page in reader.pages))
+    for wanted in ("Data checks", "Performance and calibration", "Figures per protected group", "What drives the model overall",
+                   "Explained cases", "What was not assessed", "Identity and hashes", "How to verify this report", "not legal advice"):  # fmt: skip
+        assert wanted in text, wanted
+    first = re.sub(r"\s+", " ", reader.pages[0].extract_text())
+    assert "Not assessed" in first and "Failed or in doubt" in first and "legal advice" in first
+    assert "[U+1F642]" in text and "[U+501F]" in text  # a character the fonts lack is written out, never dropped
+
+
+def test_what_was_not_assessed_is_listed_and_nothing_else_is_claimed(model: explainer.Model, tmp_path: Path) -> None:
+    frame, _, _ = make(40, 1)
+    found = explainer.audit(model, frame, None, out=tmp_path / "r", date=DATE, cases=0, sample=5, formats=("html", "json"))
+    topics = set(found.not_assessed)
+    for name in ("performance", "groups", "cases", "card"):
+        assert evidence.TITLES[name] in topics
+        assert not found.evidence["sections"][name]["assessed"]
+    page = found.html.read_text("utf-8")
+    assert "No labels were given" in page and "No protected attributes were named" in page
+    assert found.pdf is None and "report.pdf" not in found.files
+    by_paragraph = {r["paragraph"]: r["status"] for r in found.evidence["requirements"]}
+    assert by_paragraph["MEASURE 2.11"] == "not assessed"
+    assert by_paragraph["MEASURE 2.7"] == "not assessed"
+
+
+def test_a_part_that_breaks_is_listed_with_its_reason_and_the_rest_goes_on(
+    model: explainer.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object, **_kwargs: object) -> None:
+        raise ZeroDivisionError("one over nothing")
+
+    monkeypatch.setattr(explainer, "explain", broken, raising=False)
+    found = small(model, tmp_path / "r", formats=("html", "json"))
+    sections = found.evidence["sections"]
+    assert not sections["importance"]["assessed"] and "one over nothing" in sections["importance"]["reason"]
+    assert not sections["cases"]["assessed"] and sections["performance"]["assessed"]
+    assert "one over nothing" in found.html.read_text("utf-8")
+
+
+def test_cases_follow_their_rules(report: explainer.reports.audit.Report) -> None:
+    frame, labels, _ = make(160, 1)
+    p = score(frame)
+    predicted, surest = p.argmax(1), p.max(1)
+    wrong, right = predicted != labels, predicted == labels
+    cases = {c["rule"]: c for c in report.evidence["sections"]["cases"]["cases"]}
+    assert cases["most confident error"]["row"] == int(np.where(wrong, surest, -1).argmax())
+    assert cases["most confident right"]["row"] == int(np.where(right, surest, -1).argmax())
+    assert cases["least sure"]["row"] == int(surest.argmin())
+    for case in cases.values():
+        assert case["base"] + case["sum"] == pytest.approx(case["score"], abs=1e-4)
+        assert case["verdict"]["status"] in ("pass", "warn", "fail", "not run") and case["verdict"]["reason"]
+
+
+def test_only_the_cases_inputs_are_told(report: explainer.reports.audit.Report) -> None:
+    frame, _, _ = make(160, 1)
+    shown = {c["row"] for c in report.evidence["sections"]["cases"]["cases"]}
+    text = report.json.read_text("utf-8") + report.html.read_text("utf-8")
+    for row in range(len(frame)):
+        told = [f"{v:.6g}" in text for v in frame.iloc[row]]
+        assert all(told) if row in shown else sum(told) == 0, row
+
+
+def test_importance_ranks_the_columns_by_their_weight(report: explainer.reports.audit.Report) -> None:
+    top = report.evidence["sections"]["importance"]["top"]
+    assert [row["feature"] for row in top] == ["income", "debt", "age"]
+    assert all(row["low"] <= row["value"] <= row["high"] for row in top)
+
+
+def test_verify_finds_a_flipped_byte_a_missing_and_an_added_file(copy: Path) -> None:
+    assert explainer.verify(copy).ok
+    raw = bytearray((copy / "report.pdf").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (copy / "report.pdf").write_bytes(raw)
+    (copy / "report.html").unlink()
+    (copy / "extra.txt").write_text("hello")
+    (copy / "folder").mkdir()
+    (copy / "folder" / "deep.txt").write_text("hello")
+    found = explainer.verify(copy)
+    assert not found.ok and not found
+    assert (found.changed, found.missing) == (("report.pdf",), ("report.html",))
+    assert found.added == ("extra.txt", os.path.join("folder", "deep.txt")) and found.intact == ("report.json",)
+    assert "changed: report.pdf" in str(found) and "missing: report.html" in str(found)
+
+
+def test_verify_takes_a_file_of_the_report_and_says_what_is_no_report(copy: Path, tmp_path: Path) -> None:
+    assert explainer.verify(copy / "report.html").ok
+    with pytest.raises(InvalidInput, match="holds no report"):
+        explainer.verify(tmp_path)
+    for bad in ("not json", "[]", '{"kind": "explainer audit report", "evidence_sha256": "0", "files": {"../x": {"sha256": "0"}}}'):
+        (copy / "manifest.json").write_text(bad)
+        with pytest.raises(CorruptFile):
+            explainer.verify(copy)
+
+
+def test_verify_against_model_data_and_a_hash_kept_elsewhere(copy: Path, model: explainer.Model, report: explainer.reports.audit.Report) -> None:
+    frame, labels, _ = make(160, 1)
+    assert explainer.verify(copy, model=model, data=frame, labels=labels, expect=report.evidence_sha256).ok
+    assert "data" in explainer.verify(copy, model=model, data=frame.iloc[1:]).problems[0]
+    assert "labels" in explainer.verify(copy, model=model, data=frame, labels=1 - labels).problems[0]
+    other = explainer.wrap(lambda f: score(f) ** 1, modality="tabular", class_names=NAMES, background=frame)
+    assert "model" in explainer.verify(copy, model=other).problems[0]
+    assert not explainer.verify(copy, expect="0" * 64).ok
+
+
+def test_a_manifest_rewritten_for_other_inputs_contradicts_the_evidence(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_bytes())
+    manifest["inputs"]["model"] = "0" * 64
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert not explainer.verify(copy).ok
+
+
+def test_a_full_disk_leaves_nothing_and_keeps_the_old_report(model: explainer.Model, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {p.name: p.read_bytes() for p in copy.iterdir()}
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for out in (copy, copy.parent / "new"):
+        with pytest.raises(OSError, match="No space left"):
+            small(model, out, formats=("json",))
+    assert {p.name: p.read_bytes() for p in copy.iterdir()} == before
+    assert [p.name for p in copy.parent.iterdir()] == ["copy"]
+
+
+def test_an_earlier_report_is_replaced_and_other_files_never(model: explainer.Model, copy: Path, tmp_path: Path) -> None:
+    small(model, copy, formats=("json",))
+    assert sorted(p.name for p in copy.iterdir()) == ["manifest.json", "report.json"]
+    assert explainer.verify(copy).ok
+    assert [p.name for p in tmp_path.iterdir()] == ["copy"]
+    (copy / "my notes.txt").write_text("keep")
+    with pytest.raises(InvalidInput, match=r"my notes\.txt"):
+        small(model, copy)
+    (copy / "manifest.json").unlink()
+    with pytest.raises(InvalidInput, match="not a report"):
+        small(model, copy)
+    assert (copy / "my notes.txt").read_text() == "keep"
+
+
+def test_cancelling_stops_and_writes_nothing(model: explainer.Model, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append(done)
+        if done >= 20:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        small(model, tmp_path / "r", progress=progress)
+    assert list(tmp_path.iterdir()) == [] and seen == sorted(seen)
+
+
+def test_wrong_arguments_say_what_is_valid(model: explainer.Model, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'finance'"):
+        small(model, tmp_path / "r", profile="finanze")
+    with pytest.raises(UnknownName, match="html"):
+        small(model, tmp_path / "r", formats=("htm",))
+    with pytest.raises(InvalidInput, match="2026-05-31"):
+        small(model, tmp_path / "r", date="31.5.2026")
+    frame, labels, sex = make(30, 1)
+    with pytest.raises(InvalidInput, match="one label per row"):
+        explainer.audit(model, frame, labels[:-1], out=tmp_path / "r")
+    with pytest.raises(InvalidInput, match="0 to 1 or class names"):
+        explainer.audit(model, frame, labels + 1, out=tmp_path / "r")
+    with pytest.raises(InvalidInput, match="one row of attributes"):
+        explainer.audit(model, frame, labels, groups=sex.iloc[1:], out=tmp_path / "r")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_by_name_and_by_index_give_the_same_report(model: explainer.Model, tmp_path: Path) -> None:
+    frame, labels, _ = make(60, 1)
+    by_name = explainer.audit(model, frame, np.array(NAMES)[labels], out=tmp_path / "n", date=DATE, cases=1, sample=5, formats="json")
+    assert by_name.evidence_sha256 == small(model, tmp_path / "i", formats="json").evidence_sha256
+
+
+def test_a_regression_is_reported_with_residuals(tmp_path: Path) -> None:
+    frame, _, sex = make(80, 4)
+    rng = np.random.default_rng(0)
+
+    def predict(f: pd.DataFrame) -> np.ndarray:
+        return (2 * f["income"] - f["debt"]).to_numpy(dtype=float)
+
+    model = explainer.wrap(predict, modality="tabular", task="regression", class_names=["price"], background=frame.iloc[:10])
+    found = explainer.audit(model, frame, predict(frame) + rng.normal(scale=0.3, size=80), groups=sex, out=tmp_path / "r", date=DATE, sample=5)
+    section = found.evidence["sections"]["performance"]
+    assert section["assessed"] and section["metrics"][0]["name"] == "r2" and section["metrics"][0]["value"] > 0.9
+    assert [c["rule"] for c in found.evidence["sections"]["cases"]["cases"]] == ["largest error", "median error", "smallest error"]
+    assert "Mean residual over the prediction" in found.html.read_text("utf-8")
+
+
+def test_status_is_the_worst_outcome() -> None:
+    def of(*statuses: str) -> str:
+        return document.status_of({"outcomes": [{"status": s} for s in statuses]})
+
+    assert (of(), of("pass"), of("pass", "warn"), of("warn", "fail"), of("error", "pass")) == ("pass", "pass", "warn", "fail", "fail")
+
+
+def test_every_profile_answers_each_of_its_requirements() -> None:
+    from explainer.reports import profiles
+
+    every = {name: True for name in (*evidence.TITLES, "overlap", "drift")}
+    for name in profiles.names():
+        found = profiles.profile(name)
+        assert found["verified"] is False
+        rows = profiles.answers(found, every)
+        assert rows and {s for row in rows for s in row["evidence"]} <= set(every)
+        assert all(row["gap"] or row["status"] == "evidence given" for row in rows)
+        assert {row["status"] for row in profiles.answers(found, {})} == {"not assessed"}
+
+
+def test_text_no_font_draws_is_written_as_code_points() -> None:
+    assert pdf._safe(["a✓", "中", "e\u0301\u200b"])[:2] == ["a✓", "[U+4E2D]"]
+    assert evidence.clean("a\x00b\x1b[31m\ud800c") == "a�b�[31m�c"

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from explainer.reports import performance
+
+
+def made(n: int, k: int, seed: int, sharpness: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities, and labels drawn from them: a perfectly calibrated model."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(n, k)) * sharpness
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = (rng.random((n, 1)) > np.cumsum(p, axis=1)).sum(1).clip(0, k - 1)
+    return labels, p
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_metrics_equal_those_of_scikit_learn(k: int) -> None:
+    labels, p = made(400, k, seed=1)
+    p = np.round(p, 2)  # ties, so that they count half
+    p /= p.sum(1, keepdims=True)
+    found = {m["name"]: m["value"] for m in performance.classification(labels, p, [str(i) for i in range(k)], 0)["metrics"]}
+    predicted = p.argmax(1)
+    area = sk.roc_auc_score(labels, p[:, 1]) if k == 2 else sk.roc_auc_score(labels, p, multi_class="ovr", average="macro")
+    expected = {
+        "accuracy": sk.accuracy_score(labels, predicted), "balanced_accuracy": sk.balanced_accuracy_score(labels, predicted),
+        "macro_f1": sk.f1_score(labels, predicted, average="macro"), "roc_auc": area, "log_loss": sk.log_loss(labels, p.clip(1e-15, 1)),
+        "brier": ((p - np.eye(k)[labels]) ** 2).sum(1).mean(),
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_regression_metrics_equal_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.normal(size=200)
+    predictions = labels + rng.normal(scale=0.5, size=200)
+    found = {m["name"]: m["value"] for m in performance.regression(labels, predictions, 0)["metrics"]}
+    assert found["r2"] == pytest.approx(sk.r2_score(labels, predictions))
+    assert found["mae"] == pytest.approx(sk.mean_absolute_error(labels, predictions))
+    assert found["rmse"] == pytest.approx(sk.root_mean_squared_error(labels, predictions))
+
+
+def test_bootstrap_and_wilson_intervals_cover_the_truth_about_19_times_in_20() -> None:
+    truth, n, trials = 0.8, 150, 200
+    rng = np.random.default_rng(3)
+    boot = wilson = 0
+    for trial in range(trials):
+        hits = (rng.random(n) < truth).astype(float)
+        _, low, high = performance.intervals({"a": lambda w, h=hits: float(np.average(h, weights=w))}, n, trial, draws=200)["a"]
+        boot += low <= truth <= high
+        low, high = performance.wilson(hits.sum(), n)
+        wilson += low <= truth <= high
+    assert 0.89 <= boot / trials <= 0.99
+    assert 0.91 <= wilson / trials <= 0.99
+
+
+def test_wilson_by_hand_and_without_rows() -> None:
+    low, high = performance.wilson(8, 10)
+    assert (low, high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert performance.wilson(0, 20)[0] == 0
+    assert np.isnan(performance.wilson(0, 0)).all()
+
+
+def test_ece_by_hand() -> None:
+    p = np.array([[0.75, 0.25]] * 4 + [[0.05, 0.95]] * 6)
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0])
+    # bin 0.2-0.3: stated .25, observed 0, share .4; bin 0.9-1: stated .95, observed 5/6, share .6
+    assert performance.calibration(labels, p, ["n", "y"], 0)["ece"] == pytest.approx(0.4 * 0.25 + 0.6 * (0.95 - 5 / 6))
+
+
+def test_a_calibrated_model_stays_under_the_chance_level_and_an_overconfident_one_does_not() -> None:
+    under = 0
+    for seed in range(40):
+        labels, p = made(300, 3, seed)
+        found = performance.calibration(labels, p, ["a", "b", "c"], 0)
+        under += found["ece"] <= found["chance"]
+    assert under >= 34  # 38 expected
+    labels, p = made(300, 3, 0)
+    sharp = p**4 / (p**4).sum(1, keepdims=True)
+    found = performance.calibration(labels, sharp, ["a", "b", "c"], 0)
+    assert found["ece"] > 2 * found["chance"]
+
+
+def test_one_class_only_gives_no_area_and_no_crash() -> None:
+    p = np.full((20, 2), 0.5)
+    p[:, 0] += 0.1
+    p[:, 1] -= 0.1
+    found = performance.classification(np.zeros(20, dtype=int), p, ["a", "b"], 0)
+    assert "roc_auc" not in {m["name"] for m in found["metrics"]}
+    assert found["confusion"] == [[20, 0], [0, 0]]
+
+
+def test_same_seed_same_intervals_and_another_seed_others() -> None:
+    labels, p = made(120, 2, 5)
+    names = ["a", "b"]
+    assert performance.classification(labels, p, names, 1)["metrics"] == performance.classification(labels, p, names, 1)["metrics"]
+    assert performance.classification(labels, p, names, 1)["metrics"] != performance.classification(labels, p, names, 2)["metrics"]
