@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any, Literal
 
@@ -95,7 +95,7 @@ class Jobs:
             return Job(task, 0, "done", value=value)
         with self._lock:
             job = self._jobs.get(task.key)
-            if job is None or job.state == "cancelled" or (job.state == "done") or (again and job.state == "failed"):
+            if job is None or not (job.active or (job.state == "failed" and not again)):
                 job = self._start(task)
             job.watchers[watcher] = time.monotonic()
             job.known.add(watcher)
@@ -104,11 +104,11 @@ class Jobs:
         return job
 
     def leave(self, key: Key, watcher: str) -> None:
-        """``watcher`` no longer waits; the work goes on for the others."""
+        """``watcher`` no longer waits; the work goes on for the others, and ends when there are none."""
         with self._lock:
-            if key in self._jobs:
-                self._jobs[key].watchers.pop(watcher, None)
-                self._end_if_alone(self._jobs[key], withdrawn=True)
+            job = self._jobs.get(key)
+            if job is not None and job.watchers.pop(watcher, None) is not None and not job.watchers:
+                self._finish(job, "cancelled")
 
     def leave_number(self, number: int, watcher: str) -> None:
         """As :meth:`leave`, by the number the jobs page shows; a job this browser never asked for is left alone."""
@@ -122,6 +122,11 @@ class Jobs:
             for job in self._jobs.values():
                 if watcher in job.watchers:
                     job.watchers[watcher] = time.monotonic()
+
+    def waits(self, key: Key, watcher: str) -> bool:
+        """Whether ``watcher`` waits for the job under ``key``, or was told that it failed."""
+        with self._lock:
+            return key in self._jobs and watcher in self._jobs[key].watchers
 
     def of(self, watcher: str) -> list[Job]:
         """What this browser asked for, newest first; other browsers' work is not shown."""
@@ -143,10 +148,9 @@ class Jobs:
     def _start(self, task: Task) -> Job:
         old = self._jobs.pop(task.key, None)
         if old is not None:
-            self._past = [*self._past, old][-self._history :]
+            self._remember(old)
         self._count += 1
         job = self._jobs[task.key] = Job(task, self._count, asked=time.monotonic())
-        self._forget()
         self._queue.put(job)
         if len(self._threads) < self._workers:
             thread = threading.Thread(target=self._serve, name=f"job-{len(self._threads)}", daemon=True)
@@ -154,25 +158,25 @@ class Jobs:
             thread.start()
         return job
 
-    def _forget(self) -> None:
-        """Move ended jobs out of the table, oldest first, so that neither grows without bound."""
-        ended = [job for job in self._jobs.values() if not job.active]
-        for job in ended[: max(0, len(ended) - self._history)]:
-            self._past = [*self._past, self._jobs.pop(job.task.key)][-self._history :]
-
     def _serve(self) -> None:
         while (job := self._queue.get()) is not None:
             with self._lock:
-                if not job.active or self._end_if_alone(job):
+                if not job.active:
+                    continue
+                if self._alone(job):
+                    self._finish(job, "cancelled")
                     continue
                 job.state, job.started = "running", time.monotonic()
             self._run(job)
 
     def _run(self, job: Job) -> None:
         def progress(done: int, total: int) -> None:
-            job.done, job.total = int(done), int(total)
-            if self._end_if_alone(job):
-                raise Cancelled("Stopped: nobody waits for it any more.")
+            with self._lock:
+                job.done, job.total = int(done), int(total)
+                if job.active and self._alone(job):
+                    self._finish(job, "cancelled")
+                if not job.active:
+                    raise Cancelled("Stopped: nobody waits for it any more.")
 
         try:
             value = job.task.work(progress)
@@ -180,33 +184,29 @@ class Jobs:
             self._finish(job, "cancelled")
         except Exception as error:  # the person who asked is shown it; the thread must live on
             log.info("job %r failed", job.task.title, exc_info=True)
-            job.error = error
-            self._finish(job, "failed")
+            self._finish(job, "failed", error=error)
         else:
             self.store.put(job.task.key, value)
-            job.value = value
-            self._finish(job, "done")
+            self._finish(job, "done", value=value)
 
-    def _end_if_alone(self, job: Job, withdrawn: bool = False) -> bool:
+    def _alone(self, job: Job) -> bool:
+        """Whether nobody waits any more: all have withdrawn or, for work that is not lasting, have fallen silent."""
+        now = time.monotonic()
+        return self._closed or not any(job.task.lasting or now - seen < self._patience for seen in job.watchers.values())
+
+    def _finish(self, job: Job, state: State, value: Any = None, error: Exception | None = None) -> None:
         with self._lock:
-            now = time.monotonic()
-            if not self._closed and any(job.task.lasting or now - seen < self._patience for seen in job.watchers.values()):
-                return False
-            if job.active and (job.state == "running" or withdrawn or self._closed or not job.watchers or self._abandoned(job, now)):
-                self._finish(job, "cancelled")
-            return job.state == "cancelled"
-
-    def _abandoned(self, job: Job, now: float) -> bool:
-        return all(now - seen >= self._patience for seen in job.watchers.values())
-
-    def _finish(self, job: Job, state: State) -> None:
-        with self._lock:
-            if job.active:
-                job.state, job.ended = state, time.monotonic()
-            if job.state != "done":
-                job.value = None
-            else:
-                # The store owns the value from here on; a caller that waits has it already through ask().
-                self._jobs.pop(job.task.key, None) if self._jobs.get(job.task.key) is job else None
-                self._past = [*self._past, job][-self._history :]
+            if not job.active:
+                return
+            job.state, job.ended, job.value, job.error = state, time.monotonic(), value, error
+            if state != "failed" and self._jobs.get(job.task.key) is job:
+                del self._jobs[job.task.key]
+                self._remember(job)
             job.finished.set()
+
+    def _remember(self, job: Job) -> None:
+        """Keep the line for the jobs page; the value belongs to the store alone."""
+        self._past = [*self._past, replace(job, value=None)][-self._history :]
+        failed = [old for old in self._jobs.values() if not old.active]
+        for old in failed[: max(0, len(failed) - self._history)]:
+            del self._jobs[old.task.key]

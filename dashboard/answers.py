@@ -1,0 +1,104 @@
+"""How a callback answers with a job: at once from the store, else with what is under way, to be asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dash import ctx, html
+from dash.exceptions import PreventUpdate
+from werkzeug.exceptions import BadRequest
+
+from dashboard import edits
+from dashboard.components import states
+from dashboard.desk import Desk
+from dashboard.exhibit import Exhibit
+from dashboard.jobs import Task
+from dashboard.predictions import Predictions
+from dashboard.view import View
+from explainer.errors import ExplainerError
+
+WAIT = 0.25  # seconds: shorter work is answered in the same request, so that nothing flickers
+
+
+def answer(
+    desk: Desk, task: Task, browser: Any, press_id: Any, press: Any, fill: Callable[[Any], Any], height: int = 220
+) -> tuple[Any, bool]:
+    """What to show for ``task``, and whether asking again may stop.
+
+    ``press`` is what the buttons in the place wrote into the store ``press_id``: "stop" or "again".
+    """
+    watcher = watching(browser)
+    pressed = press.get("value") if isinstance(press, dict) and ctx.triggered_id == press_id else ""
+    if pressed == "stop":
+        desk.jobs.leave(task.key, watcher)
+        return states.stopped(press_id), True
+    job = desk.jobs.ask(task, watcher, wait=WAIT, again=pressed == "again")
+    if job.state == "done":
+        return fill(job.value), True
+    if job.state == "failed":
+        return states.failed(job.error, states.button("Try again", press_id)), True
+    if job.state == "cancelled":
+        return states.stopped(press_id), True
+    return states.loading(job, press_id, height), False
+
+
+def watching(browser: Any) -> str:
+    """The token of this tab. Raises BadRequest for what no page of ours sends."""
+    if not isinstance(browser, str) or not 0 < len(browser) <= 64:
+        raise BadRequest("The browser's token must be a short text.")
+    return browser
+
+
+def asked_for(desk: Desk, task: Task, browser: Any, press_id: Any, press: Any) -> bool:
+    """Whether this browser wants ``task``: its button was just pressed, it waits for it already, or the answer is there."""
+    if ctx.triggered_id == press_id and isinstance(press, dict):
+        return True
+    return task.key in desk.store or desk.jobs.waits(task.key, watching(browser))
+
+
+def question(desk: Desk, exhibit: Exhibit, view: View, inputs: Any, method: str) -> Task:
+    """The explanation that ``view`` asks for by ``method``."""
+    return desk.explanation(exhibit, inputs, method, int(view.target) if view.target else "predicted", f"row {view.row}")
+
+
+def here(desk: Desk, search: Any, shown: Any) -> tuple[Exhibit, View]:
+    """The model and view of the address; nothing is updated while the page still shows another model."""
+    view = View.parse(search)
+    try:
+        exhibit = desk.exhibit(view.model)
+    except ExplainerError:
+        raise PreventUpdate from None
+    if exhibit.name != shown or not exhibit.loaded:
+        raise PreventUpdate
+    return exhibit, view
+
+
+def changed(exhibit: Exhibit, view: View, edit: Any) -> tuple[Any, bool]:
+    """The input the page speaks of: the row, or the row as the person changed it. Raises InvalidInput for a bad change."""
+    one = exhibit.row(view.row or 0)
+    if isinstance(edit, dict) and edit.get("model") == exhibit.name and edit.get("row") == view.row:
+        return edits.apply(edit, one, exhibit.face), True
+    return one, False
+
+
+def outside(exhibit: Exhibit, view: View, predictions: Predictions) -> Any | None:
+    """What to show when the address names a row or class that is not there; None when all is well."""
+    if not 0 <= (view.row or 0) < len(predictions):
+        return states.notice(
+            "No such row",
+            f"{exhibit.name} has rows 0 to {len(predictions) - 1:,}; the address asks for {view.row:,}.",
+            action=_back("Open the first", {"row": ""}),
+        )
+    if view.target and int(view.target) >= len(predictions.class_names):
+        k = len(predictions.class_names)
+        return states.notice(
+            "No such class",
+            f"{exhibit.name} has classes 0 to {k - 1}; the address asks for {view.target}.",
+            action=_back("Explain the predicted class", {"target": ""}),
+        )
+    return None
+
+
+def _back(words: str, changes: dict[str, Any]) -> html.Button:
+    return html.Button(words, type="button", className="small-button", **states.go(changes))

@@ -1,0 +1,159 @@
+"""The form that changes the input: columns, words, pixels or a stretch of the signal; what it holds goes into one store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+import numpy as np
+from dash import dcc, html
+
+from dashboard.components.input import png
+from dashboard.components.states import icon
+from dashboard.exhibit import Exhibit
+from explainer.plots.look import three
+
+MOST_CHOICES = 60
+
+
+def form(exhibit: Exhibit, one: Any, row: int) -> html.Div:
+    """The form for one row; every field starts at the row's own value.
+
+    The store ``edit-base`` says what the fields hold before anything is changed, so that the browser sends only what differs.
+    """
+    modality = exhibit.face.modality
+    base: dict[str, Any] = {"model": exhibit.name, "row": row}
+    if modality == "tabular":
+        columns = [_Column(exhibit, one, c) for c in one.columns]
+        base["values"] = {c.name: c.start for c in columns}
+        body: Any = html.Div([c.field() for c in columns], className="fields")
+    elif modality == "text":
+        base["text"] = one[0]
+        body = dmc.Textarea(id="edit-text", value=one[0], autosize=True, minRows=4, maxRows=10, debounce=600, size="sm", spellCheck=False)
+    else:
+        body = _image(one) if modality == "image" else _series(exhibit, one)
+    return html.Div([dcc.Store(id="edit-base", data=base), body], className=f"change change-{modality}")
+
+
+class _Column:
+    """One column of a table's row: a choice where it holds words or two values, a number otherwise."""
+
+    def __init__(self, exhibit: Exhibit, one: Any, name: str) -> None:
+        self.name = name
+        self.known = exhibit.inputs[name].dropna()
+        value = one[name].iloc[0]
+        self.missing = value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value))) or str(value) in ("<NA>", "nan")
+        numeric = self.known.dtype.kind in "iufb"
+        self.choice = not numeric or self.known.nunique() <= 2
+        self.whole = numeric and bool(np.all(np.asarray(self.known, dtype=float) % 1 == 0))
+        if self.choice:
+            self.start: Any = None if self.missing else _say(value)
+        else:
+            self.start = "" if self.missing else (int(value) if self.whole and float(value).is_integer() else float(value))
+
+    def field(self) -> Any:
+        common = {
+            "id": {"type": "edit-cell", "column": self.name},
+            "label": self.name,
+            "size": "xs",
+            "value": self.start,
+            "placeholder": "missing",
+        }
+        if self.choice:
+            choices = sorted({_say(v) for v in self.known.unique()} | ({self.start} if self.start is not None else set()))[:MOST_CHOICES]
+            return dmc.Select(data=choices, clearable=True, searchable=len(choices) > 8, allowDeselect=False, **common)
+        low, high = (float(self.known.min()), float(self.known.max())) if len(self.known) else (0.0, 1.0)
+        step = 1 if self.whole and high - low < 200 else 10.0 ** np.floor(np.log10(max((high - low) / 20, 1e-9)))
+        return dmc.NumberInput(
+            step=step,
+            debounce=350,
+            description=f"{three(low)} to {three(high)}",
+            inputWrapperOrder=["label", "input", "description"],
+            **common,
+        )
+
+
+def _say(value: Any) -> str:
+    return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
+
+
+def _image(one: Any) -> Any:
+    parts: list[Any] = []
+    height, width = one.shape[1:3]
+    grey = one.ndim == 3 or one.shape[3] == 1
+    if grey and max(height, width) <= 64:
+        brush = html.Div(
+            [
+                html.Button("draw", type="button", className="small-button", **{"data-brush": "draw", "aria-pressed": "true"}),
+                html.Button("erase", type="button", className="small-button", **{"data-brush": "erase", "aria-pressed": "false"}),
+                html.Button("clear", type="button", className="small-button", **{"data-clear": "1"}),
+            ],
+            className="brush",
+        )
+        canvas = html.Div(**{"data-canvas": "1", "data-width": str(width), "data-height": str(height), "data-picture": png(one[0])})
+        parts.append(html.Div([canvas, brush], className="canvas"))
+    parts.append(
+        dcc.Upload(
+            html.Div(
+                [
+                    icon("upload"),
+                    html.Div(["Drop a picture here, or ", html.Span("choose a file", className="link")]),
+                    html.Div(f"it is scaled to {width} x {height}", className="dim"),
+                ]
+            ),
+            id="edit-upload",
+            accept="image/*",
+            max_size=8 * 2**20,
+            className="upload",
+        )  # fmt: skip
+    )
+    return html.Div(parts, className="image-change")
+
+
+def _series(exhibit: Exhibit, one: Any) -> Any:
+    steps, channels = one[0].shape
+    names = exhibit.face.feature_names or tuple(f"channel {c}" for c in range(channels))
+    options = [{"value": "all", "label": "all channels"}] + [{"value": str(c), "label": names[c]} for c in range(channels)]
+    marks = [{"value": 0, "label": "0"}, {"value": steps, "label": str(steps)}]
+    return html.Div(
+        [
+            dmc.Select(id="edit-channel", label="channel", data=options, value="all", allowDeselect=False, size="xs", w=130),
+            html.Div(
+                [
+                    html.Label("time steps", className="field-label"),
+                    dmc.RangeSlider(id="edit-span", min=0, max=steps, step=1, minRange=1, value=[0, steps], marks=marks, size="sm"),
+                ],
+                className="slider",
+            ),
+            html.Div(
+                [
+                    html.Label("scale (0 silences it, 1 leaves it)", className="field-label"),
+                    dmc.Slider(
+                        id="edit-scale",
+                        min=0,
+                        max=2,
+                        step=0.1,
+                        value=1,
+                        precision=1,
+                        marks=[{"value": v, "label": str(v)} for v in (0, 1, 2)],
+                        size="sm",
+                    ),
+                ],
+                className="slider",
+            ),
+            dcc.Upload(
+                html.Div(
+                    [
+                        icon("upload"),
+                        html.Span("upload a csv", className="link"),
+                        html.Span(f" ({channels} columns, a row per time step)", className="dim"),
+                    ]
+                ),
+                id="edit-csv",
+                accept=".csv,text/csv,text/plain",
+                max_size=2 * 2**20,
+                className="upload upload-thin",
+            ),
+        ],
+        className="series-change",
+    )

@@ -1,0 +1,84 @@
+"""Figures fitted to their place on the page; what they show is made by ``explainer.plots``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+from dash import dcc, html
+
+from explainer import plots
+from explainer.explanation import Explanation
+
+CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False, "doubleClick": "reset"}
+
+
+def graph(figure: go.Figure, *, label: str, id: Any = None, className: str = "") -> dcc.Graph:
+    """A figure that takes the width it is given. Text, grid and ground follow the theme through the style sheet."""
+    height = figure.layout.height or 300
+    figure.update_layout(autosize=True, width=None)
+    given = {"id": id} if id is not None else {}
+    return dcc.Graph(figure=figure, config=CONFIG, className=f"figure {className}", style={"height": height}, responsive=True, **given)
+
+
+def explained(ex: Explanation, id: Any = None) -> html.Div:
+    """The picture of one explanation, without the heading that the panel around it already says."""
+    if ex.modality == "text" and ex.axes == ("instance", "word"):
+        return html.Div([words(ex), graph(_bare(plots.plot_bars(ex, top=8)), label="The words that counted most", id=id)])
+    figure = plots.plot(ex, top=10)
+    if ex.modality == "image" and len(figure.data) == 3:
+        return html.Div(graph(_overlay(figure), label="Heat map over the picture", id=id))
+    if ex.modality == "series":
+        return html.Div(graph(_strips(figure), label="Signal over its tinted segments", id=id))
+    return html.Div(graph(_bare(figure), label="Contributions", id=id))
+
+
+def words(ex: Explanation) -> html.Div:
+    """The text with each word tinted where it stands; hovering a word tells its value."""
+    from explainer.plots.look import three
+
+    spans = []
+    for text, value, background in plots.tinted(ex):
+        if value is None:
+            spans.append(text)
+        else:
+            spans.append(html.Span(text, title=f"{text}: {three(value)}", className="word", style={"backgroundColor": background}))
+    return html.Div(spans, className="words", tabIndex="0")
+
+
+def _bare(figure: go.Figure) -> go.Figure:
+    height = (figure.layout.height or 300) - 56
+    # The axis title would be cut off in a narrow panel; the panel's own line says the same.
+    figure.update_xaxes(title=None)
+    return figure.update_layout(title=None, margin={"l": 4, "r": 8, "t": 4, "b": 24}, height=height)
+
+
+def _overlay(figure: go.Figure) -> go.Figure:
+    """The heat map alone: the bare picture stands beside the panels, once for both."""
+    figure.data = figure.data[1:]
+    figure.layout.annotations = ()
+    figure.update_layout(title=None, margin={"l": 2, "r": 2, "t": 2, "b": 2}, height=300)
+    figure.update_layout(
+        xaxis={"domain": [0, 0.001]}, yaxis={"domain": [0, 0.001]}, xaxis2={"domain": [0, 1]}, yaxis2={"domain": [0.14, 1]}
+    )
+    bar = {
+        "orientation": "h",
+        "y": 0.08,
+        "yanchor": "top",
+        "x": 0.5,
+        "len": 0.9,
+        "thickness": 10,
+        "title": {"text": ""},
+        "nticks": 5,
+        "tickformat": ".2~g",
+    }
+    figure.data[-1].colorbar.update(bar)
+    return figure
+
+
+def _strips(figure: go.Figure) -> go.Figure:
+    channels = sum(1 for trace in figure.data if trace.type == "heatmap")
+    height = 46 + max(34, min(120, 400 // max(channels, 1))) * channels
+    figure.update_layout(title=None, margin={"l": 4, "r": 4, "t": 4, "b": 30}, height=height)
+    figure.update_yaxes(tickfont={"size": 8}, nticks=2)
+    return figure

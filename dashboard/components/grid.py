@@ -1,0 +1,102 @@
+"""The table of predictions: sorted, filtered and searched in the browser; a row opens its detail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_ag_grid as dag
+import numpy as np
+
+from dashboard import ids
+from dashboard.exhibit import Exhibit
+from dashboard.predictions import Predictions
+from dashboard.view import View
+
+MOST = 20_000
+_THEME = (
+    "themeQuartz.withParams({backgroundColor: 'var(--mantine-color-body)', foregroundColor: 'var(--mantine-color-text)',"
+    " headerBackgroundColor: 'var(--panel)', borderColor: 'var(--line)', accentColor: 'var(--accent)', fontSize: 13, headerFontSize: 12,"
+    " rowHeight: 30, headerHeight: 32, spacing: 5, wrapperBorderRadius: 6, oddRowBackgroundColor: 'transparent',"
+    " chromeBackgroundColor: 'var(--panel)', browserColorScheme: 'inherit'})"
+)
+
+
+def rows(exhibit: Exhibit, predictions: Predictions, view: View, only: set[int] | None = None) -> list[dict[str, Any]]:
+    """One record per row in the order that ``view`` asks for; ``only`` keeps the rows a data check found."""
+    names = predictions.class_names
+    order = [int(i) for i in predictions.ordered(view) if only is None or int(i) in only][:MOST]
+    confidence, margin, predicted = predictions.confidence, predictions.margin, predictions.predicted
+    hint = _hints(exhibit)
+    records = []
+    for i in order:
+        record: dict[str, Any] = {"row": i, "flag": predictions.flag(i), "text": hint(i)}
+        if predictions.regression:
+            record |= {"true": _number(predictions.labels, i), "predicted": _rounded(predicted[i]), "p": _rounded(confidence[i])}
+        else:
+            true = "" if predictions.labels is None else names[int(predictions.labels[i])]
+            record |= {"true": true, "predicted": names[int(predicted[i])], "p": _rounded(confidence[i]), "margin": _rounded(margin[i])}
+        records.append(record)
+    return records
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def _number(labels: np.ndarray | None, i: int) -> float | None:
+    return None if labels is None else _rounded(labels[i])
+
+
+def _hints(exhibit: Exhibit) -> Any:
+    """What the search box finds a row by beside its classes: its words, or a table's text values."""
+    inputs = exhibit.inputs
+    if exhibit.face.modality == "text":
+        return lambda i: inputs[i][:300]
+    if hasattr(inputs, "iloc"):
+        words = inputs.select_dtypes(exclude="number")
+        return lambda i: " ".join(str(v) for v in words.iloc[i]) if words.shape[1] else ""
+    return lambda i: ""
+
+
+def table(predictions: Predictions) -> dag.AgGrid:
+    """The empty table; its rows come with the address."""
+    number = {
+        "type": "rightAligned",
+        "filter": "agNumberColumnFilter",
+        "valueFormatter": {"function": "params.value == null ? '' : d3.format('.3f')(params.value)"},
+    }
+    columns: list[dict[str, Any]] = [{"field": "row", "width": 66, "filter": "agNumberColumnFilter", "type": "rightAligned"}]
+    columns += [
+        {"field": "true", "flex": 1, "minWidth": 64, "tooltipField": "true"},
+        {"field": "predicted", "flex": 1, "minWidth": 76, "tooltipField": "predicted"},
+    ]
+    if predictions.regression:
+        columns += [{"field": "p", "headerName": "|error|", "width": 84, **number}]
+    else:
+        columns += [{"field": "p", "width": 66, **number}, {"field": "margin", "width": 76, **number}]
+    columns += [{"field": "flag", "width": 74}, {"field": "text", "hide": True}]
+    return dag.AgGrid(
+        id=ids.GRID,
+        columnDefs=columns,
+        rowData=[],
+        defaultColDef={"sortable": True, "filter": True, "resizable": True, "suppressHeaderMenuButton": False, "suppressMovable": True},
+        getRowId="params.data.row",
+        dashGridOptions={
+            "theme": {"function": _THEME},
+            "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
+            "pagination": True,
+            "paginationPageSize": 100,
+            "paginationPageSizeSelector": False,
+            "includeHiddenColumnsInQuickFilter": True,
+            "suppressCellFocus": False,
+            "tooltipShowDelay": 400,
+            "overlayNoRowsTemplate": "No row fits. Clear the search or the filter.",
+            "enableCellTextSelection": True,
+        },
+        rowClassRules={"row-wrong": "params.data.true !== '' && params.data.true !== params.data.predicted"}
+        if not predictions.regression
+        else {},
+        columnSize=None,
+        style={"height": "100%", "width": "100%"},
+        className="",
+    )

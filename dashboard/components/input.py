@@ -1,0 +1,66 @@
+"""The input itself, as people read it: a picture, words, lines over time, a row of a table."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from dash import html
+
+from dashboard.components.figures import graph
+from explainer.plots.image import as_picture
+
+
+def shown(one: Any, modality: str, channels: tuple[str, ...] = ()) -> html.Div:
+    """A batch of one, drawn."""
+    if modality == "image":
+        return html.Div(html.Img(src=png(one[0]), className="picture", alt="The input picture"))
+    if modality == "text":
+        return html.Div(one[0], className="words", tabIndex="0")
+    if modality == "series":
+        return html.Div(lines(one[0], channels))
+    return html.Div()  # a table's row stands in the form that changes it
+
+
+def png(image: np.ndarray) -> str:
+    """A picture as a ``data:`` address."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(as_picture(image)).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def lines(series: np.ndarray, channels: tuple[str, ...], height: int = 210) -> Any:
+    """All channels over time in one plot."""
+    import plotly.graph_objects as go
+
+    from explainer.plots.look import finish
+
+    colours = (
+        "#4393c3",
+        "#d6604d",
+        "#8073ac",
+        "#5aae61",
+        "#bf812d",
+        "#35978f",
+        "#c51b7d",
+        "#7f7f7f",
+        "#fdae61",
+        "#9970ab",
+        "#2166ac",
+        "#b2182b",
+    )
+    figure = go.Figure()
+    for c in range(series.shape[1]):
+        name = channels[c] if c < len(channels) else f"channel {c}"
+        style = {"width": 1.6, "color": colours[c % len(colours)], "dash": ("solid", "dot", "dash")[c // len(colours) % 3]}
+        figure.add_scatter(
+            y=series[:, c], mode="lines", name=name, line=style, hovertemplate=f"{name}, step %{{x}}: %{{y:.3~g}}<extra></extra>"
+        )
+    finish(figure, height=height)
+    figure.update_layout(margin={"l": 4, "r": 4, "t": 4, "b": 4}, legend={"font": {"size": 10}, "itemsizing": "constant"}, showlegend=True)
+    figure.update_xaxes(title={"text": "time step", "font": {"size": 11}})
+    return graph(figure, label="The series, all channels over time")

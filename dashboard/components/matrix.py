@@ -1,0 +1,130 @@
+"""The confusion matrix as a table of buttons: a cell filters the predictions. For two classes, the scores as well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from dash import dcc, html
+
+from dashboard.components.figures import graph
+from dashboard.components.states import go
+from dashboard.predictions import Predictions
+from dashboard.view import View
+
+
+def summary(predictions: Predictions, view: View) -> html.Div:
+    """What the predictions look like as a whole: a confusion matrix, and for two classes a histogram of the scores."""
+    if predictions.regression:
+        return html.Div(scatter(predictions))
+    counts = predictions.confusion
+    if counts is None:
+        return html.Div("No true labels came with this data, so errors cannot be counted.", className="dim")
+    parts: list[Any] = [matrix(counts, predictions.class_names, view)]
+    if len(predictions.class_names) == 2:
+        parts.append(histogram(predictions))
+    return html.Div(parts, className="matrix-and-more" if len(parts) > 1 else "")
+
+
+def matrix(counts: np.ndarray, names: tuple[str, ...], view: View, page: str | None = None) -> html.Div:
+    """Counts by true class (rows) and predicted class (columns); the stronger the tint, the larger the share of the row."""
+    k = len(names)
+    totals = np.maximum(counts.sum(1), 1)
+    short = [n if len(n) <= 14 else n[:13] + "…" for n in names]
+    slanted = k > 4 or max(len(n) for n in short) > 8
+    long = slanted and max(len(n) for n in short) > 3
+    head = html.Tr(
+        [html.Th("true \\ predicted" if k <= 3 else "", className="corner")]
+        + [html.Th(html.Span(s), title=n, scope="col") for s, n in zip(short, names, strict=True)]
+    )
+    rows = [
+        html.Tr(
+            [html.Th(short[i], title=names[i], scope="row")]
+            + [html.Td(_cell(int(counts[i, j]), counts[i, j] / totals[i], i, j, names, view, page)) for j in range(k)]
+        )
+        for i in range(k)
+    ]
+    table = html.Table(
+        [html.Thead(head), html.Tbody(rows)],
+        className=f"confusion confusion-{'many' if k > 6 else 'few'}" + (" confusion-long" if long else ""),
+    )
+    chosen = view.pair
+    if chosen is not None and max(chosen) < k:
+        words: Any = html.Button(
+            f"true {names[chosen[0]]}, predicted {names[chosen[1]]}  ✕",
+            className="chip",
+            type="button",
+            title="Show all rows again",
+            **go({"cell": ""}),
+        )
+    else:
+        words = html.Span("rows: true class · columns: predicted · press a cell to filter", className="dim")
+    return html.Div([html.Div(table, className="confusion-box"), html.Div(words, className="confusion-note")])
+
+
+def _cell(count: int, share: float, i: int, j: int, names: tuple[str, ...], view: View, page: str | None) -> Any:
+    if count == 0:
+        return html.Span("·", className="zero")
+    chosen = view.pair == (i, j)
+    kind = "right" if i == j else "wrong"
+    return html.Button(
+        f"{count:,}",
+        type="button",
+        className=f"cell cell-{kind}" + (" cell-chosen" if chosen else ""),
+        style={"--share": f"{100 * (0.15 + 0.6 * share):.0f}%"},
+        title=f"{count:,} rows: true {names[i]}, predicted {names[j]} ({100 * share:.1f} % of the true {names[i]})",
+        **go({"cell": "" if chosen else f"{i},{j}", "rows": ""} | ({"row": ""} if page else {}), page),
+    )
+
+
+def histogram(predictions: Predictions) -> dcc.Graph:
+    """How the probability of the second class spreads over rows of either true class."""
+    import plotly.graph_objects as go_
+
+    from explainer.plots.look import finish
+
+    name = predictions.class_names[1]
+    figure = go_.Figure()
+    for c, colour in ((0, "#4393c3"), (1, "#d6604d")):
+        chosen = predictions.scores[predictions.labels == c, 1]
+        counts, edges = np.histogram(chosen, bins=20, range=(0, 1))
+        middles = (edges[:-1] + edges[1:]) / 2
+        label = f"true {predictions.class_names[c]}"
+        figure.add_bar(
+            x=middles,
+            y=counts,
+            width=0.05,
+            name=label,
+            marker={"color": colour},
+            hovertemplate=f"{label}<br>p = %{{x:.2f}}: %{{y}} rows<extra></extra>",
+        )
+    finish(figure, height=190, barmode="stack", bargap=0.05)
+    figure.update_layout(
+        margin={"l": 8, "r": 8, "t": 8, "b": 8}, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 11}}
+    )
+    figure.update_xaxes(title=f"probability of {name}", range=[0, 1])
+    figure.update_yaxes(title="rows")
+    return graph(figure, label=f"Histogram of the probability of {name}")
+
+
+def scatter(predictions: Predictions) -> Any:
+    """A regression's predicted against true values."""
+    import plotly.graph_objects as go_
+
+    from explainer.plots.look import finish
+
+    if predictions.labels is None:
+        return html.Div("No true values came with this data, so errors cannot be measured.", className="dim")
+    figure = go_.Figure(
+        go_.Scatter(x=predictions.labels, y=predictions.predicted, mode="markers", marker={"size": 5, "color": "#4393c3", "opacity": 0.6})
+    )
+    low, high = (
+        float(min(predictions.labels.min(), predictions.predicted.min())),
+        float(max(predictions.labels.max(), predictions.predicted.max())),
+    )
+    figure.add_scatter(x=[low, high], y=[low, high], mode="lines", line={"color": "#8c8c8c", "dash": "dot"}, hoverinfo="skip")
+    finish(figure, height=260, showlegend=False)
+    figure.update_layout(margin={"l": 8, "r": 8, "t": 8, "b": 8})
+    figure.update_xaxes(title="true value")
+    figure.update_yaxes(title="predicted value")
+    return graph(figure, label="Predicted against true values")

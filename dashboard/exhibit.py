@@ -1,0 +1,167 @@
+"""One model on the dashboard: loaded when first needed, with its test data and copies of the model for parallel work."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dashboard.predictions import CHUNK, Predictions
+from explainer import inputs as inputs_
+from explainer.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from explainer.model import Model
+
+log = logging.getLogger(__name__)
+
+
+class Exhibit:
+    """A specimen (anything with ``.model``, perhaps ``.data``, ``.card``, ``.record``) or a bare Model, made ready to be asked.
+
+    ``source`` is the object or a function that loads it; loading happens once, at the first use, on a worker thread.
+    """
+
+    def __init__(self, name: str, source: Any) -> None:
+        self.name = name
+        self._load: Callable[[], Any] | None = source if callable(source) and not hasattr(source, "scores") else None
+        self._specimen = None if self._load else source
+        self._lock = threading.RLock()
+        self._free: SimpleQueue[Model] = SimpleQueue()
+        self._copies = True
+        self._sha: str | None = None
+        self._data_sha: str | None = None
+        self._test: tuple[Any, np.ndarray | None, pd.DataFrame | None] | None = None
+
+    @property
+    def loaded(self) -> bool:
+        return self._specimen is not None
+
+    @property
+    def specimen(self) -> Any:
+        with self._lock:
+            if self._specimen is None:
+                assert self._load is not None
+                self._specimen = self._load()
+            return self._specimen
+
+    @property
+    def face(self) -> Model:
+        """The model, for its names and modality only; borrow :meth:`model` to run it."""
+        specimen = self.specimen
+        return specimen if hasattr(specimen, "scores") else specimen.model
+
+    @property
+    def sha(self) -> str:
+        with self._lock:
+            if self._sha is None:
+                self._sha = self.face.fingerprint()
+            return self._sha
+
+    @property
+    def data_sha(self) -> str:
+        """A digest of the test set: inputs and labels."""
+        with self._lock:
+            if self._data_sha is None:
+                labels = "" if self.labels is None else inputs_.sha256([self.labels])
+                self._data_sha = f"{inputs_.sha256(self.inputs)}{labels}"
+            return self._data_sha
+
+    @property
+    def card(self) -> str:
+        return str(getattr(self.specimen, "card", "") or "")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        record = getattr(self.specimen, "record", None)
+        return dict(record) if record else {}
+
+    @contextmanager
+    def model(self) -> Iterator[Model]:
+        """A copy of the model nobody else runs meanwhile: methods put hooks and modes on it, which must not meet.
+
+        A model that cannot be copied is lent to one at a time.
+        """
+        borrowed = self._borrow()
+        try:
+            yield borrowed
+        finally:
+            self._free.put(borrowed)
+
+    def _borrow(self) -> Model:
+        try:
+            return self._free.get_nowait()
+        except Empty:
+            pass
+        with self._lock:
+            if self._copies:
+                try:
+                    return copy.deepcopy(self.face)
+                except Exception as error:  # whatever a user's object does when it is copied
+                    log.warning("%s cannot be copied (%s); its work is done one at a time", self.name, error)
+                    self._copies = False
+                    return self.face
+        return self._free.get()
+
+    @property
+    def inputs(self) -> Any:
+        """Canonical test inputs; the model's background rows when it came without data."""
+        return self._tests()[0]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        return self._tests()[1]
+
+    @property
+    def groups(self) -> pd.DataFrame | None:
+        return self._tests()[2]
+
+    @property
+    def train(self) -> Any | None:
+        """The training split (``.inputs``, ``.labels``), or None."""
+        return getattr(getattr(self.specimen, "data", None), "train", None)
+
+    def row(self, index: int) -> Any:
+        """Row ``index`` of the test set, as a batch of one."""
+        return inputs_.take(self.inputs, [index])
+
+    def _tests(self) -> tuple[Any, np.ndarray | None, pd.DataFrame | None]:
+        with self._lock:
+            if self._test is None:
+                self._test = self._read()
+            return self._test
+
+    def _read(self) -> tuple[Any, np.ndarray | None, pd.DataFrame | None]:
+        test = getattr(getattr(self.specimen, "data", None), "test", None)
+        if test is None:
+            background = self.face.background
+            if background is None:
+                raise InvalidInput(
+                    f"{self.name} came without data, so there are no rows to show. Let the factory return an object with .model and "
+                    ".data.test (.inputs, .labels), or give the model a background."
+                )
+            return background, None, None
+        labels = getattr(test, "labels", None)
+        inputs = self.face.canonical(test.inputs)
+        if labels is not None and len(labels) != len(inputs):
+            raise InvalidInput(f"{self.name} has {len(inputs)} test inputs but {len(labels)} labels; they must be equally many.")
+        return inputs, None if labels is None else np.asarray(labels), getattr(test, "groups", None)
+
+    def predict(self, progress: Callable[[int, int], None]) -> Predictions:
+        """Score the whole test set, in chunks, so that it can be watched and stopped."""
+        inputs, face = self.inputs, self.face
+        n, parts = len(inputs), []
+        progress(0, n)
+        with self.model() as model:
+            for start in range(0, n, CHUNK):
+                parts.append(model.scores(inputs_.take(inputs, slice(start, start + CHUNK))))
+                progress(min(start + CHUNK, n), n)
+        return Predictions(np.concatenate(parts), self.labels, face.class_names, face.task == "regression")

@@ -1,0 +1,139 @@
+"""Model: its card and training record, how good it is, how well its probabilities hold, and what can explain it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash
+import dash_mantine_components as dmc
+from dash import dcc, html
+
+from dashboard.components import badge, states
+from dashboard.components.figures import graph
+from dashboard.components.matrix import matrix
+from dashboard.components.probabilities import percent
+from dashboard.desk import Desk
+from dashboard.exhibit import Exhibit
+from dashboard.predictions import Predictions
+from dashboard.view import View
+from explainer import plots
+from explainer.methods import METHODS
+from explainer.plots.look import three
+
+
+def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
+    """All of the page: nothing on it takes work beyond the scores of the test set."""
+    predictions = desk.predictions(exhibit)
+    cards = [
+        _card("How good it is", metrics(exhibit, predictions)),
+        _card("What can explain it", capabilities(desk, exhibit)),
+    ]
+    if predictions.confusion is not None:
+        cards.append(_card("Where it is wrong", matrix(predictions.confusion, predictions.class_names, View(), page="/inspect")))
+        cards.append(_card("Do its probabilities hold", _calibration(predictions)))
+    if exhibit.record.get("history"):
+        cards.append(
+            _card(
+                "Training",
+                [_facts(exhibit.record), graph(_short(plots.plot_history(exhibit.record["history"]), 260), label="Training curves")],
+            )
+        )
+    text = exhibit.card or "This model came without a card. A zoo specimen, or an object with a .card text, brings one."
+    cards.append(html.Div([html.H2("Card"), dcc.Markdown(text, className="card-text", link_target="_blank")], className="card card-wide"))
+    return html.Div(cards, className="cards")
+
+
+def register(app: dash.Dash, desk: Desk) -> None:
+    """Nothing on this page changes by itself."""
+
+
+def _card(title: str, content: Any) -> html.Section:
+    return html.Section([html.H2(title), *(content if isinstance(content, list) else [content])], className="card")
+
+
+def metrics(exhibit: Exhibit, predictions: Predictions) -> Any:
+    """The record's figures with their intervals beside the baseline's; without a record, what the test set gives."""
+    record = exhibit.record
+    found = record.get("metrics") or {}
+    if not found:
+        accuracy = predictions.accuracy
+        if accuracy is None:
+            return states.notice(
+                "No figures",
+                "There is no training record, and no true labels to measure with.",
+                "Give the data labels to see accuracy and errors.",
+            )
+        return _table(
+            ("", "value", "95 % interval"), [("accuracy", percent(accuracy[0]), f"{percent(accuracy[1])} to {percent(accuracy[2])}")]
+        )
+    baseline = record.get("baseline") or {}
+    others = baseline.get("metrics") or {}
+    rows = []
+    for name, value in found.items():
+        if not isinstance(value, dict) or "value" not in value:
+            continue
+        rows.append((name.replace("_", " "), _said(value), _said(others.get(name))))
+    table = _table(("", "this model", f"baseline: {baseline.get('name', 'none')}"), rows)
+    return [table, html.Div("On the test set, with 95 % bootstrap intervals.", className="dim")]
+
+
+def _said(value: Any) -> Any:
+    if not isinstance(value, dict) or "value" not in value:
+        return "–"
+    return [
+        html.Strong(three(value["value"])),
+        html.Span(f" [{three(value['low'])}, {three(value['high'])}]" if "low" in value else "", className="dim"),
+    ]
+
+
+def capabilities(desk: Desk, exhibit: Exhibit) -> html.Div:
+    """Per method: exact, approximate or unsupported on this model, and why."""
+    lines = []
+    for name, able in desk.methods(exhibit).items():
+        status = {"exact": "pass", "approximate": "warn", "unsupported": "none"}[able.level]
+        title: Any = html.Strong(METHODS[name].title)
+        if able.level != "unsupported":
+            title = html.Button(
+                METHODS[name].title, type="button", className="link", title="Open in Inspect", **states.go({"a": name}, "/inspect")
+            )
+        lines.append(
+            html.Div(
+                [html.Div([title, badge.level(status, able.level)], className="spread"), html.Div(able.reason, className="dim")],
+                className="able",
+            )
+        )
+    return html.Div(lines)
+
+
+def _calibration(predictions: Predictions) -> list[Any]:
+    figure = plots.plot_calibration(predictions.scores, predictions.labels)
+    return [graph(_short(figure, 300), label="How often the model was right, by how sure it was")]
+
+
+def _short(figure: Any, height: int) -> Any:
+    return figure.update_layout(title=None, height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8})
+
+
+def _facts(record: dict[str, Any]) -> html.Div:
+    said = [
+        ("epochs", record.get("epochs")),
+        ("took", states.duration(record["seconds"]) if isinstance(record.get("seconds"), (int, float)) else None),
+        ("device", record.get("device")),
+        ("seed", record.get("seed")),
+        ("weights", f"{str(record['weights_sha256'])[:12]}…" if record.get("weights_sha256") else None),
+        ("data", f"{str(record['data_sha256'])[:12]}…" if record.get("data_sha256") else None),
+    ]
+    return html.Div(
+        [html.Span([html.Span(f"{name} ", className="dim"), str(value)], className="stat") for name, value in said if value is not None],
+        className="facts-line",
+    )
+
+
+def _table(head: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> dmc.Table:
+    return html.Div(
+        dmc.Table(
+            [dmc.TableThead(dmc.TableTr([dmc.TableTh(h) for h in head])), dmc.TableTbody([dmc.TableTr([dmc.TableTd(c) for c in row]) for row in rows])],
+            className="plain-table", verticalSpacing=4, horizontalSpacing=8,
+        ),
+        className="scroll",
+    )  # fmt: skip

@@ -1,0 +1,112 @@
+"""Global: what drives the model over many rows, with intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash
+import dash_mantine_components as dmc
+import numpy as np
+from dash import Input, Output, State, dcc, html
+
+from dashboard import answers, ids
+from dashboard.components import states
+from dashboard.components.figures import graph
+from dashboard.desk import Desk
+from dashboard.exhibit import Exhibit
+from dashboard.importance import Importance
+from dashboard.view import View
+from explainer import plots
+from explainer.methods import METHODS
+
+PLACE = ids.slot("press", "global")
+MEANING = {
+    "tabular": "Mean size of each column's contribution to the probability of the predicted class.",
+    "text": "Mean size of each word's contribution, over the rows it stands in; words in fewer than three rows are left out.",
+    "series": "Mean size of each channel's contribution, summed over time.",
+    "image": "Mean size of each pixel's contribution to the probability of the predicted class.",
+}
+
+
+def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
+    """The method is the first of the two in the address; the work is a job."""
+    n = desk.sample_size(exhibit)
+    able = [
+        {"value": m, "label": METHODS[m].title} for m, c in desk.methods(exhibit).items() if c.level != "unsupported" and m != "attention"
+    ]
+    values = [a["value"] for a in able]
+    picker = dmc.Select(
+        id=ids.panel("method", "a"),
+        data=able,
+        value=view.a if view.a in values else (values[0] if values else None),
+        size="xs",
+        w=190,
+        allowDeselect=False,
+    )
+    return html.Div(
+        [
+            dcc.Store(id=ids.PAGE_MODEL, data=exhibit.name),
+            dcc.Store(id=ids.panel("press", "a")),
+            html.Section(
+                [
+                    html.H2("What drives the model"),
+                    html.Div([picker, html.Span(f"over {n} rows spread evenly over the test set", className="dim")], className="tools"),
+                    html.Div(id=ids.slot("body", "global")),
+                    dcc.Interval(id=ids.slot("tick", "global"), interval=500, disabled=True),
+                    dcc.Store(id=PLACE),
+                ],
+                className="card card-wide",
+            ),
+        ],
+        className="cards",
+    )
+
+
+def register(app: dash.Dash, desk: Desk) -> None:
+    """The importance, as a job."""
+
+    @app.callback(
+        Output(ids.slot("body", "global"), "children"),
+        Output(ids.slot("tick", "global"), "disabled"),
+        Input(ids.URL, "search"),
+        Input(ids.slot("tick", "global"), "n_intervals"),
+        Input(PLACE, "data"),
+        State(ids.BROWSER, "data"),
+        State(ids.PAGE_MODEL, "data"),
+    )
+    def show(search: Any, tick: Any, press: Any, browser: Any, shown: Any) -> Any:
+        exhibit, view = answers.here(desk, search, shown)
+        view = desk.filled(view, exhibit)
+        method = view.a
+        able = desk.methods(exhibit).get(method)
+        if able is None or able.level == "unsupported" or method == "attention":
+            return states.notice("Choose a method", "This one has no overall picture on this model.", "Choose another above."), True
+        task = desk.importance(exhibit, method)
+        return answers.answer(desk, task, browser, PLACE, press, lambda found: _shown(found, exhibit), height=320)
+
+
+def _shown(found: Importance, exhibit: Exhibit) -> html.Div:
+    words = f"{MEANING[exhibit.face.modality]} {found.rows} rows"
+    if found.picture is not None:
+        import plotly.graph_objects as go
+
+        from explainer.plots.look import SEQUENTIAL, finish
+
+        figure = finish(
+            go.Figure(go.Heatmap(z=found.picture, colorscale=SEQUENTIAL, zmin=0, colorbar={"thickness": 12, "tickformat": ".2~g"})),
+            height=420,
+        )
+        figure.update_layout(margin={"l": 8, "r": 8, "t": 8, "b": 8})
+        figure.update_xaxes(visible=False, constrain="domain")
+        figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
+        return html.Div([html.P(f"{words}.", className="dim"), graph(figure, label="Mean size of contributions per pixel")])
+    figure = plots.plot_importance(found.names, found.values, found.low, found.high, top=20)
+    figure.update_layout(title=None, margin={"l": 8, "r": 8, "t": 8, "b": 40})
+    if not np.isfinite(found.values).all():
+        return states.notice("No picture", "Some contributions are not numbers.")
+    return html.Div(
+        [
+            html.P(f"{words}, with 95 % bootstrap intervals over rows.", className="dim"),
+            graph(figure, label="Importance, the largest first"),
+        ]
+    )
