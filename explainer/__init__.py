@@ -30,7 +30,7 @@ _HOMES = {
     "audit": "explainer.reports.audit", "verify": "explainer.reports.verify",
 }  # fmt: skip
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - the table above is the one list of public names
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -61,7 +61,15 @@ class Coalitions:
     """Scores of coalitions of one batch of inputs, on one target and output scale."""
 
     def __init__(
-        self, model: Any, inputs: Any, features: Features, target: Target, output: str, *, budget: Budget | None = None, report: Report | None = None
+        self,
+        model: Any,
+        inputs: Any,
+        features: Features,
+        target: Target,
+        output: str,
+        *,
+        budget: Budget | None = None,
+        report: Report | None = None,
     ) -> None:
         self.model = model
         self.inputs = inputs

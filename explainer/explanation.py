@@ -36,6 +36,12 @@ class Check:
     threshold: float | None = None
 
 
+def grade(value: float, pass_at: float, warn_at: float) -> Status:
+    """The outcome of a value held against two thresholds; whether small or large is good is told by their order."""
+    sign = 1 if pass_at >= warn_at else -1
+    return "pass" if sign * value >= sign * pass_at else "warn" if sign * value >= sign * warn_at else "fail"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How far to trust one explanation: the worst of its checks; "not run" when none could be made."""
@@ -101,7 +107,7 @@ class Explanation:
         method has none), and at the input. Additive methods satisfy ``base + values.sum() == score``.
     target : one label per instance, such as ``"class 4"``; with ``target="all"`` the output axis carries the labels.
     feature_names : one tuple per instance, naming its parts in the order of the first feature axis, or of all feature
-        axes flattened where each cell has a name of its own.
+        axes flattened where each cell has a name of its own; pixels have no names, only positions.
     output : "probability", "logit" or "raw": the scale of scores and values.
     stderr : standard error of each value, or None when the method is deterministic.
     extras : arrays a plot needs beside the values (superpixel labels, raw attention weights, tokens, ...), one entry
@@ -239,7 +245,7 @@ class Explanation:
                 arrays[name] = np.asarray(getattr(self, name))
         folder.mkdir(parents=True, exist_ok=True)
         # The manifest goes last: a folder without one is not an explanation.
-        write_atomic(folder / "arrays.npz", lambda handle: np.savez_compressed(handle, **arrays))
+        write_atomic(folder / "arrays.npz", lambda handle: np.savez_compressed(handle, allow_pickle=False, **arrays))
         text = json.dumps(manifest, indent=1, default=_plain)
         write_atomic(folder / "manifest.json", lambda handle: handle.write(text.encode()))
         return folder

@@ -175,5 +175,7 @@ def _finite(array: np.ndarray, what: str) -> np.ndarray:
     bad = ~np.isfinite(array)
     if bad.any():
         where = ", ".join(str(int(k)) for k in np.argwhere(bad)[0])
-        raise InvalidInput(f"The {what} input holds {int(bad.sum())} NaN or infinite values, the first at index ({where}); fill or drop them.")
+        raise InvalidInput(
+            f"The {what} input holds {int(bad.sum())} NaN or infinite values, the first at index ({where}); fill or drop them."
+        )
     return array

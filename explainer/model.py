@@ -144,7 +144,7 @@ class _ops:
 
             self.log, self.zeros, self.cat = torch.log, torch.zeros_like, lambda parts: torch.cat(parts, dim=1)
             # In float64: at p = 1 a float32 softmax has gradient exactly 0, and the explanation would be empty.
-            self.softmax = lambda logits: logits.double().softmax(1)
+            self.softmax = lambda logits: torch.softmax(logits, 1, dtype=torch.float64)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

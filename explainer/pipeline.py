@@ -64,7 +64,9 @@ def explain(
     given = model.canonical(inputs)
     for synonym in set(_SYNONYMS) & set(method_parameters):
         value = method_parameters.pop(synonym)
-        baseline, budget = (value, budget) if _SYNONYMS[synonym] == "baseline" else (baseline, value if _SYNONYMS[synonym] == "budget" else budget)
+        baseline, budget = (
+            (value, budget) if _SYNONYMS[synonym] == "baseline" else (baseline, value if _SYNONYMS[synonym] == "budget" else budget)
+        )
         if _SYNONYMS[synonym] == "steps":
             method_parameters["steps"] = value
     _known_words(model, given)
@@ -87,7 +89,9 @@ def explain(
         _fits(found, len(given))
         found = _with_extras(found, cut, len(given))
         verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed)
-    return _freeze(model, given, chosen, goal, target, scale, scores, found, verdicts, seed, time.perf_counter() - started, method_parameters)
+    return _freeze(
+        model, given, chosen, goal, target, scale, scores, found, verdicts, seed, time.perf_counter() - started, method_parameters
+    )
 
 
 class _Cut:
@@ -163,7 +167,9 @@ def _call(method: Method, model: Model, given: Any, goal: Target, pool: Mapping[
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
     for name in own:
         if name not in signature and not takes_any:
-            raise unknown(f"parameter of {method.name}", name, [p for p in signature if p not in ("model", "inputs", "target", "coalitions")])
+            raise unknown(
+                f"parameter of {method.name}", name, [p for p in signature if p not in ("model", "inputs", "target", "coalitions")]
+            )
     keywords = {name: value for name, value in pool.items() if name in signature and name not in own}
     made = {name: value.make() if isinstance(value, _Lazy) else value for name, value in keywords.items()}
     found = method.function(model, given, goal, **made, **own)
@@ -186,7 +192,9 @@ def _fits(found: Attribution, n: int) -> None:
         raise InvalidInput(f"The method gave {len(found.values)} attributions and {len(found.names)} name lists for {n} inputs.")
     for i, values in enumerate(found.values):
         if not np.isfinite(values).all():
-            raise InvalidInput(f"The attribution of input {i} holds NaN or infinite values; the model's gradients or scores are not finite there.")
+            raise InvalidInput(
+                f"The attribution of input {i} holds NaN or infinite values; the model's gradients or scores are not finite there."
+            )
 
 
 def _verify(
@@ -242,5 +250,5 @@ def _stack(values: Sequence[np.ndarray], every: bool) -> np.ndarray:
     shape = tuple(max(sizes) for sizes in zip(*(v.shape for v in values), strict=True))
     stacked = np.full((len(values), *shape), np.nan)
     for i, one in enumerate(values):
-        stacked[(i, *(slice(0, s) for s in one.shape))] = one
+        stacked[i][tuple(slice(0, s) for s in one.shape)] = one
     return stacked if every else stacked[..., 0]

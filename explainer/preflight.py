@@ -52,7 +52,9 @@ def _integrated(model: Model) -> Capability:
 def _attention(model: Model) -> Capability:
     if not model.differentiable or not _anatomy(model, "has_attention"):
         why = _anatomy(model, "attention_obstacle") or "no attention layer was found"
-        return Capability("unsupported", f"{model.name} has no attention layers that can be read ({why}). Use integrated_gradients or shap.")
+        return Capability(
+            "unsupported", f"{model.name} has no attention layers that can be read ({why}). Use integrated_gradients or shap."
+        )
     return Capability("approximate", "The weights are exact; that they explain the score is not given, so their faithfulness is measured.")
 
 
@@ -61,7 +63,9 @@ def _shap(model: Model) -> Capability:
         return Capability("unsupported", _NO_BACKGROUND)
     if model.modality == "tabular" and len(model.feature_names) <= _EXACT_PLAYERS:
         return Capability("exact", f"All coalitions of {len(model.feature_names)} columns are enumerated.")
-    return Capability("approximate", "Sampled; each value comes with its standard error. Tree ensembles are exact where the trees can be read.")
+    return Capability(
+        "approximate", "Sampled; each value comes with its standard error. Tree ensembles are exact where the trees can be read."
+    )
 
 
 def _lime(model: Model) -> Capability:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from explainer.errors import ExplainerError, InvalidInput
+from explainer.inputs import take
 from explainer.model import Model
 
 
@@ -35,7 +36,11 @@ class FunctionModel(Model):
     def fingerprint(self) -> str:
         """sha256 of the function's code and constants; what it closes over is not seen."""
         code = getattr(self._function, "__code__", None) or getattr(getattr(self._function, "__func__", None), "__code__", None)
-        body = repr(type(self._function)) if code is None else f"{code.co_code!r}{[c for c in code.co_consts if not hasattr(c, 'co_code')]!r}{code.co_names!r}"
+        body = (
+            repr(type(self._function))
+            if code is None
+            else f"{code.co_code!r}{[c for c in code.co_consts if not hasattr(c, 'co_code')]!r}{code.co_names!r}"
+        )
         return hashlib.sha256(f"{getattr(self._function, '__qualname__', '')}{body}{self.class_names}".encode()).hexdigest()
 
 
@@ -47,7 +52,9 @@ def _describe(inputs: Any) -> str:
 def wrap_function(function: Callable[[Any], Any], **options: Any) -> FunctionModel:
     """Wrap a callable. ``modality`` is needed; class names are counted on the background when they are not given."""
     if options["modality"] is None:
-        raise InvalidInput("wrap() of a function needs modality='tabular', 'image', 'text' or 'series': it cannot be told from the function.")
+        raise InvalidInput(
+            "wrap() of a function needs modality='tabular', 'image', 'text' or 'series': it cannot be told from the function."
+        )
     names, background = options["class_names"], options["background"]
     task = options["task"] or ("regression" if options["returns"] == "value" else "classification")
     feature_names = options["feature_names"]
@@ -67,7 +74,7 @@ def _count_outputs(function: Callable[[Any], Any], preprocess: Any, common: dict
     if common["background"] is None:
         raise InvalidInput("wrap() of a function needs class_names=[...] (or background=, on which its outputs can be counted).")
     probe = FunctionModel(function, preprocess, class_names=("?",), **common)
-    width = probe.raw(probe.background[:1]).shape[1]
+    width = probe.raw(take(probe.background, slice(0, 1))).shape[1]
     if common["task"] == "regression":
         return ["value"] if width == 1 else [f"output {j}" for j in range(width)]
     return [f"class {j}" for j in range(max(2, width))]

@@ -78,8 +78,8 @@ def wrap_sklearn(estimator: Any, **options: Any) -> SklearnModel:
         names = [f"x{j}" for j in range(getattr(estimator, "n_features_in_", 0))]
     classes = options["class_names"] or _classes(estimator, task)
     return SklearnModel(
-        estimator, options["preprocess"], known is not None or _is_pipeline(estimator), modality=modality, task=task, returns=returns or "value",
-        class_names=classes, feature_names=names or (), background=background, name=options["name"] or _name(estimator),
+        estimator, options["preprocess"], known is not None or _is_pipeline(estimator), modality=modality, task=task,
+        returns=returns or "value", class_names=classes, feature_names=names or (), background=background, name=options["name"] or _name(estimator),
     )  # fmt: skip
 
 

@@ -67,6 +67,14 @@ class Findings(Sequence[Finding]):
         """True when nothing failed and nothing broke (checks that could not run are listed, not counted)."""
         return not self.of("fail") and not self.of("error")
 
+    def to_json(self) -> str:
+        """The findings as one JSON document."""
+        import json
+        from dataclasses import asdict
+
+        document = {"modality": self.modality, "rows": self.rows, "counts": self.counts, "findings": [asdict(f) for f in self.items]}
+        return json.dumps(document, ensure_ascii=False, indent=2, default=str)
+
     def to_frame(self) -> pd.DataFrame:
         """One row per finding."""
         import pandas as pd

@@ -13,9 +13,7 @@ from explainer.inputs import take
 BACKGROUND_ROWS = 50
 
 
-def build(
-    model: Any, inputs: Any, *, features: Any = "auto", baseline: Any = "auto", background: Any = None, seed: int = 0
-) -> Features:
+def build(model: Any, inputs: Any, *, features: Any = "auto", baseline: Any = "auto", background: Any = None, seed: int = 0) -> Features:
     """The :class:`Features` of canonical ``inputs`` for ``model``.
 
     ``features``: "auto"; for tables a mapping group -> columns; for images "superpixels", "patches" or label maps.
@@ -39,7 +37,9 @@ def build(
         return Segments(inputs, model.feature_names, baseline, given)
     if isinstance(features, str):
         if features != "auto":
-            raise InvalidInput(f"features={features!r} is not for tables; pass a mapping such as {{'address': ['street', 'town']}}, or 'auto'.")
+            raise InvalidInput(
+                f"features={features!r} is not for tables; pass a mapping such as {{'address': ['street', 'town']}}, or 'auto'."
+            )
         features = None
     return Columns(inputs, _reference_rows(model, baseline, given, seed), features)
 

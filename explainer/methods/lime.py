@@ -8,7 +8,7 @@ import numpy as np
 
 from explainer.coalitions import Coalitions
 from explainer.errors import InvalidInput
-from explainer.explanation import Check
+from explainer.explanation import Check, grade
 from explainer.methods.attribution import Attribution
 
 # lime's own kernel widths and ridge penalties, kept for parity.
@@ -70,12 +70,14 @@ def _binned(model: Any, features: Any, inputs: Any, background: Any) -> bool:
     if model.modality != "tabular" or features.players(0) != inputs.shape[1]:
         return False
     if background is None:
-        raise InvalidInput(f"LIME on a table needs background rows to learn its bins from; pass background=training_rows ({model.name} has none).")
+        raise InvalidInput(
+            f"LIME on a table needs background rows to learn its bins from; pass background=training_rows ({model.name} has none)."
+        )
     return True
 
 
 def _masks(modality: str, d: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """lime's designs, the input itself first: texts lose a uniform number of words, others each part with probability 1/2."""
+    """Lime's designs, the input itself first: texts lose a uniform number of words, others each part with probability 1/2."""
     if modality == "text":
         removed = rng.integers(1, d + 1, size - 1)
         kept = rng.random((size - 1, d)).argsort(axis=1).argsort(axis=1) >= removed[:, None]
@@ -126,9 +128,11 @@ def _ridge(x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float) ->
 
 
 def _fit_check(fit: float) -> Check:
-    status = "pass" if fit >= FIT_PASS else "warn" if fit >= FIT_WARN else "fail"
+    status = grade(fit, FIT_PASS, FIT_WARN)
     words = {"pass": "follows the model well", "warn": "follows the model only roughly", "fail": "does not follow the model"}[status]
-    return Check("fit", status, f"The linear stand-in {words} around this input: it explains {max(fit, 0):.0%} of the variation.", fit, FIT_PASS)
+    return Check(
+        "fit", status, f"The linear stand-in {words} around this input: it explains {max(fit, 0):.0%} of the variation.", fit, FIT_PASS
+    )
 
 
 class _Bins:

@@ -144,7 +144,7 @@ def _fit(x: np.ndarray, rho: float) -> _Fit:
 
 
 def _log_odd_half(d: int, rho: float) -> float:
-    """log of sum_{m odd} C(d, m) rho^m = ((1 + rho)^d - (1 - rho)^d) / 2."""
+    """Log of sum_{m odd} C(d, m) rho^m = ((1 + rho)^d - (1 - rho)^d) / 2."""
     up, down = d * math.log1p(rho), d * math.log1p(-rho)
     return up + math.log1p(-math.exp(down - up)) - math.log(2)
 
@@ -156,12 +156,14 @@ def _odd_half(agree: np.ndarray, differ: np.ndarray, rho: float, log_norm: float
 
 def _cross(x: np.ndarray, rho: float, log_norm: float) -> np.ndarray:
     """Covariance ``(d, n)`` of each Shapley value with g at each row: x_i times an integral that knows only how many others are on."""
-    n, d = x.shape
+    d = x.shape[1]
     nodes, node_weights = np.polynomial.legendre.leggauss(min(64, d // 2 + 1))
     t, w = (nodes + 1) / 2 * rho, node_weights / 2 * rho
     others_on = np.arange(d)[:, None]
     up, down = np.log1p(t), np.log1p(-t)
-    table = (np.exp(others_on * up + (d - 1 - others_on) * down - log_norm) + np.exp(others_on * down + (d - 1 - others_on) * up - log_norm)) @ w
+    table = (
+        np.exp(others_on * up + (d - 1 - others_on) * down - log_norm) + np.exp(others_on * down + (d - 1 - others_on) * up - log_norm)
+    ) @ w
     on = (x > 0).astype(np.int64)
     return (x * table[on.sum(axis=1)[:, None] - on]).T
 

@@ -47,7 +47,8 @@ def shap(
     features, n = coalitions.features, len(inputs)
     games = [_Game(coalitions, i) for i in range(n)]
     how = [_algorithm(game.d, algorithm, coalitions.budget) for game in games]
-    coalitions.plan(sum(2**game.d if h == "exact" else coalitions.budget.evaluations for game, h in zip(games, how, strict=True)))
+    evaluations = coalitions.budget.evaluations
+    coalitions.plan(sum(2**game.d if h == "exact" else evaluations for game, h in zip(games, how, strict=True)))
     values, errors, base = [], [], []
     for i, game in enumerate(games):
         phi, error, empty = _SOLVERS[how[i]](game, coalitions.budget, seed)
@@ -57,8 +58,8 @@ def shap(
         base.append(empty)
     names = [features.names(i) for i in range(n)]
     return Attribution(
-        values, features.axes, names, base=np.stack(base), stderr=None if set(how) == {"exact"} else errors, evaluations=coalitions.evaluations,
-        parameters={"algorithm": " and ".join(sorted(set(how))), "absence": features.absence}, notes=notes,
+        values, features.axes, names, base=np.stack(base), stderr=None if set(how) == {"exact"} else errors,
+        evaluations=coalitions.evaluations, parameters={"algorithm": " and ".join(sorted(set(how))), "absence": features.absence}, notes=notes,
     )  # fmt: skip
 
 

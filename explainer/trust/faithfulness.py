@@ -9,7 +9,7 @@ import numpy as np
 
 from explainer.coalitions import Coalitions
 from explainer.errors import InvalidInput, unknown
-from explainer.explanation import Check, Explanation
+from explainer.explanation import Check, Explanation, grade
 from explainer.features import build
 from explainer.inputs import take
 from explainer.methods.attribution import Attribution
@@ -37,7 +37,7 @@ def check(found: Attribution, engine: Coalitions | None, i: int, why_not: str, s
         return Check(name, "fail", "The explanation is zero everywhere: it names no part.", 0.0, PASS)
     share, count = _top_vs_random(engine, i, parts, seed)
     engine.forget(i)
-    status = "pass" if share >= PASS else "warn" if share >= WARN else "fail"
+    status = grade(share, PASS, WARN)
     what = f"Taking away the {count} parts named first moves the score" if count > 1 else "Taking away the part named first moves the score"
     return Check(name, status, f"{what} more than {share:.0%} of random choices do.", share, PASS)
 
@@ -65,7 +65,15 @@ def _top_vs_random(engine: Coalitions, i: int, parts: np.ndarray, seed: int) -> 
     return float(np.mean(change[0] > change[1:]) + 0.5 * np.mean(change[0] == change[1:])), count
 
 
-def evaluate(ex: Explanation, model: Any = None, metrics: Sequence[str] | str = "all", *, background: Any = None, baseline: Any = "auto", seed: int = 0) -> Any:
+def evaluate(
+    ex: Explanation,
+    model: Any = None,
+    metrics: Sequence[str] | str = "all",
+    *,
+    background: Any = None,
+    baseline: Any = "auto",
+    seed: int = 0,
+) -> Any:
     """Measure how faithful explanations are to the model, one row per instance.
 
     ``top_vs_random``: share of random part sets whose removal moves the score less than the parts named first.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from explainer.errors import ExplainerError
-from explainer.explanation import Check
+from explainer.explanation import Check, grade
 from explainer.methods.attribution import Attribution
 
 PASS, WARN = 0.5, 0.8
@@ -27,7 +27,7 @@ def randomisation_checks(found: Attribution, rerun: Callable[..., Attribution], 
     checks = []
     for values, strange in zip(found.values, other.values, strict=True):
         likeness = rank_correlation(np.abs(values[..., 0]), np.abs(strange[..., 0]))
-        status = "pass" if likeness <= PASS else "warn" if likeness <= WARN else "fail"
+        status = grade(likeness, PASS, WARN)
         end = "as it should not" if status == "fail" else "so the explanation depends on what the model learned"
         checks.append(Check(name, status, f"With random weights the ranking agrees by {likeness:.2f}, {end}.", likeness, PASS))
     return checks
@@ -54,6 +54,6 @@ def _randomised(model: Any, seed: int) -> Any:
             order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
             parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
     return type(model)(
-        module, model.preprocess, modality=model.modality, class_names=model.class_names, feature_names=model.feature_names, task=model.task,
-        returns=model.returns, background=model.background, name=f"{model.name} with random weights",
+        module, model.preprocess, modality=model.modality, class_names=model.class_names, feature_names=model.feature_names,
+        task=model.task, returns=model.returns, background=model.background, name=f"{model.name} with random weights",
     )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from explainer.explanation import Check
+from explainer.explanation import Check, grade
 from explainer.methods.attribution import Attribution
 
 SEEDS = 3
@@ -28,11 +28,14 @@ def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
 def rerun_checks(found: Attribution, rerun: Callable[..., Attribution], seed: int) -> list[Check]:
     """Per instance: mean overlap (Jaccard) of the five parts named first, over reruns with other seeds."""
     if found.stderr is None:
-        return [Check("stability", "pass", "The method draws nothing at random: every run gives the same values.", 1.0, PASS)] * len(found.values)
+        same = Check("stability", "pass", "The method draws nothing at random: every run gives the same values.", 1.0, PASS)
+        return [same] * len(found.values)
     others = [rerun(seed=seed + 1 + s) for s in range(SEEDS)]
     checks = []
     for i, values in enumerate(found.values):
         overlap = float(np.mean([jaccard(top(values[..., 0]), top(other.values[i][..., 0])) for other in others]))
-        status = "pass" if overlap >= PASS else "warn" if overlap >= WARN else "fail"
-        checks.append(Check("stability", status, f"The {TOP} parts named first overlap by {overlap:.0%} over {SEEDS} other seeds.", overlap, PASS))
+        status = grade(overlap, PASS, WARN)
+        checks.append(
+            Check("stability", status, f"The {TOP} parts named first overlap by {overlap:.0%} over {SEEDS} other seeds.", overlap, PASS)
+        )
     return checks

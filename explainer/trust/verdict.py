@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from explainer.coalitions import Coalitions
-from explainer.explanation import Check, Verdict
+from explainer.explanation import Check, Verdict, grade
 from explainer.methods import Method
 from explainer.methods.attribution import Attribution
 from explainer.trust import faithfulness, sanity, stability
@@ -55,7 +55,7 @@ def _completeness(found: Attribution, values: np.ndarray, i: int, scale: str) ->
     gap = np.abs(difference - found.values[i].reshape(-1, values.shape[1]).sum(axis=0))
     size = 1.0 if scale == "probability" else float(np.abs(values[i]).max())
     error = float((gap / np.maximum(np.abs(difference), _FLOOR * max(size, 1e-12))).max())
-    status = "pass" if error <= COMPLETE_PASS else "warn" if error <= COMPLETE_WARN else "fail"
+    status = grade(error, COMPLETE_PASS, COMPLETE_WARN)
     verb = "add up to the score" if status == "pass" else "miss the score"
     return Check("completeness", status, f"The values {verb}: the gap is {error:.2g} of the difference explained.", error, COMPLETE_PASS)
 
@@ -65,6 +65,6 @@ def _sampling_error(found: Attribution, i: int) -> Check:
         return Check("sampling error", "not run", "The method draws nothing at random: its values have no sampling error.")
     largest = float(np.abs(found.values[i]).max())
     error = 1.96 * float(np.max(found.stderr[i])) / max(largest, 1e-12)
-    status = "pass" if error <= ERROR_PASS else "warn" if error <= ERROR_WARN else "fail"
+    status = grade(error, ERROR_PASS, ERROR_WARN)
     advice = "" if status == "pass" else " Raise budget= for a tighter answer."
     return Check("sampling error", status, f"95 % intervals reach {error:.0%} of the largest value.{advice}", error, ERROR_PASS)

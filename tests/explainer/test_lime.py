@@ -25,7 +25,7 @@ def test_same_neighbourhood_same_coefficients_as_lime(num_features):
     scores = wavy(inverse)
     distances = np.sqrt(((kept - kept[0]) ** 2).sum(1))
     base = LimeBase(lambda d: np.sqrt(np.exp(-(d**2) / (0.75 * 5**0.5) ** 2)))
-    intercept, listed, fit, local = base.explain_instance_with_data(
+    _, listed, fit, _ = base.explain_instance_with_data(
         kept, scores[:, None], distances, 0, num_features or 5, feature_selection="highest_weights"
     )
     theirs = np.zeros(5)
@@ -50,7 +50,9 @@ def test_top_features_agree_with_the_lime_package():
     model = regression(lambda x: 3 * (x[:, 2] > 0) - 2 * (x[:, 0] > 0.5) + 0.1 * x[:, 1], background=data[:300])
     ours = explainer.explain(model, data[400:401], "lime", budget=4000, verify=False)
     peer = LimeTabularExplainer(data[:300].to_numpy(), mode="regression", feature_names=COLUMNS, random_state=0)
-    listed = peer.explain_instance(data.to_numpy()[400], lambda x: 3 * (x[:, 2] > 0) - 2 * (x[:, 0] > 0.5) + 0.1 * x[:, 1], num_samples=4000)
+    listed = peer.explain_instance(
+        data.to_numpy()[400], lambda x: 3 * (x[:, 2] > 0) - 2 * (x[:, 0] > 0.5) + 0.1 * x[:, 1], num_samples=4000
+    )
     theirs = dict(listed.as_map()[1])
     order = np.argsort(-np.abs(ours.values[0]))[:2]
     assert set(order) == set(sorted(theirs, key=lambda j: -abs(theirs[j]))[:2]) == {0, 2}
@@ -67,8 +69,12 @@ def test_planted_words_come_first():
 
 
 def test_a_linear_game_fits_and_a_parity_game_fails():
-    linear = explainer.wrap(lambda t: np.array([[len(x.split()) / 10, 1 - len(x.split()) / 10] for x in t]), modality="text", class_names=["p", "q"])
-    parity = explainer.wrap(lambda t: np.array([[len(x.split()) % 2, 1 - len(x.split()) % 2] for x in t], dtype=float), modality="text", class_names=["p", "q"])
+    linear = explainer.wrap(
+        lambda t: np.array([[len(x.split()) / 10, 1 - len(x.split()) / 10] for x in t]), modality="text", class_names=["p", "q"]
+    )
+    parity = explainer.wrap(
+        lambda t: np.array([[len(x.split()) % 2, 1 - len(x.split()) % 2] for x in t], dtype=float), modality="text", class_names=["p", "q"]
+    )
     text = ["one two three four five six seven eight"]
     assert explainer.explain(linear, text, "lime", target=0).verdict.checks["fit"].status == "pass"
     check = explainer.explain(parity, text, "lime", target=0).verdict.checks["fit"]

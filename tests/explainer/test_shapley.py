@@ -25,7 +25,9 @@ def test_ten_features_on_a_classifier_equal_brute_force():
     forest = RandomForestClassifier(10, max_depth=4, random_state=0).fit(data, wavy(data.to_numpy()) > 0)
     model = explainer.wrap(forest, background=data[:15])
     ex = explainer.explain(model, data[50:51], "shap", target=1, algorithm="exact", verify=False)
-    expected = brute_force(lambda rows: forest.predict_proba(pd.DataFrame(rows, columns=columns))[:, 1], data.to_numpy()[50], data.to_numpy()[:15])
+    expected = brute_force(
+        lambda rows: forest.predict_proba(pd.DataFrame(rows, columns=columns))[:, 1], data.to_numpy()[50], data.to_numpy()[:15]
+    )
     np.testing.assert_allclose(ex.values[0], expected, atol=1e-6)
 
 
@@ -117,7 +119,9 @@ def test_axioms_on_random_games(seed):
 
     one = pd.DataFrame(np.ones((1, 5)), columns=COLUMNS)
     for algorithm in ("exact", "permutation", "gaussian"):
-        ex = explainer.explain(regression(game, background=zero), one, "shap", algorithm=algorithm, budget=30 if algorithm == "gaussian" else 400, verify=False)
+        ex = explainer.explain(
+            regression(game, background=zero), one, "shap", algorithm=algorithm, budget=30 if algorithm == "gaussian" else 400, verify=False
+        )
         phi = ex.values[0]
         np.testing.assert_allclose(phi.sum() + ex.base_values[0], ex.scores[0], atol=1e-9)  # efficiency
         np.testing.assert_allclose(phi[4], 0, atol=0.05 if algorithm == "gaussian" else 1e-12)  # dummy
@@ -146,7 +150,9 @@ def test_boosted_probabilities_are_not_left_to_rescaled_margins():
     boosted = GradientBoostingClassifier(n_estimators=15, random_state=0).fit(data, (wavy(data.to_numpy()) > 0).astype(int))
     model = explainer.wrap(boosted, background=data[:20])
     ex = explainer.explain(model, data[30:31], "shap", target=1, verify=False)
-    expected = brute_force(lambda rows: boosted.predict_proba(pd.DataFrame(rows, columns=COLUMNS))[:, 1], data.to_numpy()[30], data.to_numpy()[:20])
+    expected = brute_force(
+        lambda rows: boosted.predict_proba(pd.DataFrame(rows, columns=COLUMNS))[:, 1], data.to_numpy()[30], data.to_numpy()[:20]
+    )
     np.testing.assert_allclose(ex.values[0], expected, atol=1e-9)
     peer = shap.TreeExplainer(boosted, data[:20], model_output="probability").shap_values(data[30:31])
     assert np.abs(peer[0] - expected).max() > 1e-3
@@ -184,7 +190,9 @@ def test_parts_that_change_nothing_are_worth_exactly_nothing():
 def test_error_budget_is_kept():
     columns = [f"x{j}" for j in range(12)]
     model = regression(lambda x: np.sin(2 * x.sum(1)) + x[:, 0], columns, frame(1, columns, seed=3))
-    loose, tight = (explainer.explain(model, frame(1, columns), "shap", algorithm="gaussian", budget=b, verify=False) for b in ("60% error", "3% error"))
+    loose, tight = (
+        explainer.explain(model, frame(1, columns), "shap", algorithm="gaussian", budget=b, verify=False) for b in ("60% error", "3% error")
+    )
     assert tight.provenance.evaluations > loose.provenance.evaluations
     assert (1.96 * tight.stderr).max() <= 0.03 * np.abs(tight.values).max()
 
