@@ -103,6 +103,7 @@ def check(
     modality: Annotated[
         str | None, typer.Option(help="tabular, image, text or series, where it cannot be told.", show_default=False)
     ] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model the data are meant for.", show_default=False)] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Look a data set over: missing, constant, duplicate, conflicting, leaking, drifting, unreadable."""
@@ -110,7 +111,7 @@ def check(
     from explainer import sources, terminal
     from explainer.listing import finding_facts, print_findings
 
-    given = sources.resolve_data(data, labels, modality)
+    given = sources.resolve_data(data, labels, modality, model)
     if reference is not None:
         given |= sources.resolve_reference(reference, labels, given["modality"])
     with terminal.progress("checking") as progress:

@@ -68,16 +68,23 @@ def resolve_input(word: str, model: Model) -> tuple[Any, list[int]]:
     return model.canonical(take(inputs, rows)), rows
 
 
-def resolve_data(word: str, labels: str | None, modality: str | None) -> dict[str, Any]:
+def resolve_data(word: str, labels: str | None, modality: str | None, model: str | None) -> dict[str, Any]:
     """Arguments of ``check`` for DATA: a file is read by the check itself, so that what cannot be read becomes a finding."""
+    intended = None if model is None else resolve_model(model)
     specimen = resolve_specimen(word)
     if specimen is None:
-        return {"data": word, "labels": labels, "modality": modality}
+        return {"data": word, "labels": labels, "modality": modality or (intended and intended.modality), "model": intended}
     train, test = specimen.data.train, specimen.data.test
+    intended = intended or specimen.model
     return {
-        "data": test.inputs, "labels": test.labels, "modality": specimen.model.modality,
-        "reference": train.inputs, "reference_labels": train.labels,
-    }  # fmt: skip
+        "data": test.inputs,
+        "labels": test.labels,
+        "groups": test.groups,
+        "modality": intended.modality,
+        "model": intended,
+        "reference": train.inputs,
+        "reference_labels": train.labels,
+    }
 
 
 def resolve_reference(word: str, labels: str | None, modality: str | None) -> dict[str, Any]:
