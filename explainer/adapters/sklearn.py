@@ -79,7 +79,8 @@ def wrap_sklearn(estimator: Any, **options: Any) -> SklearnModel:
     classes = options["class_names"] or _classes(estimator, task)
     return SklearnModel(
         estimator, options["preprocess"], known is not None or _is_pipeline(estimator), modality=modality, task=task,
-        returns=returns or "value", class_names=classes, feature_names=names or (), background=background, name=options["name"] or _name(estimator),
+        returns=returns or "value", class_names=classes, feature_names=names or (),
+        background=background, name=options["name"] or _name(estimator),
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 
-from explainer.errors import InvalidInput
 from explainer.features.base import Features
 
 # A word keeps its inner hyphens, apostrophes and dots ("don't", "GPL-2.0"); punctuation stands for itself.
@@ -27,9 +26,6 @@ class Words(Features):
         self.texts = texts
         self.replacement = replacement
         self.spans = [words(text) for text in texts]
-        for i, found in enumerate(self.spans):
-            if not found:
-                raise InvalidInput(f"Text {i} ({texts[i][:40]!r}) holds no word; pass a text with at least one.")
         self.absence = f"word replaced by {replacement!r}" if replacement else "word removed"
 
     def names(self, i: int) -> tuple[str, ...]:

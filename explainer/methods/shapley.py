@@ -56,11 +56,16 @@ def shap(
         values.append(game.spread(phi))
         errors.append(game.spread(error))
         base.append(empty)
-    names = [features.names(i) for i in range(n)]
     return Attribution(
-        values, features.axes, names, base=np.stack(base), stderr=None if set(how) == {"exact"} else errors,
-        evaluations=coalitions.evaluations, parameters={"algorithm": " and ".join(sorted(set(how))), "absence": features.absence}, notes=notes,
-    )  # fmt: skip
+        values,
+        features.axes,
+        [features.names(i) for i in range(n)],
+        base=np.stack(base),
+        stderr=None if set(how) == {"exact"} else errors,
+        evaluations=coalitions.evaluations,
+        parameters={"algorithm": " and ".join(sorted(set(how))), "absence": features.absence},
+        notes=notes,
+    )
 
 
 class _Game:
