@@ -6,6 +6,7 @@ disturbed by an explanation in the making.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,10 @@ class Evaluation:
         self._lock = threading.Lock()
         self._inside = 0
         self._training: list[nn.Module] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Evaluation:
+        # A copied model has its own module, and a lock of its own: locks cannot be copied.
+        return Evaluation(copy.deepcopy(self._module, memo))
 
     def __enter__(self) -> None:
         with self._lock:
