@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from explainer.adapters.encoding import Arguments
-from explainer.adapters.layouts import Layout, layout_for
+from explainer.adapters.layouts import Layout, TextLayout, layout_for
 from explainer.adapters.taps import ActivationTap
 from explainer.errors import InvalidInput, Unsupported
 from explainer.state import hooked
@@ -85,19 +85,22 @@ class GradientView:
         with hooked(self.embedding, replace):
             return self.model.forward(Arguments(others, self.names_of_arguments), core=True)
 
-    def baseline(self, spec: Any = "auto") -> Tensor:
+    def baseline(self, spec: Any = "auto", background: Any = None) -> Tensor:
         """The reference point, shaped like ``x``.
 
-        ``"auto"``: a table's typical row (medians and most frequent values of the background), a black image, the mean of
-        each channel over the background's series, the padding token at every word. ``"zeros"``: zero as the module sees
-        it (for images and series: as the person sees it). ``"mean"``: the background's mean (for text: the vocabulary's).
-        Or inputs of the model: one, or one per instance. Raises InvalidInput.
+        | | table | image | series | text, at every word |
+        | --- | --- | --- | --- | --- |
+        | "auto" | medians, most frequent values of the background | black | background's mean per channel | padding token |
+        | "zeros" | zero in every encoded column | black | zero | zero vector |
+        | "mean" | mean encoded row of the background | the image's own mean | background's mean per channel | the vocabulary's mean |
+
+        Also "median" (tables, as "auto"), "blur" (images), "mask" (text: the mask token); or inputs of the model: one, or one
+        per instance. ``background`` defaults to the model's. Raises InvalidInput.
         """
-        if isinstance(spec, str) and self.model.modality == "text":
-            return self._token_baseline(spec)
+        background = self.model.background if background is None else background
         if self.model.modality == "text":
-            raise InvalidInput("For text, baseline= is 'auto' (padding token), 'zeros' or 'mean': another text has other token positions.")
-        reference = self.layout.reference(self.model, self.inputs, spec)
+            return self._token_baseline(spec)
+        reference = self.layout.reference(self.model, self.inputs, spec, background)
         if isinstance(reference, Tensor):
             return reference.to(self.x).expand_as(self.x)
         encoded = self.model.encode(reference).tensors[self.position].to(self.x.dtype)
@@ -105,22 +108,26 @@ class GradientView:
             raise InvalidInput(f"The baseline has shape {tuple(encoded.shape[1:])} once encoded; the input has {tuple(self.x.shape[1:])}.")
         return encoded.expand_as(self.x)
 
-    def _token_baseline(self, spec: str) -> Tensor:
+    def _token_baseline(self, spec: Any) -> Tensor:
+        assert isinstance(self.layout, TextLayout)
         assert self.embedding is not None
-        words = self.layout.word_positions(self.x.device)
-        if spec == "auto":
-            pad = getattr(self.model.preprocess, "pad_id", self.embedding.padding_idx)
-            if pad is None:
-                raise InvalidInput("The padding token is not known; give preprocess a .pad_id, or pass baseline='zeros' or 'mean'.")
-            with self.model.scoring():
-                empty = self.embedding(torch.tensor(pad, device=self.x.device)).to(self.x.dtype)
-        elif spec == "zeros":
+        if not isinstance(spec, str) or spec not in ("auto", "mask", "zeros", "mean"):
+            raise InvalidInput(
+                f"baseline={spec!r} is not known; for text it is 'auto' (the padding token at every word), 'mask', 'zeros' or 'mean'. "
+                "Another text cannot stand in: its tokens are at other positions."
+            )
+        if spec == "zeros":
             empty = self.x.new_zeros(self.x.shape[-1])
         elif spec == "mean":
             empty = self.embedding.weight.detach().mean(0).to(self.x.dtype)
         else:
-            raise InvalidInput(f"baseline={spec!r} is not known; for text it is 'auto' (padding token), 'zeros' or 'mean'.")
-        return torch.where(words[..., None], empty, self.x)
+            attribute = "pad_id" if spec == "auto" else "mask_id"
+            token = getattr(self.model.preprocess, attribute, self.embedding.padding_idx if spec == "auto" else None)
+            if token is None:
+                raise InvalidInput(f"preprocess has no .{attribute}; give it one, or pass baseline='zeros' or 'mean'.")
+            with self.model.scoring():
+                empty = self.embedding(torch.tensor(token, device=self.x.device)).to(self.x.dtype)
+        return torch.where(self.layout.word_positions(self.x.device)[..., None], empty, self.x)
 
 
 def gradient_view(model: TorchModel, inputs: Any) -> GradientView:

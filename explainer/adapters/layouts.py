@@ -23,6 +23,8 @@ class Layout(ABC):
 
     axes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    named: tuple[str, ...] = ("auto", "zeros", "mean")
+    needs_background = True
 
     @abstractmethod
     def collapse(self, values: np.ndarray, i: int) -> np.ndarray:
@@ -34,20 +36,23 @@ class Layout(ABC):
     def extras(self, i: int) -> Mapping[str, Any]:
         return {}
 
-    def reference(self, model: TorchModel, inputs: Any, spec: Any) -> Any:
+    def reference(self, model: TorchModel, inputs: Any, spec: Any, background: Any) -> Any:
         """The baseline ``spec`` as canonical inputs, or as a tensor the module's input can be replaced by."""
         if isinstance(spec, str):
-            if spec in ("auto", "zeros", "mean"):
-                return self.named_reference(model, inputs, spec)
-            raise InvalidInput(f"baseline={spec!r} is not known; it is 'auto', 'zeros', 'mean', or inputs of the model (one, or one each).")
+            if spec not in self.named:
+                valid = ", ".join(map(repr, self.named))
+                raise InvalidInput(f"baseline={spec!r} is not known; it is {valid}, or inputs of the model (one, or one each).")
+            if spec == "mean" and background is None and self.needs_background:
+                raise InvalidInput("baseline='mean' needs background rows; pass background= to wrap() or explain(), or baseline='zeros'.")
+            return self.named_reference(model, inputs, spec, background)
         given = model.canonical(spec)
         if len(given) not in (1, len(inputs)):
             raise InvalidInput(f"The baseline has {len(given)} rows for {len(inputs)} inputs; pass one, or one for each.")
         return given
 
     @abstractmethod
-    def named_reference(self, model: TorchModel, inputs: Any, spec: str) -> Any:
-        """The reference for "auto", "zeros" and "mean"."""
+    def named_reference(self, model: TorchModel, inputs: Any, spec: str, background: Any) -> Any:
+        """The reference for one of ``named``."""
 
 
 def layout_for(model: TorchModel, inputs: Any, arguments: Arguments, position: int, x: Tensor) -> Layout:
@@ -55,23 +60,17 @@ def layout_for(model: TorchModel, inputs: Any, arguments: Arguments, position: i
     if model.modality == "tabular":
         return TableLayout(model, x, position)
     if model.modality == "image":
-        return ImageLayout(inputs, x, position)
+        return ImageLayout(inputs, x)
     if model.modality == "series":
-        return SeriesLayout(model, inputs, x, position)
+        return SeriesLayout(model, inputs, x)
     return TextLayout(model, inputs, arguments, position)
-
-
-def _background_mean(model: TorchModel, position: int) -> Tensor:
-    """Mean of the encoded background."""
-    if model.background is None:
-        raise InvalidInput("baseline='mean' needs the model's background; pass background= to wrap(), or baseline='zeros'.")
-    return model.encode(model.background).tensors[position].double().mean(0, keepdim=True)
 
 
 class TableLayout(Layout):
     """Encoded columns to the raw columns they were made from; one-hot columns belong together."""
 
     axes = ("column",)
+    named = ("auto", "median", "zeros", "mean")
 
     def __init__(self, model: TorchModel, x: Tensor, position: int) -> None:
         self._names = model.feature_names
@@ -98,14 +97,14 @@ class TableLayout(Layout):
         flat = values.reshape(len(values), -1).sum(1)
         return np.bincount(self._groups, weights=flat, minlength=len(self._names))
 
-    def named_reference(self, model: TorchModel, inputs: Any, spec: str) -> Any:
+    def named_reference(self, model: TorchModel, inputs: Any, spec: str, background: Any) -> Any:
         if spec == "mean":
-            return _background_mean(model, self._position)
-        if spec == "auto" and model.background is not None:
+            return model.encode(background).tensors[self._position].double().mean(0, keepdim=True)
+        if spec in ("auto", "median") and background is not None:
             from explainer.features.tabular import typical_row
 
-            return model.canonical(typical_row(model.background))
-        if spec == "auto":
+            return model.canonical(typical_row(background))
+        if spec != "zeros":
             self.notes = ("No background was given: the baseline is zero in every encoded column.",)
         return torch.zeros_like(self._like)
 
@@ -114,11 +113,12 @@ class ImageLayout(Layout):
     """Channels summed: one value per pixel."""
 
     axes = ("row", "column")
+    named = ("auto", "zeros", "mean", "blur")
+    needs_background = False
 
-    def __init__(self, images: np.ndarray, x: Tensor, position: int) -> None:
+    def __init__(self, images: np.ndarray, x: Tensor) -> None:
         self._size = images.shape[1:3]
         self._channels = 1 if images.ndim == 3 else images.shape[3]
-        self._position = position
         height, width = self._size
         flat = x.ndim == 2 and x.shape[1] == height * width * self._channels
         if not flat and not (x.ndim in (3, 4) and tuple(x.shape[-2:]) == (height, width)):
@@ -132,8 +132,10 @@ class ImageLayout(Layout):
             return values.reshape(*self._size, self._channels).sum(-1)
         return values.sum(0) if values.ndim == 3 else values
 
-    def named_reference(self, model: TorchModel, inputs: Any, spec: str) -> Any:
-        return _background_mean(model, self._position) if spec == "mean" else np.zeros_like(inputs[:1])
+    def named_reference(self, model: TorchModel, inputs: Any, spec: str, background: Any) -> Any:
+        from explainer.features.image import baseline_of
+
+        return baseline_of(inputs, spec)
 
 
 class SeriesLayout(Layout):
@@ -141,7 +143,7 @@ class SeriesLayout(Layout):
 
     axes = ("time", "channel")
 
-    def __init__(self, model: TorchModel, series: Sequence[np.ndarray], x: Tensor, position: int) -> None:
+    def __init__(self, model: TorchModel, series: Sequence[np.ndarray], x: Tensor) -> None:
         self._lengths = [len(one) for one in series]
         self._channels = model.feature_names or tuple(f"channel {c}" for c in range(series[0].shape[1]))
         channels, longest = len(self._channels), max(self._lengths)
@@ -168,8 +170,12 @@ class SeriesLayout(Layout):
         """Which of ``steps`` padded positions ``(n, steps)`` hold a real step."""
         return np.arange(steps)[None, :] < np.array(self._lengths)[:, None]
 
-    def reference(self, model: TorchModel, inputs: Any, spec: Any) -> Any:
-        given = super().reference(model, inputs, spec)
+    def reference(self, model: TorchModel, inputs: Any, spec: Any, background: Any) -> Any:
+        if per_channel(spec):
+            flat = np.asarray(spec, dtype=np.float32)
+            if flat.shape in ((), (len(self._channels),)):  # one value for all, or one per channel
+                return [np.broadcast_to(flat, (length, len(self._channels))).copy() for length in self._lengths]
+        given = super().reference(model, inputs, spec, background)
         if isinstance(spec, str):
             return given
         given = list(given) * (len(inputs) if len(given) == 1 else 1)
@@ -178,12 +184,10 @@ class SeriesLayout(Layout):
             raise InvalidInput("A baseline series must have as many steps as the series it is the baseline of, or one step to be repeated.")
         return fitted
 
-    def named_reference(self, model: TorchModel, inputs: Any, spec: str) -> Any:
+    def named_reference(self, model: TorchModel, inputs: Any, spec: str, background: Any) -> Any:
         mean = np.zeros(len(self._channels), dtype=np.float32)
-        if spec != "zeros" and model.background is not None:
-            mean = np.concatenate(model.background).mean(0, dtype=np.float64).astype(np.float32)
-        elif spec == "mean":
-            raise InvalidInput("baseline='mean' needs the model's background; pass background= to wrap(), or baseline='zeros'.")
+        if spec != "zeros" and background is not None:
+            mean = np.concatenate(background).mean(0, dtype=np.float64).astype(np.float32)
         elif spec == "auto":
             self.notes = ("No background was given: the baseline is zero in every channel.",)
         return [np.tile(mean, (length, 1)) for length in self._lengths]
@@ -238,8 +242,15 @@ class TextLayout(Layout):
         """Which token positions ``(n, tokens)`` carry a word."""
         return torch.from_numpy(self.owners >= 0).to(device)
 
-    def named_reference(self, model: TorchModel, inputs: Any, spec: str) -> Any:
+    def named_reference(self, model: TorchModel, inputs: Any, spec: str, background: Any) -> Any:
         raise InvalidInput("Text has no reference inputs; its baseline is made of token embeddings.")
+
+
+def per_channel(baseline: Any) -> bool:
+    """Whether a series baseline is one number, or one number per channel."""
+    if isinstance(baseline, str):
+        return False
+    return np.ndim(baseline[0]) == 0 if isinstance(baseline, (list, tuple)) and baseline else np.ndim(baseline) < 2
 
 
 def owner(text: str, spans: Sequence[tuple[int, int]], start: int, stop: int) -> int:

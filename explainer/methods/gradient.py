@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from explainer.adapters.gradients import GradientView
+from explainer.adapters.layouts import per_channel
 from explainer.adapters.torch import TorchModel, out_of_memory, require_torch
 from explainer.errors import ExplainerError, InvalidInput, Unsupported
 from explainer.inputs import take
@@ -20,7 +21,7 @@ from explainer.state import saved_bytes
 from explainer.target import Target
 
 Progress = Callable[[int, int], None]
-_SCHEDULE = (16, 32, 64, 128, 256)
+_SCHEDULE = (16, 32, 64, 128, 256, 512)
 _FLOOR = 0.01  # a difference from the baseline below 1 % of the scale is held to the error allowed at 1 %
 _MEMORY = {"cpu": 2**25, "cuda": 2**32}  # bytes of activations kept at once; on a CPU more than its caches hold is slower
 _MOST_ROWS = {"cpu": 256, "cuda": 4096}
@@ -46,7 +47,7 @@ def saliency(
     with torch_model.differentiating():
         for batch in run.batches(1):
             for j in range(target.k):
-                gradient = _gradient(batch.function(target.only(j)), batch.view.x, (*batch.view.others, batch.numbers))
+                gradient = _Functional(batch, target.only(j)).gradient(batch.view.x, batch.rest)
                 run.evaluations += len(batch.rows)
                 run.keep(batch, j, gradient.abs() if absolute else gradient)
     return run.attribution({"absolute": absolute})
@@ -59,6 +60,7 @@ def integrated_gradients(
     *,
     output: str = "probability",
     baseline: Any = "auto",
+    background: Any = None,
     steps: int | Literal["auto"] = "auto",
     tolerance: float = 0.01,
     progress: Progress | None = None,
@@ -70,8 +72,8 @@ def integrated_gradients(
 
     Parameters
     ----------
-    baseline : see :meth:`~explainer.adapters.gradients.GradientView.baseline`.
-    steps : an int, or "auto": 16, doubled to at most 256 for the inputs whose values miss ``f(x) - f(x')`` by more than
+    baseline, background : see :meth:`~explainer.adapters.gradients.GradientView.baseline`.
+    steps : an int, or "auto": 16, doubled to at most 512 for the inputs whose values miss ``f(x) - f(x')`` by more than
         ``tolerance`` of it.
     tolerance : the completeness error aimed at, as a share of the difference to be explained.
 
@@ -87,7 +89,7 @@ def integrated_gradients(
     taken, missed = np.zeros(len(inputs), dtype=int), np.zeros(len(inputs), dtype=bool)
     with torch_model.differentiating():
         for batch in run.batches(schedule[0]):
-            start = batch.view.baseline(take(reference, batch.rows) if reference is not None else baseline)
+            start = batch.view.baseline(take(reference, batch.rows) if reference is not None else baseline, background)
             for j in range(target.k):
                 path = _Path(batch, start, target.only(j), output, run.rows)
                 values = path.integrate(schedule, tolerance)
@@ -115,24 +117,63 @@ class _Batch:
     numbers: Tensor
     output: str
 
-    def function(self, goal: Target) -> Callable[..., Tensor]:
-        """``(x, *others, row numbers) -> (m,)``, the number whose gradient is taken, in float64."""
+    @property
+    def rest(self) -> tuple[Tensor, ...]:
+        """What goes with ``x`` into :class:`_Functional`: the module's other tensors, and the row numbers last."""
+        return (*self.view.others, self.numbers)
 
-        def value(x: Tensor, *rest: Tensor) -> Tensor:
-            *others, numbers = rest
-            scores = self.model.rescale(self.view.forward(x, *others).double(), self.output)
-            try:
-                found = goal(scores, numbers.cpu().numpy())
-            except (RuntimeError, TypeError, AttributeError) as error:
-                if goal.function is None or out_of_memory(error):
-                    raise
+
+class _Functional:
+    """``(x, *others, row numbers) -> (m,)``, the number whose gradient is taken, in float64."""
+
+    def __init__(self, batch: _Batch, goal: Target) -> None:
+        self._batch, self._goal = batch, goal
+
+    def __call__(self, x: Tensor, *rest: Tensor) -> Tensor:
+        return self._head(self._batch.view.forward(x, *rest[:-1]).double(), rest[-1])
+
+    def _head(self, raw: Tensor, numbers: Tensor) -> Tensor:
+        """From the module's own float64 outputs to the target's value per row."""
+        scores = self._batch.model.rescale(raw, self._batch.output)
+        try:
+            return self._goal(scores, numbers.cpu().numpy())[:, 0]
+        except (RuntimeError, TypeError, AttributeError) as error:
+            if self._goal.function is None or out_of_memory(error):
+                raise
+            raise Unsupported(
+                f"The target function {self._goal.labels[0]} fails on torch scores ({error}); for gradients it must use torch operations, "
+                "or plain indexing and arithmetic."
+            ) from error
+
+    def gradient(self, x: Tensor, rest: tuple[Tensor, ...]) -> Tensor:
+        """Gradient of each row's value with respect to that row of ``x``, in float64. Raises Unsupported where there is none.
+
+        The way from the module's outputs to the value is differentiated in float64 and brought to size 1 before it enters
+        the module: behind a saturated softmax the derivative may be 1e-60, which float32 takes for 0.
+        """
+        point = x if x.requires_grad else x.detach().requires_grad_()
+        try:
+            raw = self._batch.view.forward(point, *rest[:-1])
+            if not raw.requires_grad:
                 raise Unsupported(
-                    f"The target function {goal.labels[0]} fails on torch scores ({error}); for gradients it must use torch "
-                    "operations, or plain indexing and arithmetic."
-                ) from error
-            return found[:, 0]
-
-        return value
+                    "The score is cut off from the input: somewhere the module leaves differentiable operations (argmax, detach, numpy, "
+                    "no_grad). Gradients would say nothing; use 'shap' or 'lime'."
+                )
+            outputs = raw.detach().double().requires_grad_()
+            value = self._head(outputs, rest[-1])
+            if not value.requires_grad:
+                raise Unsupported(f"The target {self._goal.labels[0]!r} does not depend on the scores in a differentiable way.")
+            (head,) = torch.autograd.grad(value.sum(), outputs)
+            size = head.abs().amax(1, keepdim=True)
+            seed = (head / torch.where(size > 0, size, 1)).to(raw.dtype)
+            (gradient,) = torch.autograd.grad(raw, point, seed, allow_unused=True)
+        except RuntimeError as error:
+            if isinstance(error, ExplainerError) or out_of_memory(error):
+                raise
+            raise Unsupported(f"PyTorch cannot differentiate this module: {str(error).splitlines()[0]} Use 'shap' or 'lime'.") from error
+        if gradient is None:
+            raise Unsupported("The score does not depend on the tensor that carries the features: no gradient. Use 'shap' or 'lime'.")
+        return gradient.double() * size.reshape(-1, *[1] * (gradient.ndim - 1))
 
 
 class _Run:
@@ -209,12 +250,12 @@ class _Path:
         from captum.attr import IntegratedGradients
 
         self.view, self.start, self.rows = batch.view, start, rows
-        self.rest = (*batch.view.others, batch.numbers)
-        self.function = batch.function(goal)
+        self.rest = batch.rest
+        self.function = _Functional(batch, goal)
         self.captum = IntegratedGradients(self.function)
         # captum's own takes the gradient of every row apart; rows do not depend on each other, and their sum is 2 to 4 times faster.
         self.captum.gradient_func = lambda forward_fn, inputs, target_ind=None, additional_forward_args=None: (
-            _gradient(forward_fn, inputs[0], additional_forward_args),
+            forward_fn.gradient(inputs[0], additional_forward_args),
         )
         with torch.no_grad():
             self.first = self._values_at(start)
@@ -230,7 +271,7 @@ class _Path:
 
     def integrate(self, schedule: tuple[int, ...], tolerance: float) -> Tensor:
         """Values shaped like ``x``; only inputs still above the tolerance are given more steps, and the best is kept."""
-        values = torch.zeros_like(self.view.x)
+        values = torch.zeros_like(self.view.x, dtype=torch.float64)
         error = np.full(len(self.first), np.inf)
         left = np.arange(len(self.first))
         for steps in schedule:
@@ -272,29 +313,9 @@ class _Path:
             self.rows //= 2
 
 
-def _gradient(function: Callable[..., Tensor], x: Tensor, rest: tuple[Tensor, ...]) -> Tensor:
-    """Gradient of each row's value with respect to that row of ``x``. Raises Unsupported where there is none."""
-    point = x if x.requires_grad else x.detach().requires_grad_()
-    try:
-        value = function(point, *rest)
-        if not value.requires_grad:
-            raise Unsupported(
-                "The score is cut off from the input: somewhere the module leaves differentiable operations (argmax, detach, numpy, "
-                "no_grad). Gradients would say nothing; use 'shap' or 'lime'."
-            )
-        (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
-    except RuntimeError as error:
-        if isinstance(error, ExplainerError) or out_of_memory(error):
-            raise
-        raise Unsupported(f"PyTorch cannot differentiate this module: {str(error).splitlines()[0]} Use 'shap' or 'lime'.") from error
-    if gradient is None:
-        raise Unsupported("The score does not depend on the tensor that carries the features: no gradient. Use 'shap' or 'lime'.")
-    return gradient.detach()
-
-
 def _per_input(model: TorchModel, baseline: Any, n: int) -> Any:
     """A baseline given as one input per input, in canonical form; None where it is a name or one for all."""
-    if isinstance(baseline, str) or model.modality == "text":
+    if isinstance(baseline, str) or model.modality == "text" or (model.modality == "series" and per_channel(baseline)):
         return None
     given = model.canonical(baseline)
     if len(given) not in (1, n):
