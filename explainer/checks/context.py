@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Context:
     model: Any = None
     unreadable: tuple[tuple[str, str], ...] = ()
     attempted: int = 0  # items met on reading, readable or not
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    lost: tuple[int, ...] = ()  # the places of those that could not be read
 
     def need_labels(self) -> Labels:
         if self.labels is None:
@@ -94,6 +94,8 @@ def count(number: int, noun: str) -> str:
 
 
 def plural(noun: str) -> str:
+    if noun.endswith("ss"):
+        return noun + "es"
     return noun if noun.endswith("s") else noun + "s"
 
 

@@ -73,7 +73,16 @@ def compare(a: pd.Series, b: pd.Series) -> list[dict[str, Any]]:
     distance, p = compare_counts(*sides)
     new = [str(level) for level, x, y in zip(levels, *sides, strict=True) if x and not y]
     shares = sides[0] / sides[0].sum() - sides[1] / sides[1].sum()
-    return [*tests, {"test": "chi-square", "distance": distance, "p": p, "not in the reference": new[:10], "most changed": str(levels[np.abs(shares).argmax()])}]
+    return [
+        *tests,
+        {
+            "test": "chi-square",
+            "distance": distance,
+            "p": p,
+            "not in the reference": new[:10],
+            "most changed": str(levels[np.abs(shares).argmax()]),
+        },
+    ]
 
 
 def drift(context: Context) -> Finding:
@@ -94,7 +103,7 @@ def drift(context: Context) -> Finding:
     most = max(tests, key=lambda t: t["distance"] * (t["adjusted p"] < FALSE_SHARE))
     value = most["distance"] if most["adjusted p"] < FALSE_SHARE else 0.0
     tests.sort(key=lambda t: -t["distance"])
-    details = {"value": value, "threshold": EFFECT, "evidence": {"columns": (moved or tests)[:EVIDENCE_SHOWN]}}
+    details: dict[str, Any] = {"value": value, "threshold": EFFECT, "evidence": {"columns": (moved or tests)[:EVIDENCE_SHOWN]}}
     things = "column" if context.view.modality == "tabular" else "figure"
     if moved:
         names = list(dict.fromkeys(t["column"] for t in moved))
@@ -149,7 +158,7 @@ def label_drift(context: Context) -> Finding:
     if not tests:
         raise NotRun("The labels cannot be compared.")
     test = tests[-1]
-    details = {"value": test["distance"], "threshold": EFFECT, "evidence": test}
+    details: dict[str, Any] = {"value": test["distance"], "threshold": EFFECT, "evidence": test}
     if test["p"] < FALSE_SHARE and test["distance"] >= EFFECT:
         most = f", most in {test['most changed']!r}" if test.get("most changed") else ""
         return failed(f"The labels differ from the reference set's by {test['distance']:.2f}{most} (p = {test['p']:.2g}).", **details)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def exact_duplicates(context: Context) -> Finding:
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     repeated = usable[first[group] != np.arange(len(usable))]
     things = plural(view.noun)
-    details = {"value": len(repeated) / view.n, "threshold": 0.0}
+    details: dict[str, Any] = {"value": len(repeated) / view.n, "threshold": 0.0}
     if not len(repeated):
         return passed(f"No two of {view.n:,} {things} are equal.", **details)
     sizes = np.bincount(group)
@@ -36,7 +37,7 @@ def exact_duplicates(context: Context) -> Finding:
     if labels is not None:
         agree = int((labels.codes[repeated] == labels.codes[usable[first[group[np.searchsorted(usable, repeated)]]]]).sum())
         details["evidence"]["with the same label"] = agree
-    message = f"{share(len(repeated), view.n)} {things} are copies of an earlier one."
+    message = f"{share(len(repeated), view.n)} {things} are copies of an earlier one{view.aside}."
     expected = view.chance()
     if _coarse(len(repeated), expected):
         few = f"{message[:-1]}, but the columns take so few values that copies and coincidences cannot be told apart."
@@ -51,7 +52,7 @@ def near_duplicates(context: Context) -> Finding:
     things = plural(view.noun)
     pairs = [p for p in pairs if not (view.blank[p[0]] or view.blank[p[1]])]
     later = sorted({j for _, j, _ in pairs})
-    details = {"value": len(later) / view.n, "threshold": 0.0}
+    details: dict[str, Any] = {"value": len(later) / view.n, "threshold": 0.0}
     if not later:
         if expected * DEPENDENCE >= 1 and view.modality == "tabular":
             raise NotRun("The columns take so few values that near-copies cannot be told from coincidences.")
@@ -59,11 +60,14 @@ def near_duplicates(context: Context) -> Finding:
     likely = sorted(pairs, key=lambda p: -p[2])[:EVIDENCE_SHOWN]
     shown = [{"rows": [*view.at([i]), *view.at([j])], "likeness": s} for i, j, s in likely]
     details |= {"rows": view.at(later), "evidence": {"pairs": shown}}
-    message = f"{share(len(later), view.n)} {things} are nearly the same as an earlier one, though not equal."
+    message = f"{share(len(later), view.n)} {things} are nearly the same as an earlier one{view.aside}, though not equal."
     labels = context.labels
     if labels is not None and labels.kind == "class":
         unlike = [(i, j) for i, j, _ in pairs if labels.codes[i] != labels.codes[j] and min(labels.codes[i], labels.codes[j]) >= 0]
-        details["evidence"]["with different labels"] = {"pairs": len(unlike), "rows": [[*view.at([i]), *view.at([j])] for i, j in unlike[:EVIDENCE_SHOWN]]}
+        details["evidence"]["with different labels"] = {
+            "pairs": len(unlike),
+            "rows": [[*view.at([i]), *view.at([j])] for i, j in unlike[:EVIDENCE_SHOWN]],
+        }
         message += f" {len(unlike):,} such pairs have different labels." if unlike else ""
     if _coarse(len(later), expected):
         return passed(f"{message} The columns take so few values that this may be coincidence.", **details)
@@ -74,7 +78,7 @@ def exact_overlap(context: Context) -> Finding:
     view, reference = context.view, context.need_reference()
     mine, theirs = view.keys_against(reference)
     both = np.isin(mine, theirs[~reference.blank]) & ~view.blank
-    details = {"value": both.mean() if view.n else 0.0, "threshold": 0.0}
+    details: dict[str, Any] = {"value": both.mean() if view.n else 0.0, "threshold": 0.0}
     things = plural(view.noun)
     if not both.any():
         return passed(f"None of {view.n:,} {things} stands in the reference set.", **details)
@@ -97,12 +101,15 @@ def near_overlap(context: Context) -> Finding:
     pairs = [p for p in pairs if not (view.blank[p[0]] or reference.blank[p[1]])]
     mine = _unique(i for i, _, _ in pairs)
     things = plural(view.noun)
-    details = {"value": len(mine) / view.n, "threshold": 0.0}
+    details: dict[str, Any] = {"value": len(mine) / view.n, "threshold": 0.0}
     if not mine:
         if expected * DEPENDENCE >= 1 and view.modality == "tabular":
             raise NotRun("The columns take so few values that near-copies cannot be told from coincidences.")
         return passed(f"None of {view.n:,} {things} is nearly the same as one in the reference set.", **details)
-    shown = [{"row": view.at([i])[0], "reference row": reference.at([j])[0], "likeness": s} for i, j, s in sorted(pairs, key=lambda p: -p[2])[:EVIDENCE_SHOWN]]
+    shown = [
+        {"row": view.at([i])[0], "reference row": reference.at([j])[0], "likeness": s}
+        for i, j, s in sorted(pairs, key=lambda p: -p[2])[:EVIDENCE_SHOWN]
+    ]
     details |= {"rows": view.at(mine), "evidence": {"pairs": shown}}
     message = f"{share(len(mine), view.n)} {things} are nearly the same as one in the reference set."
     if _coarse(len(mine), expected):

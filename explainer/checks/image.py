@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, plural, share
+from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, failed, listed, passed, share
 from explainer.checks.finding import Finding
 from explainer.checks.neighbours import close_vectors, distances
 from explainer.checks.view import View, digest
@@ -77,7 +77,9 @@ class ImageView(View):
     def _colours(self) -> dict[str, np.ndarray]:
         if not any(i.ndim == 3 and i.shape[2] >= 3 for i in self.images):
             return {}
-        means = np.array([np.nanmean(i[..., :3].reshape(-1, 3), axis=0) if i.ndim == 3 and i.shape[2] >= 3 else [np.nan] * 3 for i in self.images])
+        means = np.array(
+            [np.nanmean(i[..., :3].reshape(-1, 3), axis=0) if i.ndim == 3 and i.shape[2] >= 3 else [np.nan] * 3 for i in self.images]
+        )
         total = np.maximum(means.sum(axis=1), 1e-9)
         return {f"share of {name}": means[:, k] / total for k, name in enumerate(("red", "green", "blue"))}
 
@@ -238,6 +240,6 @@ def value_ranges(context: Context) -> Finding:
     odd = unlike | small
     evidence = {"lowest": ranges[:, 0].min(), "highest": ranges[:, 1].max(), "usual highest": usual}
     if odd.any():
-        message = f"{share(int(odd.sum()), view.n)} {plural('image')} run in another range of values than the rest (the usual highest value is {usual:.3g})."
+        message = f"{share(int(odd.sum()), view.n)} images with another range of values than the rest (usually up to {usual:.3g})."
         return failed(message, value=odd.mean(), threshold=0, rows=view.at(odd), evidence=evidence)
     return passed(f"All images run in one range of values, up to {evidence['highest']:.3g}.", value=0, threshold=0, evidence=evidence)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, percent, share
+from explainer.checks.columns import column_of, normalised
+from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, percent, plural, share
 from explainer.checks.finding import Finding
-from explainer.checks.tabular import normalised
+from explainer.checks.view import Reading
 from explainer.errors import InvalidInput
 
 MOST_CLASSES = 100  # whole numbers with more values than this are measures
@@ -41,11 +42,9 @@ class Labels:
             raise NotRun("The labels are numbers to be estimated, not classes.")
 
 
-def labels_of(values: Any, n: int, kept: np.ndarray | None, what: str = "labels") -> Labels | None:
-    """Read labels given for ``n`` items, or for the readable ``kept`` of them. Raises InvalidInput on another length."""
+def labels_of(values: Any, reading: Reading, what: str = "labels") -> Labels | None:
+    """Read labels, one per item given or per item that could be read. Raises InvalidInput on another length."""
     import pandas as pd
-
-    from explainer.checks.tabular import column_of
 
     if values is None:
         return None
@@ -56,12 +55,9 @@ def labels_of(values: Any, n: int, kept: np.ndarray | None, what: str = "labels"
     if isinstance(values, pd.DataFrame):
         values = values.iloc[:, 0] if values.shape[1] == 1 else values.to_numpy()
     if np.ndim(values) == 0 or isinstance(values, (str, bytes, dict)):
-        raise InvalidInput(f"{what} is one {type(values).__name__}; pass one label per item, {n:,} in all.")
+        raise InvalidInput(f"{what} is one {type(values).__name__}; pass one label per item, {reading.attempted:,} in all.")
     series = values if isinstance(values, pd.Series) else _series(values, what)
-    if kept is not None and len(series) == n != len(kept):
-        series = series.iloc[kept]
-    elif len(series) != (n if kept is None else len(kept)):
-        raise InvalidInput(f"{len(series):,} {what} came for {n:,} items; pass exactly one per item, in the same order.")
+    series = series.iloc[reading.align(len(series), what)]
     column = column_of("label", series.reset_index(drop=True))
     if column.numbers is None or column.kind == "empty":
         order = sorted(range(len(column.levels)), key=lambda i: column.levels[i])
@@ -131,13 +127,15 @@ def class_balance(context: Context) -> Finding:
     order = np.argsort(-labels.sizes, kind="stable")
     evidence = {"classes": {labels.names[i]: int(labels.sizes[i]) for i in order[:EVIDENCE_SHOWN]}, "number of classes": len(order)}
     if len(order) == 1:
-        return failed(f"All {total:,} labels are {labels.names[0]!r}: there is nothing to tell apart.", value=0, threshold=BALANCE, evidence=evidence)
+        return failed(
+            f"All {total:,} labels are {labels.names[0]!r}: there is nothing to tell apart.", value=0, threshold=BALANCE, evidence=evidence
+        )
     least = labels.sizes.min() / total * len(order)
-    details = {"value": least, "threshold": BALANCE, "evidence": evidence}
+    details: dict[str, Any] = {"value": least, "threshold": BALANCE, "evidence": evidence}
     rare = [i for i in order if labels.sizes[i] / total * len(order) < BALANCE or labels.sizes[i] < CLASS_LEAST]
     if rare:
         shown = listed(f"{labels.names[i]!r} {labels.sizes[i]:,} ({percent(labels.sizes[i] / total)})" for i in rare)
-        message = f"{count(len(rare), 'class').replace('classs', 'classes')} of {len(order)} rare: {shown}; the largest, "
+        message = f"{len(rare)} of {len(order)} classes {'is' if len(rare) == 1 else 'are'} rare: {shown}; the largest, "
         message += f"{labels.names[order[0]]!r}, has {labels.sizes[order[0]]:,} of {total:,}."
         return failed(message, rows=context.view.at(np.isin(labels.codes, rare)), columns=[labels.names[i] for i in rare], **details)
     smallest = order[-1]
@@ -156,16 +154,19 @@ def conflicting_labels(context: Context) -> Finding:
     contested = np.flatnonzero(np.bincount(table[:, 0], minlength=content.max(initial=-1) + 1) > 1)
     rows = np.isin(content, contested) & usable
     if not rows.any():
-        return passed(f"No two equal {view.noun if view.noun.endswith('s') else view.noun + 's'} have different labels.", value=0, threshold=0)
+        return passed(f"No two equal {plural(view.noun)} have different labels.", value=0, threshold=0)
     limit = COARSE_CONFLICT if view.chance() >= 1 else 0.0
     size = int(usable.sum())
     pairs, times = np.unique(np.column_stack([content[rows], labels.codes[rows]]), axis=0, return_counts=True)
-    outvoted = int(times.sum() - sum(times[pairs[:, 0] == c].max() for c in contested[:5000])) if len(contested) <= 5000 else None
-    groups = [{"rows": view.at(np.flatnonzero(rows & (content == c)))[:10],
-               "labels": sorted({labels.names[k] for k in labels.codes[rows & (content == c)]})} for c in contested[:EVIDENCE_SHOWN]]  # fmt: skip
-    message = f"{share(int(rows.sum()), size)} {view.noun if view.noun.endswith('s') else view.noun + 's'} equal another that has a different label"
-    message += f"; on {outvoted:,} of them any model must be wrong." if outvoted is not None else "."
-    details = {"value": rows.sum() / size, "threshold": limit, "rows": view.at(rows), "evidence": {"groups": groups}}
+    starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
+    outvoted = int(times.sum() - np.maximum.reduceat(times, starts).sum())
+    groups = []
+    for one in contested[:EVIDENCE_SHOWN]:
+        members = np.flatnonzero(rows & (content == one))
+        groups.append({"rows": view.at(members)[:10], "labels": sorted({labels.names[k] for k in labels.codes[members]})})
+    message = f"{share(int(rows.sum()), size)} {plural(view.noun)} equal another that has a different label{view.aside}; "
+    message += f"on {outvoted:,} of them any model must be wrong."
+    details: dict[str, Any] = {"value": rows.sum() / size, "threshold": limit, "rows": view.at(rows), "evidence": {"groups": groups}}
     if rows.sum() / size > limit:
         return failed(message, **details)
     return passed(message + " The columns are so coarse that equal rows are common; so few conflicts are no sign of an error.", **details)
@@ -186,7 +187,7 @@ def group_sizes(context: Context) -> Finding:
         small += [f"{name} = {levels[i]} ({sizes[i]:,})" for i in few]
         rows |= np.isin(codes, few)
     least = min((min(sizes.values()) for sizes in evidence.values() if sizes), default=0)
-    details = {"value": least, "threshold": GROUP_LEAST, "evidence": evidence}
+    details: dict[str, Any] = {"value": least, "threshold": GROUP_LEAST, "evidence": evidence}
     if small:
         message = f"{count(len(small), 'group')} too small to measure a model on: {listed(small)}."
         return failed(message, rows=context.view.at(rows), columns=list(context.groups), **details)
@@ -213,9 +214,11 @@ def fits_model(context: Context) -> Finding:
         indices = {str(i) for i in range(len(model.class_names))}
         strange = [name for name in labels.names if name not in model.class_names and name not in indices]
         if strange:
-            problems.append(f"{len(strange)} labels are no class of the model ({listed(strange)}; it knows {listed(model.class_names, 10)})")
+            problems.append(
+                f"{len(strange)} labels are no class of the model ({listed(strange)}; it knows {listed(model.class_names, 10)})"
+            )
     if problems:
-        rows = np.isin(labels.codes, [labels.names.index(s) for s in strange]) if labels is not None and strange else []
-        return failed("; ".join(problems).capitalize() + ".", value=len(problems), threshold=0,
-                      rows=context.view.at(rows) if len(rows) else (), columns=columns)  # fmt: skip
+        rows = context.view.at(np.isin(labels.codes, [labels.names.index(s) for s in strange])) if labels is not None and strange else []
+        message = "; ".join(problems)
+        return failed(f"{message[0].upper()}{message[1:]}.", value=len(problems), threshold=0, rows=rows, columns=columns)
     return passed("The data have what the model needs, and their classes are the model's.", value=0, threshold=0)

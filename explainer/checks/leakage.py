@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from math import comb
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from explainer.checks.columns import CODE_LEVELS, normalised
 from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, percent
 from explainer.checks.finding import Finding
 from explainer.checks.labels import Labels
-from explainer.checks.tabular import CODE_LEVELS, normalised
 from explainer.checks.text import SIGNAL_WORDS, TextView
 
 FOLDS = 5
@@ -41,20 +42,25 @@ def given_away(context: Context) -> Finding:
         raise NotRun(f"Only {int(usable.sum())} items have a label; at least {ROWS_LEAST} are needed.")
     frame = context.view.signals.loc[usable]
     fold = np.random.default_rng(0).permutation(int(usable.sum())) % FOLDS
-    power = _of_numbers(frame, labels.numbers[usable], fold) if labels.kind == "number" else _of_classes(frame, labels, usable, fold)  # type: ignore[index]
+    power = _of_numbers(frame, labels, usable, fold) if labels.kind == "number" else _of_classes(frame, labels, usable, fold)
     found = {name: p for name, p in power.items() if p["why"]}
     words = _words(context, labels, usable) if isinstance(context.view, TextView) and labels.kind == "class" else {}
     found |= words
     ranked = sorted(power, key=lambda name: -power[name]["power"])
     best = power[ranked[0]]["power"] if ranked else 0.0
     figure = "R2 of ranks" if labels.kind == "number" else "AUC"
-    details = {"value": best, "threshold": GIVEN_AWAY,
+    details: dict[str, Any] = {"value": best, "threshold": GIVEN_AWAY,
                "evidence": {"power": {name: power[name]["power"] for name in ranked[:EVIDENCE_SHOWN]}, "figure": figure}}  # fmt: skip
     if found:
         worst = sorted(found, key=lambda name: -found[name]["power"])
         details["evidence"] |= {"found": {name: found[name]["why"] for name in worst[:EVIDENCE_SHOWN]}}
-        details["value"] = max(best, found[worst[0]]["power"])
-        message = f"{count(len(worst), 'feature')} all but give the label away: " + listed(f"{n!r} ({found[n]['why']})" for n in worst) + "."
+        if best < GIVEN_AWAY:  # given away in part: what that part is stands in the words, not in one figure
+            details |= {"value": float(len(worst)), "threshold": 0.0}
+        message = (
+            f"{count(len(worst), 'feature')} that all but {'gives' if len(worst) == 1 else 'give'} the label away: "
+            + listed(f"{n!r} ({found[n]['why']})" for n in worst)
+            + "."
+        )
         return failed(message, columns=worst, count=len(worst), **details)
     if not ranked:
         raise NotRun("No feature varies.")
@@ -80,14 +86,15 @@ def _of_classes(frame: pd.DataFrame, labels: Labels, usable: np.ndarray, fold: n
         np.add.at(table, (fold, codes, y), 1)
         aucs = {k: auc_by_fold(table, k) for k in judged}
         best = max(aucs, key=aucs.get)  # type: ignore[arg-type]
+        mean = float(np.mean(list(aucs.values())))
         why = ""
-        if np.mean(list(aucs.values())) >= GIVEN_AWAY:
-            why = f"AUC {np.mean(list(aucs.values())):.3f}" + (" over all classes" if len(present) > 2 else "")
+        if mean >= GIVEN_AWAY:
+            why = f"AUC {mean:.3f}" + (" over all classes" if len(present) > 2 else "")
         elif aucs[best] >= ONE_OF_MANY:
             why = f"tells class {labels.names[best]!r} from the rest with AUC {aucs[best]:.4g}"
         elif coded:
             why = _pure(table, labels.names)
-        power[str(name)] = {"power": aucs[best], "why": why}
+        power[str(name)] = {"power": mean, "why": why}
     return power
 
 
@@ -153,13 +160,15 @@ def _pure(table: np.ndarray, names: list[str]) -> str:
             continue
         wrong = (covered - kept) / covered
         if wrong <= 1 - PURE and wrong * PURE_RARER <= 1 - base:
-            return f"for {percent(covered / rows)} of rows its value goes with {names[k]!r} in {percent(kept / covered)}, against {percent(base)} in all"
+            told = f"{names[k]!r} in {percent(kept / covered)}, against {percent(base)} in all"
+            return f"for {percent(covered / rows)} of rows its value goes with {told}"
     return ""
 
 
-def _of_numbers(frame: pd.DataFrame, y: np.ndarray, fold: np.ndarray) -> dict[str, dict]:
+def _of_numbers(frame: pd.DataFrame, labels: Labels, usable: np.ndarray, fold: np.ndarray) -> dict[str, dict]:
     from scipy.stats import rankdata
 
+    y = np.asarray(labels.numbers)[usable]
     ranks = rankdata(y) / len(y)
     power = {}
     for name in frame.columns:
@@ -196,9 +205,13 @@ def _words(context: Context, labels: Labels, usable: np.ndarray) -> dict[str, di
         own = set(normalised(labels.names[k]).split())
         for w in np.flatnonzero(np.maximum((recall + specificity) / 2, 1 - (recall + specificity) / 2) >= WORD_BALANCE):
             told = f"in {percent(recall[w])} of the texts of class {labels.names[k]!r} and {percent(1 - specificity[w])} of the others"
-            found[f"word {vocabulary[w]}"] = {"power": float(max(recall[w] + specificity[w], 2 - recall[w] - specificity[w]) / 2), "why": told}
+            found[f"word {vocabulary[w]}"] = {
+                "power": float(max(recall[w] + specificity[w], 2 - recall[w] - specificity[w]) / 2),
+                "why": told,
+            }
         for w in np.flatnonzero((hits >= PURE * total) & (recall >= 0.5)):
             if vocabulary[w] in own and f"word {vocabulary[w]}" not in found:
-                told = f"the name of class {labels.names[k]!r}, in {percent(recall[w])} of its texts and {percent(1 - specificity[w])} of the others"
+                where = f"in {percent(recall[w])} of its texts and {percent(1 - specificity[w])} of the others"
+                told = f"the name of class {labels.names[k]!r}, {where}"
                 found[f"word {vocabulary[w]}"] = {"power": float((recall[w] + specificity[w]) / 2), "why": told}
     return found

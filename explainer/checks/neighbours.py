@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from explainer.checks.tabular import Column, TableView
+    from explainer.checks.columns import Column
+    from explainer.checks.tabular import TableView
 
 RANK_WIDTH = 0.01  # numbers closer than this share of a column's rows are nearly equal
 INDEX_COLUMNS = 24  # columns in the search tree; the rest only confirm
@@ -90,7 +91,7 @@ def _comparable(parts: list[Column]) -> np.ndarray:
     """One column of one or two tables on a scale where nearly equal is within ``RANK_WIDTH``: mid-ranks, or whole numbers."""
     from scipy.stats import rankdata
 
-    from explainer.checks.tabular import normalised
+    from explainer.checks.columns import normalised
 
     if all(p.numbers is not None for p in parts):
         values = np.concatenate([p.numbers for p in parts])  # type: ignore[misc]
@@ -104,7 +105,11 @@ def _comparable(parts: list[Column]) -> np.ndarray:
     for part in parts:
         written = [f"{v:g}" for v in np.unique(part.numbers[~part.missing])] if part.numbers is not None else part.levels
         index = np.array([levels.setdefault(normalised(level), len(levels)) for level in written] + [-5], dtype=float)
-        codes = part.codes if part.numbers is None else np.where(part.missing, -1, np.searchsorted(np.unique(part.numbers[~part.missing]), part.numbers))
+        codes = (
+            part.codes
+            if part.numbers is None
+            else np.where(part.missing, -1, np.searchsorted(np.unique(part.numbers[~part.missing]), part.numbers))
+        )
         coded.append(index[codes])
     return np.concatenate(coded)
 

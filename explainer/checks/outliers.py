@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -63,7 +65,7 @@ def outlying_values(context: Context) -> Finding:
     context.need_rows(LEAST)
     frame = _numbers(context)
     rows = np.zeros(context.view.n, dtype=bool)
-    evidence: dict[str, dict[str, object]] = {}
+    evidence: dict[str, dict[str, Any]] = {}
     for name in frame.columns:
         values = frame[name].to_numpy(dtype=float)
         low, high = tail_limits(values)
@@ -72,12 +74,20 @@ def outlying_values(context: Context) -> Finding:
         if out.any():
             rows |= out
             far = values[out][np.argsort(-np.abs(values[out] - np.nanmedian(values)), kind="stable")]
-            evidence[str(name)] = {"count": int(out.sum()), "plausible from": low, "to": high, "median": float(np.nanmedian(values)), "found": far[:5]}
-    details = {"value": rows.mean(), "threshold": 0.0}
+            evidence[str(name)] = {
+                "count": int(out.sum()),
+                "plausible from": low,
+                "to": high,
+                "median": float(np.nanmedian(values)),
+                "found": far[:5],
+            }
+    details: dict[str, Any] = {"value": rows.mean(), "threshold": 0.0}
     if rows.any():
-        worst = sorted(evidence, key=lambda name: -int(evidence[name]["count"]))  # type: ignore[call-overload]
-        shown = listed(f"{name!r} {evidence[name]['found'][0]:.4g} (median {evidence[name]['median']:.4g})" for name in worst)  # type: ignore[index]
-        message = f"{share(int(rows.sum()), context.view.n)} {plural(context.view.noun)} hold a value far beyond the rest, in {count(len(worst), 'column' if context.view.modality == 'tabular' else 'figure')}: {shown}."
+        worst = sorted(evidence, key=lambda name: -evidence[name]["count"])
+        shown = listed(f"{name!r} {evidence[name]['found'][0]:.4g} (median {evidence[name]['median']:.4g})" for name in worst)
+        things = f"{share(int(rows.sum()), context.view.n)} {plural(context.view.noun)}"
+        where = count(len(worst), "column" if context.view.modality == "tabular" else "figure")
+        message = f"{things} with a value far beyond the rest, in {where}: {shown}."
         kept = {name: evidence[name] for name in worst[:EVIDENCE_SHOWN]}
         return failed(message, rows=context.view.at(rows), columns=worst, evidence=kept, **details)
     return passed(f"No value of {count(frame.shape[1], 'figure')} lies far beyond the rest.", **details)
@@ -108,11 +118,12 @@ def outlying_items(context: Context) -> Finding:
     gaps = _fifth(points)
     limit = tail_limits(gaps)[1]
     rows = gaps > limit
-    details = {"value": gaps.max(), "threshold": limit if np.isfinite(limit) else None}
+    details: dict[str, Any] = {"value": gaps.max(), "threshold": limit if np.isfinite(limit) else None}
     if rows.any():
         order = np.flatnonzero(rows)[np.argsort(-gaps[rows], kind="stable")]
         strange = {str(context.view.at([i])[0]): _strangest(frame, points, i) for i in order[:EVIDENCE_SHOWN]}
-        message = f"{share(int(rows.sum()), context.view.n)} {plural(context.view.noun)} are far from every other (distance up to {gaps.max():.3g}, usually {np.median(gaps):.3g})."
+        things = f"{share(int(rows.sum()), context.view.n)} {plural(context.view.noun)}"
+        message = f"{things} far from every other (distance up to {gaps.max():.3g}, usually {np.median(gaps):.3g})."
         return failed(message, rows=context.view.at(order), evidence={"strangest figures": strange}, **details)
     return passed(f"No {context.view.noun} is far from all others.", **details)
 

@@ -55,6 +55,8 @@ def read(data: Any, labels: Any = None, *, modality: str | None = None) -> Data:
         raise unknown("modality", modality, MODALITIES)
     if isinstance(data, Data):
         found = data
+    elif hasattr(data, "inputs") and hasattr(data, "labels"):  # a split of a specimen
+        found = Data(data.inputs, data.labels)
     elif isinstance(data, Path) or (isinstance(data, str) and modality != "text"):
         found = _named(str(data), labels if isinstance(labels, str) else None, modality)
     else:
@@ -76,7 +78,7 @@ def _settle(found: Data, labels: Any, modality: str | None) -> Data:
             labels = found.labels
     elif labels is None:
         labels = found.labels
-    settled = modality or found.modality or infer(inputs)
+    settled: Any = modality or found.modality or infer(inputs)
     return replace(found, inputs=inputs, labels=labels, modality=settled, label_name=None if name is None else str(name))
 
 
@@ -156,9 +158,7 @@ def _infer_list(items: list[Any]) -> Modality:
         if all(np.asarray(one).dtype == np.uint8 for one, vote in zip(known, votes, strict=True) if vote == "array"):
             return "image"
         if len({s for s in shapes}) == 1 and shapes[0][0] == shapes[0][1] and shapes[0][0] >= 8:
-            raise InvalidInput(
-                f"A list of {shapes[0]} arrays could be images or series; pass modality='image' or modality='series'."
-            )
+            raise InvalidInput(f"A list of {shapes[0]} arrays could be images or series; pass modality='image' or modality='series'.")
         return "series"
     raise InvalidInput(f"The items are of several kinds ({', '.join(sorted(set(votes)))}); pass modality={_choices(MODALITIES)}.")
 
@@ -294,7 +294,9 @@ def _from_table(
     if modality != "text":
         raise InvalidInput(f"{path.name!r} is a table; it can be read as 'tabular' or 'text', not {modality!r}.")
     rest, values = (frame, None) if labels is None else _column(frame, labels)
-    strings = [i for i in range(rest.shape[1]) if sum(isinstance(v, str) for v in rest.iloc[:EXAMPLE_ROWS, i]) * 2 > min(EXAMPLE_ROWS, len(rest))]
+    strings = [
+        i for i in range(rest.shape[1]) if sum(isinstance(v, str) for v in rest.iloc[:EXAMPLE_ROWS, i]) * 2 > min(EXAMPLE_ROWS, len(rest))
+    ]
     named = [i for i in strings if str(rest.columns[i]).lower() in ("text", "texts", "document", "content")]
     chosen = named if len(named) == 1 else strings
     if len(chosen) != 1:

@@ -34,7 +34,9 @@ class SeriesView(View):
 
     @cached_property
     def keys(self) -> np.ndarray:
-        return np.array([digest(f"{s.shape}".encode() + (s.astype(np.float32) + np.float32(0)).tobytes()) for s in self.series], dtype=np.uint64)
+        return np.array(
+            [digest(f"{s.shape}".encode() + (s.astype(np.float32) + np.float32(0)).tobytes()) for s in self.series], dtype=np.uint64
+        )
 
     @cached_property
     def flat(self) -> np.ndarray:
@@ -50,7 +52,7 @@ class SeriesView(View):
 
     @cached_property
     def blank(self) -> np.ndarray:
-        return self.flat.all(axis=1) if self.channels else np.ones(self.n, dtype=bool)
+        return np.asarray(self.flat.all(axis=1)) if self.channels else np.ones(self.n, dtype=bool)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -150,7 +152,9 @@ def missing_steps(context: Context) -> Finding:
     if bad.any():
         channels = [c for c in range(view.channels) if any(h.shape[1] > c and h[:, c].any() for h in holes)]
         steps = sum(int(h.any(axis=1).sum()) for h in holes)
-        message = f"{share(int(bad.sum()), view.n)} series lack values, at {count(steps, 'time step')} in all, in channels {listed(channels)}."
+        message = (
+            f"{share(int(bad.sum()), view.n)} series lack values, at {count(steps, 'time step')} in all, in channels {listed(channels)}."
+        )
         return failed(message, value=bad.mean(), threshold=0, rows=view.at(bad), columns=[f"channel {c}" for c in channels])
     return passed("No series lacks a value.", value=0, threshold=0)
 
@@ -193,4 +197,9 @@ def series_shapes(context: Context) -> Finding:
     if odd.any() or short.any():
         message = f"{odd.sum():,} series have other than {count(view.channels, 'channel')}, {short.sum():,} have a single time step."
         return failed(message, value=(odd | short).mean(), threshold=0, rows=view.at(odd | short), evidence=evidence)
-    return passed(f"All series have {count(view.channels, 'channel')}; lengths run from {min(lengths)} to {max(lengths)}.", value=0, threshold=0, evidence=evidence)
+    return passed(
+        f"All series have {count(view.channels, 'channel')}; lengths run from {min(lengths)} to {max(lengths)}.",
+        value=0,
+        threshold=0,
+        evidence=evidence,
+    )

@@ -5,178 +5,26 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from explainer.checks.columns import MIXED_LEAST, Column, column_of
 from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, percent, share
 from explainer.checks.finding import Finding
 from explainer.checks.neighbours import close_ranks
-from explainer.checks.view import View, digest
+from explainer.checks.view import View
 
-TEXT_WORDS = 5  # a column of strings of this many words on average is prose, not categories
-MIXED_SHARE = 0.9  # a column this full of numbers is a column of numbers with something else in it
-MIXED_LEAST = 10  # values needed before a column's type is a claim
 REDUNDANT_RANK = 0.9999  # rank correlation of two columns that order the rows alike
 REDUNDANT_LINEAR = 0.999  # with it 99.8 % of one column's variance is the other's
 CORRELATION_ROWS = 20_000  # a correlation of 0.999 is known to the fourth digit on this many
 IDENTIFIER_SHARE = 0.99  # distinct in this share of rows
 IDENTIFIER_LEAST = 30  # rows: with fewer, all values may differ by chance
-CODE_LEVELS = 20  # a column with no more distinct values than this is a code, not a measure
 PLACEHOLDERS = frozenset({"?", "-", "--", "n/a", "na", "nan", "null", "none", "missing", "#n/a", "(null)", "<na>", "nil", "not available"})
 SENTINEL = re.compile(r"^-?(9{3,}|6{3,}|8{3,}|7{3,})$|^-(9|99|1)$")
 SENTINEL_LEAST = 2  # the same odd number twice is a code, once is an outlier
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of any type: numbers as float64 with NaN, or codes (-1 missing) into levels."""
-
-    name: str
-    kind: str  # "number", "date", "category", "text" or "empty"
-    missing: np.ndarray
-    numbers: np.ndarray | None
-    codes: np.ndarray
-    levels: list[str]
-    mixed: str = ""  # what is mixed in it, in words
-    odd: tuple[int, ...] = ()  # the rows that are of the rarer type
-
-    @property
-    def distinct(self) -> int:
-        return len(self.levels) if self.numbers is None else int(self.codes.max(initial=-1)) + 1
-
-    @cached_property
-    def hashes(self) -> np.ndarray:
-        """``(n,)`` uint64 of the values; equal values give equal hashes in any table."""
-        if self.numbers is not None:
-            return pd.util.hash_array(np.where(self.missing, np.nan, self.numbers) + 0.0)
-        table = np.array([digest(level.encode("utf-8", "surrogatepass")) for level in self.levels] + [0], dtype=np.uint64)
-        return table[self.codes]
-
-
-def column_of(name: str, values: pd.Series) -> Column:
-    """Read one column, whatever is in it."""
-    kind = values.dtype
-    if isinstance(kind, pd.CategoricalDtype):
-        values = values.astype(object)
-    elif isinstance(kind, pd.SparseDtype):
-        values = values.sparse.to_dense()
-    if pd.api.types.is_datetime64_any_dtype(values.dtype) or pd.api.types.is_timedelta64_dtype(values.dtype):
-        missing = values.isna().to_numpy(dtype=bool)
-        unit = values.dt.tz_localize(None) if getattr(values.dt, "tz", None) is not None else values
-        numbers = np.where(missing, np.nan, unit.to_numpy().astype("int64", copy=False).astype(float))
-        return _numeric(name, "date", numbers, missing)
-    if pd.api.types.is_complex_dtype(values.dtype):
-        values = values.astype(str)
-    elif pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
-        missing = values.isna().to_numpy(dtype=bool)
-        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        return _numeric(name, "number", np.array(numbers, dtype=np.float64), missing)
-    return _objects(name, values)
-
-
-def _numeric(name: str, kind: str, numbers: np.ndarray, missing: np.ndarray) -> Column:
-    missing = missing | np.isnan(numbers)
-    codes = pd.factorize(numbers)[0]
-    return Column(name, "empty" if missing.all() else kind, missing, numbers, codes, [])
-
-
-def _objects(name: str, values: pd.Series) -> Column:
-    listed_values = values.tolist()
-    texts: list[str | None] = []
-    types: list[str] = []
-    for value in listed_values:
-        if isinstance(value, str):
-            stripped = value.strip()
-            texts.append(value if stripped else None)
-            types.append("text" if stripped else "")
-        elif _is_missing(value):
-            texts.append(None)
-            types.append("")
-        else:
-            texts.append(_written(value))
-            types.append(_type_of(value))
-    missing = np.array([t is None for t in texts], dtype=bool)
-    present = {t for t in types if t}
-    if not present:
-        return Column(name, "empty", missing, None, np.full(len(texts), -1), [])
-    if present <= {"number", "true or false"} and len(present) == 1:
-        numbers = np.array([np.nan if t is None else _float(v) for v, t in zip(listed_values, texts, strict=True)])
-        return _numeric(name, "number", numbers, missing)
-    mixed, odd = _mixture(texts, types)
-    codes, levels = pd.factorize(np.array(texts, dtype=object))
-    words = np.mean([len(str(level).split()) for level in levels[:1000]])
-    prose = words >= TEXT_WORDS and len(levels) > CODE_LEVELS
-    return Column(name, "text" if prose else "category", missing, None, codes, [str(level) for level in levels], mixed, odd)
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or value is pd.NA or value is pd.NaT:
-        return True
-    try:
-        return bool(value != value)
-    except (TypeError, ValueError):
-        return False
-
-
-def _written(value: Any) -> str:
-    try:
-        return str(value)
-    except Exception:  # an object that cannot even be printed still counts as a value
-        return f"<{type(value).__name__}>"
-
-
-def _type_of(value: Any) -> str:
-    import numbers
-
-    if isinstance(value, (bool, np.bool_)):
-        return "true or false"
-    if isinstance(value, numbers.Real):
-        return "number"
-    return {"bytes": "bytes", "list": "list", "dict": "dict", "tuple": "tuple"}.get(type(value).__name__, type(value).__name__.lower())
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except (OverflowError, ValueError, TypeError):
-        return np.inf
-
-
-def _mixture(texts: list[str | None], types: list[str]) -> tuple[str, tuple[int, ...]]:
-    """What types are mixed in one column of objects, and where the rarer are."""
-    known = [t for t in types if t]
-    present = sorted(set(known), key=known.count, reverse=True)
-    if len(present) > 1:
-        odd = tuple(i for i, t in enumerate(types) if t and t != present[0])
-        return ", ".join(f"{known.count(t):,} {t}" for t in present), odd
-    if present != ["text"] or len(known) < MIXED_LEAST:
-        return "", ()
-    numeric = [bool(t) and parses(t or "") for t in texts]
-    odd = tuple(i for i, (t, is_number) in enumerate(zip(types, numeric, strict=True)) if t and not is_number)
-    if odd and len(odd) <= (1 - MIXED_SHARE) * len(known):
-        return f"{len(known) - len(odd):,} numbers written as text, {len(odd):,} other texts", odd
-    return "", ()
-
-
-_NUMBER = re.compile(r"^\s*[+-]?(\d[\d,]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*%?\s*$")
-
-
-def parses(text: str) -> bool:
-    """Whether a text is a number as people write them."""
-    return bool(_NUMBER.match(text))
-
-
-_PUNCTUATION = re.compile(r"[\W_]+")
-
-
-def normalised(text: str) -> str:
-    """A text without case, accents, punctuation and repeated space: what two spellings of one value share."""
-    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return _PUNCTUATION.sub(" ", bare.casefold()).strip() or text.strip()
 
 
 class TableView(View):
@@ -205,6 +53,11 @@ class TableView(View):
     def _content(self) -> list[Column]:
         """The columns that say something of a row; a copy under a new number is a copy."""
         return [c for c in self.columns if not self.identifier(c)] or self.columns
+
+    @property
+    def aside(self) -> str:
+        names = [c.name for c in self.columns if self.identifier(c)]
+        return f" (leaving out {listed(map(repr, names))})" if names and len(names) < len(self.columns) else ""
 
     def keys_against(self, other: View) -> tuple[np.ndarray, np.ndarray]:
         """Digests of the columns both tables have, identifiers of either left out."""
@@ -255,7 +108,7 @@ class TableView(View):
         return ""
 
     def chance(self) -> float:
-        """n (n - 1) / 2 times the product over columns of the chance that two distinct rows agree in it."""
+        """N (n - 1) / 2 times the product over columns of the chance that two distinct rows agree in it."""
         kept = np.unique(self.keys, return_index=True)[1]
         agree = 1.0
         if any(c.kind == "text" for c in self._content):  # prose is not repeated by chance
@@ -297,7 +150,7 @@ def constant_columns(context: Context) -> Finding:
     evidence = {c.name: _value(c, int(np.argmin(c.missing))) for c in flat[:EVIDENCE_SHOWN]}
     if flat:
         shown = listed(f"{c.name!r} (always {evidence[c.name]!r})" if c.name in evidence else c.name for c in flat)
-        message = f"{share(len(flat), len(view.columns))} columns hold one value only: {shown}."
+        message = f"{share(len(flat), len(view.columns))} columns with one value only: {shown}."
         return failed(message, value=len(flat), threshold=0, count=len(flat), columns=[c.name for c in flat], evidence=evidence)
     return passed(f"All {len(view.columns):,} columns vary.", value=0, threshold=0)
 
@@ -316,7 +169,7 @@ def mixed_types(context: Context) -> Finding:
     rows = sorted({i for c in mixed for i in c.odd})
     evidence = {c.name: {"types": c.mixed, "examples": [_value(c, i) for i in c.odd[:5]]} for c in mixed[:EVIDENCE_SHOWN]}
     if mixed:
-        message = f"{count(len(mixed), 'column')} mix types: " + listed(f"{c.name!r} ({c.mixed})" for c in mixed) + "."
+        message = f"{count(len(mixed), 'column')} of mixed types: " + listed(f"{c.name!r} ({c.mixed})" for c in mixed) + "."
         return failed(message, value=len(mixed), threshold=0, rows=view.at(rows), columns=[c.name for c in mixed], evidence=evidence)
     return passed("Every column holds one type of value.", value=0, threshold=0)
 
@@ -344,7 +197,7 @@ def placeholders(context: Context) -> Finding:
             rows |= np.logical_or.reduce(list(codes.values()))
     if found:
         shown = listed(f"{name!r} ({listed(f'{code} in {n:,}' for code, n in codes.items())})" for name, codes in found.items())
-        message = f"{count(len(found), 'column')} seem to hold codes for a missing value: {shown}."
+        message = f"{count(len(found), 'column')} with what look like codes for a missing value: {shown}."
         return failed(message, value=int(rows.sum()), threshold=0, rows=view.at(rows), columns=found, evidence=found)
     return passed("No value looks like a code for a missing one.", value=0, threshold=0)
 
@@ -392,7 +245,7 @@ def spellings(context: Context) -> Finding:
             rows |= np.isin(column.codes, rarer)
     if found:
         shown = listed(f"{name!r} ({listed(' = '.join(map(repr, g)) for g in groups)})" for name, groups in found.items())
-        message = f"{count(len(found), 'column')} write one value in several ways: {shown}."
+        message = f"{count(len(found), 'column')} with one value written in several ways: {shown}."
         evidence = {name: groups[:EVIDENCE_SHOWN] for name, groups in found.items()}
         return failed(message, value=int(rows.sum()), threshold=0, rows=view.at(rows), columns=found, evidence=evidence)
     return passed("No category is written in several ways.", value=0, threshold=0)
@@ -423,7 +276,11 @@ def identifiers(context: Context) -> Finding:
         raise NotRun(f"With {count(view.n, 'row')} all values may differ by chance; at least {IDENTIFIER_LEAST} are needed.")
     found = {c.name: reason for c in view.columns if (reason := view.identifier(c))}
     if found:
-        message = f"{count(len(found), 'column')} only name the rows: " + listed(f"{n!r} ({r})" for n, r in found.items()) + "."
+        message = (
+            f"{count(len(found), 'column')} that only {'names' if len(found) == 1 else 'name'} the rows: "
+            + listed(f"{n!r} ({r})" for n, r in found.items())
+            + "."
+        )
         return failed(message, value=len(found), threshold=0, count=len(found), columns=found, evidence=found)
     return passed("No column merely names the rows.", value=0, threshold=0)
 
@@ -438,7 +295,7 @@ def redundant_columns(context: Context) -> Finding:
     pairs = dict(list(pairs.items()))
     if pairs:
         shown = listed(f"{a!r} and {b!r} ({reason})" for (a, b), (reason, _) in pairs.items())
-        message = f"{count(len(pairs), 'pair')} of columns say the same: {shown}."
+        message = f"{count(len(pairs), 'pair')} of columns that say the same: {shown}."
         evidence = {f"{a} ~ {b}": {"how": reason, "value": value} for (a, b), (reason, value) in list(pairs.items())[:EVIDENCE_SHOWN]}
         later = dict.fromkeys(b for _, b in pairs)
         return failed(message, value=len(later), threshold=0, count=len(later), columns=later, evidence=evidence)
@@ -455,7 +312,9 @@ def _one_to_one(columns: list[Column], n: int) -> dict[tuple[str, str], tuple[st
         codes = pd.factorize(column.codes, use_na_sentinel=False)[0].astype(np.int32)
         other = first.setdefault(codes.tobytes(), column)
         if other is not column:
-            same = other.numbers is not None and column.numbers is not None and np.array_equal(other.numbers, column.numbers, equal_nan=True)
+            same = (
+                other.numbers is not None and column.numbers is not None and np.array_equal(other.numbers, column.numbers, equal_nan=True)
+            )
             found[other.name, column.name] = ("equal" if same else "one to one", 1.0)
     return found
 
@@ -497,7 +356,7 @@ def constant_rows(context: Context) -> Finding:
     columns = [c for c in view.columns if c.kind == "number" and c.distinct > 2]
     if len(columns) < 5 or len(columns) < len(view.columns):
         raise NotRun("Only a table of five or more number columns, none of them a yes-or-no column, can have constant rows.")
-    values = np.column_stack([c.numbers for c in columns])  # type: ignore[arg-type]
+    values = np.column_stack([np.asarray(c.numbers) for c in columns])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         flat = (np.nanmax(values, axis=1) == np.nanmin(values, axis=1)) & ((~np.isnan(values)).sum(axis=1) >= 5)
@@ -520,15 +379,15 @@ def missing_cells(context: Context, column_limit: float, row_limit: float) -> Fi
     worst = np.argsort(-by_column, kind="stable")[: max(EVIDENCE_SHOWN, 1)]
     evidence = {view.columns[i].name: {"missing": int(grid[:, i].sum()), "share": by_column[i]} for i in worst if by_column[i] > 0}
     some = int((by_column > 0).sum())
-    details = {"value": by_column.max(initial=0.0), "threshold": column_limit, "evidence": evidence}
+    details: dict[str, Any] = {"value": by_column.max(initial=0.0), "threshold": column_limit, "evidence": evidence}
     if len(bad) or sparse.any():
         parts = []
         if len(bad):
             order = bad[np.argsort(-by_column[bad], kind="stable")]
             shown = listed(f"{view.columns[i].name!r} {percent(by_column[i])}" for i in order)
-            parts.append(f"{count(len(bad), 'column')} lack more than {percent(column_limit)} of their values: {shown}")
+            parts.append(f"{count(len(bad), 'column')} with more than {percent(column_limit)} of values missing: {shown}")
         if sparse.any():
-            parts.append(f"{count(int(sparse.sum()), 'row')} lack more than {percent(row_limit)} of their values")
+            parts.append(f"{count(int(sparse.sum()), 'row')} with more than {percent(row_limit)} of values missing")
         rows = view.at(sparse if not len(bad) else grid[:, bad].any(axis=1) | sparse)
         return failed("; ".join(parts) + ".", rows=rows, columns=[view.columns[i].name for i in bad], **details)
     if some:

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from explainer.checks.columns import normalised
 from explainer.checks.context import Context, failed, passed, share
 from explainer.checks.finding import Finding
 from explainer.checks.neighbours import close_texts, shingles
-from explainer.checks.tabular import normalised
 from explainer.checks.view import View, digest
 
 WORD = re.compile(r"\w+(?:['’]\w+)?")
 SIGNAL_WORDS = 3_000  # the most frequent words tried one by one; a rarer one cannot give many labels away
 DRIFT_WORDS = 200  # and of these, those compared between two sets
 # UTF-8 read as Latin-1 or cp1252 ("Ã©", "â€™"), and the mark a decoder leaves where it gave up
-DAMAGE = re.compile("\ufffd|[\u00c2\u00c3][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc]|\u00e2\u20ac[\u2122\u0153\u009d\u02dc\u201c\u201d\u00a6]")
+DAMAGE = re.compile(
+    "\ufffd|[\u00c2\u00c3][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc]"
+    "|\u00e2\u20ac[\u2122\u0153\u009d\u02dc\u201c\u201d\u00a6]"
+)
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -68,12 +71,14 @@ class TextView(View):
         frequency = self.frequency
         lone = np.array([sum(frequency[w] == 1 for w in set(words)) for words in self.words], dtype=float)
         figures = {
-            "characters": size, "words": words, "letters in a word": np.array([sum(map(len, w)) for w in self.words]) / np.maximum(words, 1),
+            "characters": size,
+            "words": words,
+            "letters in a word": np.array([sum(map(len, w)) for w in self.words]) / np.maximum(words, 1),
             "share of capitals": np.array([sum(map(str.isupper, t)) for t in self.texts]) / letters,
             "share of digits": np.array([sum(map(str.isdigit, t)) for t in self.texts]) / letters,
             "share of signs": np.array([sum(not (c.isalnum() or c.isspace()) for c in t) for t in self.texts]) / letters,
             "share of words in no other text": lone / np.maximum(np.array([len(set(w)) for w in self.words]), 1),
-        }  # fmt: skip
+        }
         frame = pd.DataFrame(figures, index=range(self.n))
         return frame.mask(np.repeat(self.blank[:, None], frame.shape[1], axis=1))
 
@@ -134,7 +139,9 @@ def _texts(context: Context) -> TextView:
 def missing_texts(context: Context) -> Finding:
     view = _texts(context)
     if view.absent.any():
-        return failed(f"{share(int(view.absent.sum()), view.n)} texts are missing.", value=view.absent.mean(), threshold=0, rows=view.at(view.absent))
+        return failed(
+            f"{share(int(view.absent.sum()), view.n)} texts are missing.", value=view.absent.mean(), threshold=0, rows=view.at(view.absent)
+        )
     return passed("No text is missing.", value=0, threshold=0)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from explainer.errors import InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +25,7 @@ class View(ABC):
     noun: str
     n: int
     positions: np.ndarray
+    aside: str = ""  # what is left out when items are compared, in words
 
     @cached_property
     @abstractmethod
@@ -68,9 +72,26 @@ class View(ABC):
         return f"{self.noun} {int(self.positions[index])}"
 
 
-def first_of_each(keys: np.ndarray) -> np.ndarray:
-    """The index of the first item of each distinct key, in order."""
-    return np.sort(np.unique(keys, return_index=True)[1])
+@dataclass(frozen=True)
+class Reading:
+    """A view, and what did not come into it."""
+
+    view: View
+    unreadable: tuple[tuple[str, str], ...]  # (which, why)
+    lost: tuple[int, ...]  # the places of those
+    attempted: int  # all items met
+    kept: np.ndarray  # the places of the view's items in the inputs
+    given: int  # how many inputs those were
+
+    def align(self, size: int, what: str) -> np.ndarray:
+        """Which of ``size`` values, one per item, belong to the view's items. Raises InvalidInput where the sizes do not fit."""
+        if size == self.view.n:
+            return np.arange(size)
+        if size == self.given:
+            return self.kept
+        if size == self.attempted and self.view.positions.max(initial=-1) < size:
+            return self.view.positions
+        raise InvalidInput(f"{size:,} {what} came for {self.attempted:,} items; pass exactly one per item, in the same order.")
 
 
 def digest(data: bytes) -> int:
