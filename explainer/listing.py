@@ -32,6 +32,8 @@ def explanation_facts(ex: Explanation, rows: Sequence[int], top: int) -> dict[st
 
 def _instance(one: Explanation, row: int, top: int) -> dict[str, Any]:
     frame = one.to_frame()
+    if "row" in frame and "column" in frame:  # a pixel is found by its place
+        frame["feature"] = [f"row {r}, column {c}" for r, c in zip(frame["row"], frame["column"], strict=True)]
     largest = frame.assign(size=frame["value"].abs()).sort_values("size", ascending=False, kind="stable").head(top)
     features = largest[["feature", "target", "value", "stderr"]] if one.axes[-1] == "output" else largest[["feature", "value", "stderr"]]
     many = one.axes[-1] == "output"
