@@ -299,6 +299,8 @@ def _feature_names(core: nn.Module, modality: str, names: Any, preprocess: Any, 
         known = canonical(background, modality)
         return tuple(map(str, known.columns)) if modality == "tabular" else tuple(f"channel {c}" for c in range(known[0].shape[1]))
     width = wanted_width(core) if preprocess is None else None
+    if modality == "series" and not isinstance(first_layer(core), (nn.RNNBase, nn.Conv1d)):
+        return ()  # a layer that is registered first need not be the one the channels enter
     if width is None and modality == "tabular":
         raise InvalidInput("The names of the table's columns cannot be told from the module; pass feature_names= or background=.")
     return tuple(f"x{i}" if modality == "tabular" else f"channel {i}" for i in range(width or 0))
@@ -332,7 +334,7 @@ def _probe(model: TorchModel, background: Any, encoder: Any) -> tuple[np.ndarray
 
 def _padding_counts(model: TorchModel, background: Any) -> bool:
     """Whether a short input scores otherwise when it is padded to the length of a longer one (the module ignores its mask)."""
-    if getattr(model.preprocess, "equal_only", False):
+    if getattr(model.preprocess, "equal_only", False) or (background is None and model.modality == "series" and not model.feature_names):
         return False
     if background is not None:
         ordered = sorted(range(len(background)), key=lambda i: len(background[i]))
