@@ -61,7 +61,7 @@ def _rankings(scores: np.ndarray, labels: np.ndarray | None, task: str) -> list[
     return [("most confident error", surest[~right[surest]]), ("least sure", doubtful), ("most confident right", surest[right[surest]])]
 
 
-def case(ex: Explanation) -> dict[str, Any]:
+def case(ex: Explanation, channels: tuple[str, ...] = ()) -> dict[str, Any]:
     """One explained instance in numbers: score, base value, verdict with every check, the largest attributions."""
     values = ex.values[0]
     total = float(np.nansum(values))
@@ -89,7 +89,7 @@ def case(ex: Explanation) -> dict[str, Any]:
         "inputs_sha256": provenance.inputs_sha256,
         "notes": list(provenance.notes),
         "parts": int(np.isfinite(values).sum()),
-        "top": _top(ex),
+        "top": _top(ex, channels),
     }
 
 
@@ -97,7 +97,7 @@ def _scalar(value: Any) -> float:
     return float(np.asarray(value, dtype=float).reshape(-1)[0])
 
 
-def _top(ex: Explanation) -> list[dict[str, Any]]:
+def _top(ex: Explanation, channels: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """The largest attributions by size; a series is summed to channels first, pixels are left to the picture."""
     if ex.modality == "image":
         return []
@@ -105,13 +105,17 @@ def _top(ex: Explanation) -> list[dict[str, Any]]:
     errors = None if stderr is None else stderr[0]
     if ex.modality == "series" and values.ndim == 2:
         # Standard errors of a sum need the covariances, which no method gives; better none than a wrong one.
-        values, errors, names = np.nansum(values, axis=0), None, channel_names(ex)
+        values, errors, names = np.nansum(values, axis=0), None, list(channels) or channel_names(ex)
     flat = np.where(np.isnan(values), 0, values).ravel()
     if len(names) != len(flat):
         names = [ex._name(where) for where in np.ndindex(values.shape)]
     rows = []
     for j in np.argsort(-np.abs(flat), kind="stable")[:SHOWN]:
-        row: dict[str, Any] = {"feature": clean(names[j]), "value": float(flat[j]), "stderr": None if errors is None else float(errors.ravel()[j])}
+        row: dict[str, Any] = {
+            "feature": clean(names[j]),
+            "value": float(flat[j]),
+            "stderr": None if errors is None else float(errors.ravel()[j]),
+        }
         if ex.modality == "tabular" and hasattr(ex.inputs, "columns") and names[j] in ex.inputs.columns:
             row["input"] = _shown(ex.inputs.iloc[0][names[j]])
         rows.append(row)
@@ -123,7 +127,11 @@ def _shown(value: Any) -> str:
 
     if pd.isna(value):
         return "missing"
-    return f"{float(value):.6g}" if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_)) else clean(value)[:60]
+    return (
+        f"{float(value):.6g}"
+        if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
+        else clean(value)[:60]
+    )
 
 
 def channel_names(ex: Explanation) -> list[str]:
@@ -213,7 +221,13 @@ def importance(ex: Explanation, channels: tuple[str, ...], seed: int) -> tuple[d
         # A word of one person's text is that person's; only words that several texts share are told.
         order = order[(matrix[:, order] != 0).sum(0) >= min(FEWEST_TEXTS, len(ex))]
     top = [
-        {"feature": clean(names[j]), "value": float(mean[j]), "low": float(low[j]), "high": float(high[j]), "rows": int((matrix[:, j] != 0).sum())}
+        {
+            "feature": clean(names[j]),
+            "value": float(mean[j]),
+            "low": float(low[j]),
+            "high": float(high[j]),
+            "rows": int((matrix[:, j] != 0).sum()),
+        }
         for j in order[:40]
     ]
     return {"of": of, "rows": len(ex), "parts": len(names), "top": top}, None

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from explainer import inputs as inputs_
 from explainer.errors import InvalidInput, unknown
 from explainer.model import Model, wrap
 from explainer.progress import reporter
@@ -38,7 +37,7 @@ class Report:
 
     @property
     def status(self) -> str:
-        """ "fail", "warn" or "pass"; what was not assessed is listed beside it, in :attr:`not_assessed`."""
+        """The worst outcome, "fail", "warn" or "pass"; what was not assessed is listed beside it, in :attr:`not_assessed`."""
         return document.status_of(self.evidence)
 
     @property
@@ -111,8 +110,10 @@ def audit(
     wanted = _formats(formats)
     if "pdf" in wanted:
         pdf.require()
-    material = _material(model, data, labels, profiles.profile(profile), groups, favourable, reference, reference_labels, cases, sample, seed,
-                         method, name, card, record, _date(date))  # fmt: skip
+    asked = {"method": method, "seed": int(seed), "cases": int(cases), "card": card, "record": record, "date": _date(date)}
+    material = _material(
+        model, data, labels, profiles.profile(profile), groups, favourable, reference, reference_labels, sample, name, asked
+    )
     folder = Path(out) if out is not None else Path(f"audit-{_slug(material.name)}")
     _refuse_foreign(folder)
     with reporter(progress, f"Auditing {material.name}") as report:
@@ -145,23 +146,28 @@ def _date(date: str | datetime.date | None) -> str:
 
 
 def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], given_groups: Any, favourable: Any, reference: Any,
-              reference_labels: Any, cases: int, sample: int | None, seed: int, method: str, name: str | None, card: str | None,
-              record: Mapping[str, Any] | None, date: str) -> evidence.Material:  # fmt: skip
+              reference_labels: Any, sample: int | None, name: str | None, asked: Mapping[str, Any]) -> evidence.Material:  # fmt: skip
     wrapped = wrap(model)
     rows = wrapped.canonical(data)
-    if cases < 0 or (sample is not None and sample < 1):
-        raise InvalidInput(f"cases must be 0 or more and sample 1 or more; cases={cases}, sample={sample} came.")
+    if asked["cases"] < 0 or (sample is not None and sample < 1):
+        raise InvalidInput(f"cases must be 0 or more and sample 1 or more; cases={asked['cases']}, sample={sample} came.")
     if reference_labels is not None and reference is None:
         raise InvalidInput("reference_labels came without reference; pass the reference data too.")
     known = None if reference is None else wrapped.canonical(reference)
-    index = groups.favourable_index(favourable, wrapped.class_names) if wrapped.task == "classification" else None
     return evidence.Material(
-        model=wrapped, data=rows, labels=read_labels(labels, wrapped, len(rows), "labels"),
-        groups=None if given_groups is None else groups.frame_of(given_groups, len(rows)), reference=known,
+        model=wrapped,
+        data=rows,
+        labels=read_labels(labels, wrapped, len(rows), "labels"),
+        groups=None if given_groups is None else groups.frame_of(given_groups, len(rows)),
+        reference=known,
         reference_labels=None if known is None else read_labels(reference_labels, wrapped, len(known), "reference_labels"),
-        method=method, seed=int(seed), cases=int(cases), sample=int(sample or attributions.SAMPLE[wrapped.modality]), favourable=index,
-        favourable_stated=favourable is not None, card=card, record=record, name=evidence.clean(name or wrapped.name), date=date, profile=profile,
-    )  # fmt: skip
+        sample=int(sample or attributions.SAMPLE[wrapped.modality]),
+        favourable=groups.favourable_index(favourable, wrapped.class_names) if wrapped.task == "classification" else None,
+        favourable_stated=favourable is not None,
+        name=evidence.clean(name or wrapped.name),
+        profile=profile,
+        **asked,
+    )
 
 
 def read_labels(labels: Any, model: Model, rows: int, what: str) -> np.ndarray | None:

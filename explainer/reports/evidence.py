@@ -15,8 +15,8 @@ from explainer import inputs as inputs_
 from explainer.errors import Cancelled, ExplainerError, InvalidInput
 from explainer.explanation import versions
 from explainer.model import Model
-from explainer.reports import attributions, figures, groups, performance, profiles, profiling
-from explainer.reports.wording import clean, interval, number, percent
+from explainer.reports import attributions, figures, groups, judgements, performance, profiles, profiling
+from explainer.reports.wording import clean
 
 SCHEMA = 1
 KIND = "explainer audit report"
@@ -107,7 +107,9 @@ def assemble(material: Material, progress: Progress) -> dict[str, Any]:
             "outcomes": outcomes,
             "not_assessed": missing,
             "requirements": profiles.answers(material.profile, answered),
-            "packs": {n: {k: str(p[k]) for k in ("instrument", "note", "effective") if p.get(k)} for n, p in material.profile["packs"].items()},
+            "packs": {
+                n: {k: str(p[k]) for k in ("instrument", "note", "effective") if p.get(k)} for n, p in material.profile["packs"].items()
+            },
         }
     )
 
@@ -180,11 +182,12 @@ def _data(m: Material, _progress: Progress) -> dict[str, Any]:
 
 
 def _checks(m: Material, progress: Progress) -> dict[str, Any]:
+    coarse = None if m.groups is None else groups.coarse(m.groups)
     findings = explainer.check(
         m.data, _named_labels(m, m.labels), modality=m.model.modality, model=m.model, reference=m.reference,
-        reference_labels=_named_labels(m, m.reference_labels), groups=None if m.groups is None else groups.coarse(m.groups), progress=progress,
+        reference_labels=_named_labels(m, m.reference_labels), groups=coarse, progress=progress,
     )  # fmt: skip
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"check": f.check, "state": f.state, "message": clean(f.message), "value": f.value, "threshold": f.threshold, "count": f.count,
          "rows": list(f.rows[:10]), "columns": [clean(c) for c in f.columns[:20]], "why": clean(f.why), "advice": clean(f.advice)}
         for f in findings
@@ -193,7 +196,9 @@ def _checks(m: Material, progress: Progress) -> dict[str, Any]:
         "findings": rows,
         "counts": dict(findings.counts),
         "outcomes": [{"status": f["state"], "topic": _sentence(f["check"]), "text": f["message"]} for f in rows if f["state"] != "not run"],
-        "not_assessed": [{"topic": f"Data check: {_sentence(f['check'])}", "reason": f["message"]} for f in rows if f["state"] == "not run"],
+        "not_assessed": [
+            {"topic": f"Data check: {_sentence(f['check'])}", "reason": f["message"]} for f in rows if f["state"] == "not run"
+        ],
     }
 
 
@@ -222,54 +227,13 @@ def _performance(m: Material, _progress: Progress) -> dict[str, Any]:
     if m.model.task == "regression":
         found = performance.regression(m.labels, scores[:, 0], m.seed)
         m.pictures["residuals"] = figures.residuals(found["bins"])
-        return {**found, "outcomes": [_regression_outcome(found)]}
+        return {**found, "outcomes": [judgements.regression(found)]}
     found = performance.classification(m.labels, scores, m.model.class_names, m.seed)
     bins = found["calibration"]
     m.pictures["reliability"] = figures.reliability(bins["bins"], bins["of"], bins["observed"])
     if len(m.model.class_names) <= 12:
         m.pictures["confusion"] = figures.confusion(found["confusion"], m.model.class_names)
-    return {**found, "outcomes": [_skill(found), _calibrated(found)]}
-
-
-def _metric(found: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    return next((row for row in found["metrics"] if row["name"] == name), None)
-
-
-def _regression_outcome(found: Mapping[str, Any]) -> dict[str, str]:
-    r2 = _metric(found, "r2") or {}
-    said = f"R² is {number(r2['value'])} ({interval(r2['low'], r2['high'])})"
-    if np.isfinite(r2["low"]) and r2["low"] > 0:
-        return {"status": "pass", "topic": "Better than guessing", "text": f"{said}: better than always giving the mean."}
-    return {"status": "fail", "topic": "Better than guessing", "text": f"{said}: not clearly better than always giving the mean."}
-
-
-def _skill(found: Mapping[str, Any]) -> dict[str, str]:
-    """Held against guessing: ROC AUC above one half for two classes, accuracy above the commonest class for more."""
-    accuracy, auc, majority = _metric(found, "accuracy") or {}, _metric(found, "roc_auc"), found["majority"]
-    topic = "Better than guessing"
-    said = f"Accuracy is {percent(accuracy['value'])} ({interval(accuracy['low'], accuracy['high'], True)}); "
-    said += f"always answering {clean(majority['class'])!r} would give {percent(majority['share'])}"
-    if len(found["class_names"]) == 2 and auc is not None:
-        ranked = f"ROC AUC is {number(auc['value'])} ({interval(auc['low'], auc['high'])})"
-        if auc["low"] <= 0.5:
-            return {"status": "fail", "topic": topic, "text": f"{ranked}: the model does not clearly rank better than chance. {said}."}
-        if accuracy["low"] <= majority["share"]:
-            return {"status": "warn", "topic": topic, "text": f"{ranked}, above chance, but as a decision it is not clearly better. {said}."}
-        return {"status": "pass", "topic": topic, "text": f"{ranked}. {said}."}
-    better = accuracy["low"] > majority["share"]
-    return {"status": "pass" if better else "fail", "topic": topic, "text": said + ("." if better else ", which is not clearly less.")}
-
-
-def _calibrated(found: Mapping[str, Any]) -> dict[str, str]:
-    bins, ece = found["calibration"], _metric(found, "ece") or {}
-    said = f"Expected calibration error is {number(bins['ece'])} ({interval(ece['low'], ece['high'])})"
-    chance = f"chance alone would give up to {number(bins['chance'])}"
-    if bins["ece"] <= bins["chance"]:
-        return {"status": "pass", "topic": "Calibration", "text": f"{said}; {chance}."}
-    if bins["ece"] <= performance.CALIBRATION_TOLERANCE:
-        text = f"{said}; {chance}, so the deviation is real but under the tolerance of {performance.CALIBRATION_TOLERANCE}."
-        return {"status": "pass", "topic": "Calibration", "text": text}
-    return {"status": "warn", "topic": "Calibration", "text": f"{said}; {chance}. Stated probabilities should not be read at face value."}
+    return {**found, "outcomes": [judgements.skill(found), judgements.calibrated(found)]}
 
 
 def _groups(m: Material, _progress: Progress) -> dict[str, Any]:
@@ -280,7 +244,8 @@ def _groups(m: Material, _progress: Progress) -> dict[str, Any]:
     if m.model.task == "regression":
         selected = scores[:, 0] > np.median(scores[:, 0])
         error = None if m.labels is None else np.abs(scores[:, 0] - m.labels)
-        tables, what = groups.by_group(m.groups, selected, None, None, error), "a prediction above the median (scoring rate)"
+        tables = groups.by_group(m.groups, selected, None, None, error)
+        what: str | None = "a prediction above the median (scoring rate)"
     else:
         predicted = scores.argmax(1)
         right = None if m.labels is None else predicted == m.labels
@@ -288,15 +253,15 @@ def _groups(m: Material, _progress: Progress) -> dict[str, Any]:
         good = None if m.favourable is None or m.labels is None else m.labels == m.favourable
         tables = groups.by_group(m.groups, selected, good, right, None)
         what = None if m.favourable is None else f"prediction {names[m.favourable]!r}"
-    judged = [t for t in tables if t["status"] != "not run"]
+    named = [(f"Selection rates by {clean(t['attribute'])}", t) for t in tables]
     return {
         "tables": tables,
         "selection": what,
         "assumed": what is not None and m.model.task != "regression" and not m.favourable_stated,
         "rules": {"four_fifths": groups.FOUR_FIFTHS, "small_below": groups.SMALL_BELOW, "small_share": groups.SMALL_SHARE,
                   "suppressed_below": groups.SUPPRESSED_BELOW, "significance": groups.SIGNIFICANCE},
-        "outcomes": [{"status": t["status"], "topic": f"Selection rates by {clean(t['attribute'])}", "text": clean(t["reason"])} for t in judged],
-        "not_assessed": [{"topic": f"Selection rates by {clean(t['attribute'])}", "reason": t["reason"]} for t in tables if t["status"] == "not run"],
+        "outcomes": [{"status": t["status"], "topic": topic, "text": clean(t["reason"])} for topic, t in named if t["status"] != "not run"],
+        "not_assessed": [{"topic": topic, "reason": t["reason"]} for topic, t in named if t["status"] == "not run"],
     }  # fmt: skip
 
 
@@ -315,7 +280,15 @@ def _importance(m: Material, progress: Progress) -> dict[str, Any]:
     notes = [clean(note) for note in ex.provenance.notes]
     if len(known) < n:
         notes.append(f"{n - len(known)} texts without any word the model knows were left out.")
-    return {**found, "of_rows": n, "budget": budget, "method": ex.method, "output": ex.output, "parameters": dict(ex.provenance.parameters), "notes": notes}
+    return {
+        **found,
+        "of_rows": n,
+        "budget": budget,
+        "method": ex.method,
+        "output": ex.output,
+        "parameters": dict(ex.provenance.parameters),
+        "notes": notes,
+    }
 
 
 def _explainable(m: Material) -> np.ndarray:

@@ -53,7 +53,9 @@ def bars(rows: Sequence[Mapping[str, Any]], signed: bool = True) -> str:
         edge = [end, start]
         if row.get("low") is not None and row.get("high") is not None and np.isfinite([row["low"], row["high"]]).all():
             a, b = x(row["low"]), x(row["high"])
-            parts.append(_line(a, y + 12, b, y + 12, 1.4, 0.9) + _line(a, y + 9, a, y + 15, 1.2, 0.9) + _line(b, y + 9, b, y + 15, 1.2, 0.9))
+            parts.append(
+                _line(a, y + 12, b, y + 12, 1.4, 0.9) + _line(a, y + 9, a, y + 15, 1.2, 0.9) + _line(b, y + 9, b, y + 15, 1.2, 0.9)
+            )
             edge = [max(end, b), min(start, a)]
         anchor, at = ("start", edge[0] + 6) if value >= 0 else ("end", edge[1] - 6)
         parts.append(_text(at, y + 16, number(value, sign=signed), anchor=anchor))
@@ -70,7 +72,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], x_title: str, y_title: str) -
     parts = [_grid(left, top, size)]
     x0, y0 = at(0, 0)
     x1, y1 = at(1, 1)
-    parts.append(f'<path d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}" stroke="currentColor" stroke-width="1" stroke-dasharray="4 4" fill="none" opacity="0.6"/>')
+    parts.append(f'<path d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}" stroke="currentColor" stroke-dasharray="4 4" fill="none" opacity="0.6"/>')
     most = max((b["n"] for b in bins), default=1)
     for b in bins:
         cx, cy = at(b["stated"], b["observed"])
@@ -89,7 +91,10 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     k = len(names)
     cell, left, top = (58, 110, 30) if k <= 3 else (max(26, min(40, 380 // k)), 86, 30)
     longest = 6 if k > 5 else 10
-    parts = [_text(left + cell * k / 2, 12, "predicted", anchor="middle", size=11), _text(12, top + cell * k / 2, "true", anchor="middle", size=11, rotate=-90)]
+    parts = [
+        _text(left + cell * k / 2, 12, "predicted", anchor="middle", size=11),
+        _text(12, top + cell * k / 2, "true", anchor="middle", size=11, rotate=-90),
+    ]
     for i, row in enumerate(matrix):
         total = max(1, sum(row))
         parts.append(_text(left - 6, top + cell * i + cell / 2 + 4, _short(names[i], 12), anchor="end", size=11))
@@ -100,7 +105,8 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
             x, y = left + cell * j, top + cell * i
             frame = ' stroke="#1c2430" stroke-width="1.4"' if i == j else ' stroke="#c3cad4" stroke-width="0.6"'
             parts.append(f'<rect x="{x}" y="{y}" width="{cell}" height="{cell}" fill="{shade}"{frame}/>')
-            parts.append(f'<text x="{x + cell / 2}" y="{y + cell / 2 + 4}" font-size="{11 if cell > 30 else 9}" text-anchor="middle" fill="{ink}">{count}</text>')
+            middle = f'x="{x + cell / 2}" y="{y + cell / 2 + 4}" text-anchor="middle"'
+            parts.append(f'<text {middle} font-size="{11 if cell > 30 else 9}" fill="{ink}">{count}</text>')
     return _svg(left + cell * k + 8, top + cell * k + 8, parts)
 
 
@@ -108,7 +114,11 @@ def picture_panels(picture: np.ndarray, values: np.ndarray) -> str:
     """An image beside what speaks for the prediction and what speaks against it: two panels, so that sign needs no colour."""
     scale = float(np.nanmax(np.abs(values))) or 1.0
     share = np.nan_to_num(values) / scale
-    panels = [("input", picture), ("speaks for the prediction", diverging(np.clip(share, 0, 1))), ("speaks against it", diverging(np.clip(share, -1, 0)))]
+    panels = [
+        ("input", picture),
+        ("speaks for the prediction", diverging(np.clip(share, 0, 1))),
+        ("speaks against it", diverging(np.clip(share, -1, 0))),
+    ]
     return _panels(panels)
 
 
@@ -135,7 +145,8 @@ def _panels(panels: Sequence[tuple[str, np.ndarray]], rows: Sequence[str] = (), 
     for k, (title, picture) in enumerate(panels):
         x = left + k * (side + 14)
         parts.append(_text(x + side / 2, 13, title, anchor="middle", size=11))
-        parts.append(f'<image x="{x}" y="20" width="{side}" height="{side}" preserveAspectRatio="{"none" if rows else "xMidYMid"}" href="{_png(picture)}"/>')
+        place = f'x="{x}" y="20" width="{side}" height="{side}"'
+        parts.append(f'<image {place} preserveAspectRatio="{"none" if rows else "xMidYMid"}" href="{_png(picture)}"/>')
         parts.append(f'<rect x="{x}" y="20" width="{side}" height="{side}" fill="none" stroke="#8a94a3" stroke-width="0.8"/>')
         if columns:
             parts.append(_text(x + side / 2, side + 34, columns, anchor="middle", size=11))
@@ -161,12 +172,16 @@ def residuals(bins: Sequence[Mapping[str, float]]) -> str:
     for b in bins:
         x, y = at(b["predicted"], b["mean"])
         if np.isfinite([b["low"], b["high"]]).all():
-            parts.append(f'<path d="M{x:.1f} {at(0, b["low"])[1]:.1f}L{x:.1f} {at(0, b["high"])[1]:.1f}" stroke="{NEGATIVE}" stroke-width="1.6" fill="none"/>')
+            low, high = at(0, b["low"])[1], at(0, b["high"])[1]
+            parts.append(f'<path d="M{x:.1f} {low:.1f}L{x:.1f} {high:.1f}" stroke="{NEGATIVE}" stroke-width="1.6" fill="none"/>')
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{NEGATIVE}"/>')
     for value in (min(ys), max(ys)):
         if abs(at(0, value)[1] - zero) > 14:
             parts.append(_text(left - 6, at(0, value)[1] + 4, number(value), anchor="end"))
-    parts += [_text(left + 12, top + height + 18, number(x_low)), _text(left + width - 12, top + height + 18, number(max(xs)), anchor="end")]
+    parts += [
+        _text(left + 12, top + height + 18, number(x_low)),
+        _text(left + width - 12, top + height + 18, number(max(xs)), anchor="end"),
+    ]
     parts.append(_text(left + width / 2, top + height + 34, "prediction", anchor="middle"))
     parts.append(_text(12, top + height / 2, "prediction − truth", anchor="middle", rotate=-90))
     return _svg(left + width + 12, top + height + 44, parts)
@@ -205,12 +220,16 @@ def _mix(share: float) -> str:
 
 
 def _grid(left: float, top: float, size: float) -> str:
-    parts = [f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" stroke="currentColor" stroke-width="0.8" opacity="0.5"/>']
+    parts = [
+        f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" stroke="currentColor" stroke-width="0.8" opacity="0.5"/>'
+    ]
     for tick in (0, 0.25, 0.5, 0.75, 1):
         x, y = left + tick * size, top + (1 - tick) * size
         if 0 < tick < 1:
             parts.append(_line(x, top, x, top + size, 0.6, 0.15) + _line(left, y, left + size, y, 0.6, 0.15))
-        parts.append(_text(x, top + size + 16, f"{tick:g}", anchor="middle", size=11) + _text(left - 6, y + 4, f"{tick:g}", anchor="end", size=11))
+        parts.append(
+            _text(x, top + size + 16, f"{tick:g}", anchor="middle", size=11) + _text(left - 6, y + 4, f"{tick:g}", anchor="end", size=11)
+        )
     return "".join(parts)
 
 

@@ -82,7 +82,9 @@ def _label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
-def by_group(groups: Any, selected: np.ndarray | None, good: np.ndarray | None, right: np.ndarray | None, error: np.ndarray | None) -> list[Any]:
+def by_group(
+    groups: Any, selected: np.ndarray | None, good: np.ndarray | None, right: np.ndarray | None, error: np.ndarray | None
+) -> list[Any]:
     """One table per attribute, and per pair of attributes when there are two or three.
 
     ``selected``: the model gives the favourable outcome; ``good``: the label is favourable; ``right``: prediction is right;
@@ -104,12 +106,14 @@ def _table(name: str, values: np.ndarray, note: str, selected: Any, good: Any, r
     rows = [_row(value, values == value, n, selected, good, right, error) for value in _ordered(values)]
     table: dict[str, Any] = {"attribute": name, "note": note, "unknown": int((values == MISSING).sum()), "groups": rows}
     if selected is None:
-        table.update(best=None, lowest=None, status="not run", reason="No favourable class is named, so there is no selection rate to compare.")
+        table.update(
+            best=None, lowest=None, status="not run", reason="No favourable class is named, so there is no selection rate to compare."
+        )
         return table
     counted = [row for row in rows if not row["small"] and row["group"] != MISSING]
     if len(counted) < 2:
-        table.update(best=None, lowest=None, status="not run",
-                     reason=f"Fewer than two known groups have at least {SMALL_BELOW} rows and {SMALL_SHARE:.0%} of all; no ratio is judged.")  # fmt: skip
+        reason = f"Fewer than two known groups have at least {SMALL_BELOW} rows and {SMALL_SHARE:.0%} of all; no ratio is judged."
+        table.update(best=None, lowest=None, status="not run", reason=reason)
         return table
     best = max(counted, key=lambda row: row["selection"])
     for row in rows:
@@ -170,12 +174,25 @@ def _ratio(row: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
 def _judgement(name: str, counted: list[dict[str, Any]], best: dict[str, Any]) -> dict[str, Any]:
     """Fail: a counted group is under four fifths and the difference is significant; warn: under it, not significant."""
     if best["selection"] == 0:
-        return {"best": None, "lowest": None, "status": "not run", "reason": "No group receives the favourable outcome, so there is no ratio."}
+        return {
+            "best": None,
+            "lowest": None,
+            "status": "not run",
+            "reason": "No group receives the favourable outcome, so there is no ratio.",
+        }
     lowest = min(counted, key=lambda row: row["ratio"])
     facts = {"best": best["group"], "lowest": lowest["group"]}
     said = f"{name}: {lowest['group']} is selected at {lowest['ratio']:.3g} times the rate of {best['group']}"
     if lowest["ratio"] >= FOUR_FIFTHS:
         return {**facts, "status": "pass", "reason": f"{said}, at or above four fifths."}
     if lowest["p"] is not None and lowest["p"] < SIGNIFICANCE:
-        return {**facts, "status": "fail", "reason": f"{said}, under four fifths, and the difference is significant (Fisher's exact p = {lowest['p']:.2g})."}
-    return {**facts, "status": "warn", "reason": f"{said}, under four fifths; with this many rows it may be chance (Fisher's exact p = {lowest['p']:.2g})."}
+        return {
+            **facts,
+            "status": "fail",
+            "reason": f"{said}, under four fifths, and the difference is significant (Fisher's exact p = {lowest['p']:.2g}).",
+        }
+    return {
+        **facts,
+        "status": "warn",
+        "reason": f"{said}, under four fifths; with this many rows it may be chance (Fisher's exact p = {lowest['p']:.2g}).",
+    }

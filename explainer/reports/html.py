@@ -46,8 +46,7 @@ def render(document: Mapping[str, Any]) -> bytes:
 
 
 def _block(b: Mapping[str, Any], chapter: int | None) -> str:
-    return {"heading": _heading, "text": _text, "note": _note, "banner": _banner, "facts": _facts, "table": _table, "figures": _figures,
-            "words": _words, "contents": _contents, "list": _list, "outcomes": _outcomes, "code": _code, "columns": _columns}[b["kind"]](b, chapter)  # type: ignore[operator]  # fmt: skip
+    return _WRITERS[b["kind"]](b, chapter)
 
 
 def _contents(_b: Mapping[str, Any], _chapter: int | None) -> str:
@@ -85,7 +84,10 @@ def _facts(b: Mapping[str, Any], _chapter: int | None) -> str:
 
 
 def _outcomes(b: Mapping[str, Any], _chapter: int | None) -> str:
-    items = "".join(f'<li class="{_class(o["status"])}">{_badge(o["status"])} <strong>{escape(o["topic"])}.</strong> {escape(o["text"])}</li>' for o in b["items"])
+    items = "".join(
+        f'<li class="{_class(o["status"])}">{_badge(o["status"])} <strong>{escape(o["topic"])}.</strong> {escape(o["text"])}</li>'
+        for o in b["items"]
+    )
     return f'<ul class="outcomes">{items}</ul>'
 
 
@@ -93,7 +95,8 @@ def _columns(b: Mapping[str, Any], _chapter: int | None) -> str:
     parts = []
     for column in b["items"]:
         items = "".join(f"<li>{escape(item)}</li>" for item in column["items"]) or "<li>none</li>"
-        parts.append(f'<section class="{_class(column["status"])}"><h3>{_symbol(column["status"])}{escape(column["title"])}</h3><ul>{items}</ul></section>')
+        title = f"<h3>{_symbol(column['status'])}{escape(column['title'])}</h3>"
+        parts.append(f'<section class="{_class(column["status"])}">{title}<ul>{items}</ul></section>')
     return f'<div class="columns">{"".join(parts)}</div>'
 
 
@@ -104,8 +107,14 @@ def _table(b: Mapping[str, Any], _chapter: int | None) -> str:
     rows = []
     for row in b["rows"]:
         named = next((j for j, cell in enumerate(row) if not isinstance(cell, Mapping)), 0)
-        rows.append("<tr>" + "".join(_cell(cell, c["align"], j == named) for j, (cell, c) in enumerate(zip(row, b["columns"], strict=True))) + "</tr>")
-    return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(b["caption"] or "table")}"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        rows.append(
+            "<tr>"
+            + "".join(_cell(cell, c["align"], j == named) for j, (cell, c) in enumerate(zip(row, b["columns"], strict=True)))
+            + "</tr>"
+        )
+    # A table wider than the screen scrolls inside its own frame, by keyboard too.
+    frame = f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(b["caption"] or "table")}">'
+    return f"{frame}<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
 
 def _cell(cell: Any, align: str, header: bool) -> str:
@@ -122,7 +131,8 @@ def _figures(b: Mapping[str, Any], _chapter: int | None) -> str:
         # The page is HTML: a namespace address would be the only "http" in it, and is not needed there.
         svg = svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")
         width = re.search(r' width="([\d.]+)"', figure["svg"])
-        parts.append(f'<figure style="flex-basis:{width.group(1) if width else 640}px">{svg}<figcaption>{escape(figure["caption"])}</figcaption></figure>')
+        basis = width.group(1) if width else 640
+        parts.append(f'<figure style="flex-basis:{basis}px">{svg}<figcaption>{escape(figure["caption"])}</figcaption></figure>')
     return f'<div class="figures">{"".join(parts)}</div>'
 
 
@@ -150,3 +160,9 @@ def _symbol(status: str) -> str:
 
 def _class(status: str) -> str:
     return re.sub(r"[^a-z]+", "-", status)
+
+
+_WRITERS = {
+    "heading": _heading, "text": _text, "note": _note, "banner": _banner, "facts": _facts, "table": _table, "figures": _figures,
+    "words": _words, "contents": _contents, "list": _list, "outcomes": _outcomes, "code": _code, "columns": _columns,
+}  # fmt: skip

@@ -35,7 +35,6 @@ def render(document: Mapping[str, Any]) -> bytes:
     content = {
         "title": document["title"],
         "subtitle": document["subtitle"],
-        "name": document["name"],
         "date": [int(part) for part in document["date"].split("-")],
         "sha256": document["evidence_sha256"],
         "blocks": [_block(b, chapters.index(id(b)) + 1 if id(b) in chapters else 0) for b in document["blocks"]],
@@ -46,7 +45,9 @@ def render(document: Mapping[str, Any]) -> bytes:
         return typst.compile(template, format="pdf", font_paths=fonts, sys_inputs={"content": json.dumps(_safe(content))},
                              pdf_standards=STANDARDS, timestamp=day)  # fmt: skip
     except RuntimeError as error:
-        raise ExplainerError(f"The PDF could not be set: {error}. The other formats are not affected: leave 'pdf' out of formats.") from error
+        raise ExplainerError(
+            f"The PDF could not be set: {error}. The other formats are not affected: leave 'pdf' out of formats."
+        ) from error
 
 
 def _font_folder() -> Path:

@@ -218,6 +218,6 @@ def _residual_bins(predictions: np.ndarray, residuals: np.ndarray) -> list[dict[
     for part in np.array_split(order, max(1, min(10, len(order) // 5))):
         sd = residuals[part].std(ddof=1) if len(part) > 1 else float("nan")
         mean, half = residuals[part].mean(), _Z * sd / np.sqrt(len(part))
-        rows.append({"predicted": float(predictions[part].mean()), "mean": float(mean), "low": float(mean - half), "high": float(mean + half),
-                     "n": len(part)})  # fmt: skip
+        bounds = {"low": float(mean - half), "high": float(mean + half)}
+        rows.append({"predicted": float(predictions[part].mean()), "mean": float(mean), **bounds, "n": len(part)})
     return rows

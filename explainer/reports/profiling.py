@@ -15,7 +15,7 @@ COLUMNS_SHOWN = 60
 
 def profile_data(data: Any, modality: str, labels: np.ndarray | None, class_names: Sequence[str], task: str) -> dict[str, Any]:
     """Counts, columns or sizes, and how the labels are spread."""
-    describe = {"tabular": _table, "image": _images, "text": _texts, "series": _series}[modality]
+    describe: Any = {"tabular": _table, "image": _images, "text": _texts, "series": _series}[modality]
     found: dict[str, Any] = {"rows": len(data), "modality": modality, **describe(data)}
     if labels is not None and task == "classification":
         counts = np.bincount(labels, minlength=len(class_names))
@@ -53,8 +53,14 @@ def _quantiles(numbers: np.ndarray) -> dict[str, float | None]:
 
 
 def _images(images: np.ndarray) -> dict[str, Any]:
-    return {"facts": {"shape of one image": " × ".join(str(s) for s in images.shape[1:]), "mean value": float(images.mean()),
-                      "standard deviation": float(images.std()), "smallest value": float(images.min()), "largest value": float(images.max())}}  # fmt: skip
+    facts = {
+        "shape of one image": " × ".join(str(s) for s in images.shape[1:]),
+        "mean value": float(images.mean(dtype=np.float64)),
+        "standard deviation": float(images.std(dtype=np.float64)),
+        "smallest value": float(images.min()),
+        "largest value": float(images.max()),
+    }
+    return {"facts": facts}
 
 
 def _texts(texts: list[str]) -> dict[str, Any]:

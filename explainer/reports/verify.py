@@ -43,7 +43,9 @@ class Verification:
         return "\n".join([*lines, f"  evidence sha256 {self.evidence_sha256}"])
 
 
-def verify(path: str | os.PathLike[str], *, model: Any = None, data: Any = None, labels: Any = None, expect: str | None = None) -> Verification:
+def verify(
+    path: str | os.PathLike[str], *, model: Any = None, data: Any = None, labels: Any = None, expect: str | None = None
+) -> Verification:
     """Check the report in the folder ``path`` (or beside the file ``path``) against its manifest.
 
     ``model``, ``data``, ``labels``: where given, hashed and held against the hashes that the report states. ``expect``: the evidence
@@ -92,7 +94,10 @@ def _well_formed(manifest: Any) -> bool:
     if not isinstance(files, dict) or not files or not isinstance(manifest.get("evidence_sha256"), str):
         return False
     # A name that leads out of the folder would make verify read what is not the report's.
-    return all(isinstance(e, dict) and isinstance(e.get("sha256"), str) and Path(n).name == n and n not in ("", ".", "..") for n, e in files.items())
+    return all(
+        isinstance(e, dict) and isinstance(e.get("sha256"), str) and Path(n).name == n and n not in ("", ".", "..")
+        for n, e in files.items()
+    )
 
 
 def listed_files(folder: Path) -> set[str]:

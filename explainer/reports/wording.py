@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "error": "✗", "not run": "–", "not assessed": "–", "evidence given": "✓", "partly": "◐", "info": "·"}
+SYMBOLS = {
+    "pass": "✓",
+    "warn": "!",
+    "fail": "✗",
+    "error": "✗",
+    "not run": "–",
+    "not assessed": "–",
+    "evidence given": "✓",
+    "partly": "◐",
+    "info": "·",
+}
 
 
 def number(value: Any, digits: int = 3, sign: bool = False) -> str:
@@ -27,6 +37,11 @@ def number(value: Any, digits: int = 3, sign: bool = False) -> str:
     return ("−" if value < 0 else "+" if sign else "") + text
 
 
+def shown(value: Any, digits: int = 3) -> str:
+    """Text as it is, a number in few digits."""
+    return value if isinstance(value, str) else number(value, digits)
+
+
 def percent(value: Any) -> str:
     """A share as a percentage with one decimal; "–" where there is none."""
     return "–" if value is None or not np.isfinite(value) else f"{100 * float(value):.1f} %"
@@ -39,7 +54,7 @@ def interval(low: Any, high: Any, as_percent: bool = False) -> str:
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
-    """ "1 row", "3 rows"."""
+    """A number with its noun: "1 row", "3 rows"."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 

@@ -68,7 +68,13 @@ def test_one_judged_group_only_or_nobody_selected_is_not_run() -> None:
 def test_numbers_are_cut_into_quarters_and_missing_stays_unknown() -> None:
     values, note = groups.values_of(pd.Series([*np.arange(100.0), np.nan]))
     names, counts = np.unique(values.astype(str), return_counts=True)
-    assert dict(zip(names, counts, strict=True)) == {"0 to 24.75": 25, "over 24.75 to 49.5": 25, "over 49.5 to 74.25": 25, "over 74.25 to 99": 25, "unknown": 1}
+    assert dict(zip(names, counts, strict=True)) == {
+        "0 to 24.75": 25,
+        "over 24.75 to 49.5": 25,
+        "over 49.5 to 74.25": 25,
+        "over 74.25 to 99": 25,
+        "unknown": 1,
+    }
     assert note
 
 

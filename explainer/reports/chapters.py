@@ -1,0 +1,257 @@
+"""The chapters of a report: each section's evidence in words, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from explainer.reports import blocks
+from explainer.reports.blocks import Block
+from explainer.reports.groups import FOUR_FIFTHS
+from explainer.reports.wording import count, interval, number, percent, shown
+
+Section = Mapping[str, Any]
+Pictures = Mapping[str, str]
+BARS = 15
+
+
+def data(section: Section, _pictures: Pictures, _evidence: Section) -> list[Block]:
+    reference = f" The reference set has {section['reference_rows']:,}." if section.get("reference_rows") else ""
+    told = [blocks.text(f"{count(section['rows'], 'row')} of {section['modality']} data.{reference}")]
+    if "facts" in section:
+        told.append(blocks.facts([(k[:1].upper() + k[1:], shown(v, 4)) for k, v in section["facts"].items()]))
+    if "columns" in section:
+        told.append(_columns(section))
+    if section.get("classes"):
+        rows = [[c["class"], f"{c['n']:,}", percent(c["share"])] for c in section["classes"][:40]]
+        told.append(blocks.table("Labels", "Class < 3 | Rows > 1 | Share > 1", rows))
+    if section.get("labels"):
+        told.append(blocks.facts([(f"Label, {k}", number(v, 4)) for k, v in section["labels"].items()]))
+    return told
+
+
+def _columns(section: Section) -> Block:
+    caption = "Columns. Percentiles stand in place of extremes, which would be single persons' values; "
+    caption += "values seen in fewer than ten rows are not named."
+    if section["column_count"] > len(section["columns"]):
+        caption += f" The first {len(section['columns'])} of {section['column_count']} columns are listed."
+    columns = "Column < 2.2 | Missing > 0.9 | Distinct > 0.9 | Mean > 1 | 5 % > 0.9 | Median > 0.9 | 95 % > 0.9"
+    if not any(c["kind"] == "category" for c in section["columns"]):
+        return blocks.table(caption, columns, [_column(c) for c in section["columns"]])
+    rows = [[*_column(c), ", ".join(f"{v['value']} ({v['n']:,})" for v in c.get("common", [])) or "–"] for c in section["columns"]]
+    return blocks.table(caption, f"{columns} | Commonest < 2.4", rows)
+
+
+def _column(c: Section) -> list[str]:
+    return [c["name"], f"{c['missing']:,}", f"{c['distinct']:,}", *(number(c.get(k)) for k in ("mean", "p5", "p50", "p95"))]
+
+
+def checks(section: Section, _pictures: Pictures, _evidence: Section) -> list[Block]:
+    totals = ", ".join(f"{section['counts'].get(s, 0)} {s}" for s in ("fail", "error", "not run", "pass"))
+    rows = []
+    for f in section["findings"]:
+        more = f["message"]
+        if f["rows"] and f["state"] == "fail":
+            more += f" Rows {', '.join(str(r) for r in f['rows'])}{' and others' if f['count'] > len(f['rows']) else ''}."
+        if f["advice"] and f["state"] in ("fail", "error", "not run"):
+            more += f" To do: {f['advice']}"
+        rows.append([blocks.cell(f["state"]), f["check"].replace("_", " ").replace("-", " "), more])
+    return [
+        blocks.text(f"{totals}. A check that could not run is not a pass."),
+        blocks.table("Data checks, worst first", "Outcome < 0.9 | Check < 1.5 | What was found < 5", rows),
+    ]
+
+
+def performance(section: Section, pictures: Pictures, evidence: Section) -> list[Block]:
+    rows = [[m["title"], number(m["value"]), interval(m["low"], m["high"]), m["better"]] for m in section["metrics"]]
+    caption = f"Metrics on {section['rows']:,} rows, with 95 % percentile bootstrap intervals ({section['draws']:,} samples of rows)"
+    told = [
+        blocks.outcomes([o for o in evidence["outcomes"] if o["section"] == "performance"]),
+        blocks.table(caption, "Metric < 3 | Value > 1 | 95 % interval > 1.6 | Better is < 1", rows),
+    ]
+    drawn = []
+    if "reliability" in pictures:
+        drawn.append(_reliability(section, pictures["reliability"]))
+    if "confusion" in pictures:
+        alt = f"Confusion matrix of {section['rows']} rows, {section['errors']} of them wrong: {_confusion_words(section)}"
+        caption = "Confusion: rows are the true class, columns the predicted one; right ones are framed."
+        drawn.append(blocks.figure(pictures["confusion"], alt, caption))
+    if "residuals" in pictures:
+        said = "; ".join(f"at {number(b['predicted'])}: {number(b['mean'])}" for b in section["bins"])
+        caption = "Mean residual (prediction minus truth) over the prediction, with 95 % intervals."
+        drawn.append(blocks.figure(pictures["residuals"], f"Mean residual by prediction: {said}.", caption))
+    if drawn:
+        told.append(blocks.figures(*drawn))
+    if "confusion" in section and "confusion" not in pictures:
+        told.append(blocks.table("The most frequent confusions", "True < 2 | Predicted < 2 | Rows > 1", _confused(section)))
+    return told
+
+
+def _reliability(section: Section, svg: str) -> dict[str, str]:
+    bins = section["calibration"]["bins"]
+    said = "; ".join(f"stated {percent(b['stated'])}, observed {percent(b['observed'])} of {b['n']}" for b in bins)
+    caption = "Calibration. Points on the dashed line are perfectly calibrated; lines are 95 % Wilson intervals; "
+    return blocks.figure(svg, f"Calibration: {said}.", caption + "larger points stand for more rows.")
+
+
+def _confused(section: Section) -> list[list[str]]:
+    names = section["class_names"]
+    pairs = [(n, i, j) for i, row in enumerate(section["confusion"]) for j, n in enumerate(row) if i != j and n]
+    worst = sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2]))[:12]
+    return [[names[i], names[j], f"{n:,}"] for n, i, j in worst] or [["–", "–", "0"]]
+
+
+def _confusion_words(section: Section) -> str:
+    said = [f"{i} taken for {j}: {n}" for i, j, n in _confused(section)[:8] if n != "0"]
+    return ("most frequent confusions: " + "; ".join(said) if said else "none") + "."
+
+
+def groups(section: Section, _pictures: Pictures, _evidence: Section) -> list[Block]:
+    told: list[Block] = []
+    if section["selection"]:
+        told.append(blocks.text(_group_rules(section)))
+    if section["assumed"]:
+        words = f"The favourable outcome was not named; {section['selection']} was taken. Name it with favourable=."
+        told.append(blocks.note("warn", "Assumed", words))
+    for one in section["tables"]:
+        paired = " × " in one["attribute"] and section["selection"]
+        told.append(blocks.heading(f"By {one['attribute']}" + (f" ({one['note']})" if one["note"] else ""), level=3))
+        told.append(blocks.outcomes([{"status": one["status"], "topic": "Four-fifths ratio", "text": one["reason"]}]))
+        if section["selection"]:
+            rows = [[_group(g), f"{g['n']:,}", _rate(g, "selection"), _ratio(g), _p(g)] for g in one["groups"]]
+            columns = "Group < 2.2 | Rows > 0.8 | Selection rate > 2.2 | Ratio > 2.2 | p > 0.9"
+            told.append(blocks.table(f"Selection by {one['attribute']}, 95 % intervals in brackets", columns, rows))
+        if not paired:
+            told += _group_errors(one)
+    if len(told) and any(" × " in one["attribute"] for one in section["tables"]) and section["selection"]:
+        told.append(blocks.text("Errors by pairs of attributes are in report.json."))
+    return told
+
+
+def _group_rules(section: Section) -> str:
+    rules = section["rules"]
+    return (
+        f"Selected means: {section['selection']}. The ratio compares a group's selection rate with that of the most selected group "
+        f"judged. Under {rules['four_fifths']:g} it is flagged, and fails where the difference is also significant (Fisher's exact test, "
+        f"p below {rules['significance']:g}, not corrected for the number of comparisons). Groups under {rules['small_below']} rows or "
+        f"{percent(rules['small_share'])} of all are marked small and not judged; under {rules['suppressed_below']} rows no figure "
+        "is shown."
+    )
+
+
+def _group_errors(one: Section) -> list[Block]:
+    titles = {
+        "accuracy": "Accuracy",
+        "true_positive": "True positive rate",
+        "false_positive": "False positive rate",
+        "mae": "Mean absolute error",
+    }
+    used = [key for key in titles if any(g.get(key) is not None for g in one["groups"])]
+    if not used:
+        return []
+    rows = [[_group(g), *(number(g.get(k)) if k == "mae" else _rate(g, k) for k in used)] for g in one["groups"]]
+    columns = " | ".join(["Group < 1.6", *(f"{titles[key]} > 2" for key in used)])
+    return [blocks.table(f"Errors by {one['attribute']}, 95 % intervals in brackets", columns, rows)]
+
+
+def _group(g: Section) -> str:
+    return g["group"] + (" (suppressed)" if g["suppressed"] else " (small)" if g["small"] else "")
+
+
+def _rate(g: Section, key: str) -> str:
+    if g.get(key) is None:
+        return "–"
+    return f"{percent(g[key])} [{100 * g[key + '_low']:.0f}, {100 * g[key + '_high']:.0f}]"
+
+
+def _ratio(g: Section) -> str:
+    if g.get("ratio") is None:
+        return "–"
+    if g.get("ratio_high") is None:
+        return "1 (most selected)" if g["ratio"] == 1 else f"{g['ratio']:.2f}"
+    return f"{g['ratio']:.2f} [{g['ratio_low']:.2f}, {g['ratio_high']:.2f}]{' ✗' if g['ratio'] < FOUR_FIFTHS else ''}"
+
+
+def _p(g: Section) -> str:
+    p = g.get("p")
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def importance(section: Section, pictures: Pictures, _evidence: Section) -> list[Block]:
+    told = [
+        blocks.text(
+            f"Mean size of the attribution to the predicted output over {section['rows']:,} of {section['of_rows']:,} rows (drawn with the "
+            f"seed), by the method {section['method']} on the {section['output']} scale, summarised by {section['of']}. It says what the "
+            "model uses, not what causes the outcome."
+        )
+    ]
+    if section["of"] == "pixels":
+        said = f"The tenth of the pixels with the largest attribution holds {percent(section['top_tenth_share'])} of it, on average."
+        told.append(blocks.text(said))
+        if "importance" in pictures:
+            caption = "Mean size of the attribution per pixel; white is none, red most."
+            told.append(blocks.figures(blocks.figure(pictures["importance"], f"Map of mean attribution. {said}", caption)))
+    elif section["top"]:
+        top = section["top"][:BARS]
+        said = ", ".join(f"{row['feature']} {number(row['value'])}" for row in top)
+        caption = (
+            f"The {len(top)} largest of {section['parts']:,} {section['of'].split(',')[0]}; lines are 95 % bootstrap intervals over rows."
+        )
+        told.append(blocks.figures(blocks.figure(pictures["importance"], f"Bars: {said}.", caption)))
+    else:
+        told.append(blocks.text("No word occurs in enough of the texts to be named without showing a single person's text."))
+    return [*told, *(blocks.text(note) for note in section["notes"])]
+
+
+def cases(section: Section, pictures: Pictures, _evidence: Section) -> list[Block]:
+    words = "Chosen by rule, not by hand. Row numbers count from 0 in the data given. "
+    told = [blocks.text(words + "Red and + speak for the explained output, blue and − against it.")]
+    for c in section["cases"]:
+        told += _case(c, pictures.get(f"case {c['row']}"))
+    return told
+
+
+def _case(c: Section, picture: str | None) -> list[Block]:
+    predicted = shown(c["predicted"])
+    certain = f" at {percent(c['probability'])}" if "probability" in c else ""
+    told = [
+        blocks.heading(f"Row {c['row']}: {c['rule']}", level=3),
+        blocks.facts([
+            ("Predicted", f"{predicted}{certain}"),
+            ("Label", "not given" if c["label"] is None else shown(c["label"])),
+            ("Explained", f"{c['target']}, {c['output']} scale"),
+            ("Method", f"{c['method']}, seed {c['seed']}, {count(c['evaluations'], 'evaluation')}"),
+            ("Sum", _sum(c)),
+        ]),
+        blocks.outcomes([{"status": c["verdict"]["status"], "topic": "Trust in this explanation", "text": c["verdict"]["reason"]}]),
+    ]  # fmt: skip
+    if "words" in c:
+        told.append(_words(c["words"]))
+    if picture:
+        said = ", ".join(f"{row['feature']} {number(row['value'], sign=True)}" for row in c["top"]) or "see the evidence"
+        told.append(
+            blocks.figures(blocks.figure(picture, f"Attributions of row {c['row']}: {said}.", f"Row {c['row']}, predicted {predicted}."))
+        )
+    if c["top"] and "input" not in c["top"][0]:
+        rows = [[r["feature"], number(r["value"], sign=True), "–" if r["stderr"] is None else f"± {number(r['stderr'])}"] for r in c["top"]]
+        caption = f"The {len(rows)} largest of {c['parts']:,} attributions" if "words" in c else "Largest attributions, summed over time"
+        told.append(blocks.table(caption, "Part < 3 | Attribution > 1 | Standard error > 1", rows))
+    if len(c["verdict"]["checks"]) > 1:
+        rows = [[blocks.cell(k["status"]), k["name"].replace("_", " "), k["reason"]] for k in c["verdict"]["checks"]]
+        told.append(blocks.table("Checks of this explanation", "Outcome < 0.9 | Check < 1.4 | Reason < 5", rows))
+    return told
+
+
+def _sum(c: Section) -> str:
+    if not c["additive"]:
+        return f"score {number(c['score'], 4)}; this method has no base value, its values do not add up to the score"
+    total = f"base value {number(c['base'], 4)} + attributions {number(c['sum'], 4)} = {number(c['base'] + c['sum'], 4)}"
+    return f"{total}; score {number(c['score'], 4)}"
+
+
+def _words(words: Section) -> Block:
+    last = words["first"] + words["shown"]
+    cut = words["shown"] < words["total"]
+    which = f"Words {words['first'] + 1} to {last} of {words['total']}, where most is said." if cut else f"All {words['total']} words."
+    caption = f"{which} Red with a solid line speaks for the prediction, blue with a dashed line against it."
+    return {"kind": "words", "pieces": words["pieces"], "before": words["first"] > 0, "after": last < words["total"], "caption": caption}

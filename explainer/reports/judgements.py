@@ -1,0 +1,58 @@
+"""What the measured performance amounts to: each judgement names what it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from explainer.reports.performance import CALIBRATION_TOLERANCE
+from explainer.reports.wording import clean, interval, number, percent
+
+
+def _metric(found: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    return next((row for row in found["metrics"] if row["name"] == name), None)
+
+
+def regression(found: Mapping[str, Any]) -> dict[str, str]:
+    """Held against always giving the mean: R² above zero."""
+    r2 = _metric(found, "r2") or {}
+    said = f"R² is {number(r2['value'])} ({interval(r2['low'], r2['high'])})"
+    if np.isfinite(r2["low"]) and r2["low"] > 0:
+        return {"status": "pass", "topic": "Better than guessing", "text": f"{said}: better than always giving the mean."}
+    return {"status": "fail", "topic": "Better than guessing", "text": f"{said}: not clearly better than always giving the mean."}
+
+
+def skill(found: Mapping[str, Any]) -> dict[str, str]:
+    """Held against guessing: ROC AUC above one half for two classes, accuracy above the commonest class for more."""
+    accuracy, auc, majority = _metric(found, "accuracy") or {}, _metric(found, "roc_auc"), found["majority"]
+    topic = "Better than guessing"
+    said = f"Accuracy is {percent(accuracy['value'])} ({interval(accuracy['low'], accuracy['high'], True)}); "
+    said += f"always answering {clean(majority['class'])!r} would give {percent(majority['share'])}"
+    if len(found["class_names"]) == 2 and auc is not None:
+        ranked = f"ROC AUC is {number(auc['value'])} ({interval(auc['low'], auc['high'])})"
+        if auc["low"] <= 0.5:
+            return {"status": "fail", "topic": topic, "text": f"{ranked}: the model does not clearly rank better than chance. {said}."}
+        if accuracy["low"] <= majority["share"]:
+            return {
+                "status": "warn",
+                "topic": topic,
+                "text": f"{ranked}, above chance, but as a decision it is not clearly better. {said}.",
+            }
+        return {"status": "pass", "topic": topic, "text": f"{ranked}. {said}."}
+    better = accuracy["low"] > majority["share"]
+    return {"status": "pass" if better else "fail", "topic": topic, "text": said + ("." if better else ", which is not clearly less.")}
+
+
+def calibrated(found: Mapping[str, Any]) -> dict[str, str]:
+    """Held against what chance gives a calibrated model, and against a tolerance."""
+    bins, ece = found["calibration"], _metric(found, "ece") or {}
+    said = f"Expected calibration error is {number(bins['ece'])} ({interval(ece['low'], ece['high'])})"
+    chance = f"chance alone would give up to {number(bins['chance'])}"
+    if bins["ece"] <= bins["chance"]:
+        return {"status": "pass", "topic": "Calibration", "text": f"{said}; {chance}."}
+    if bins["ece"] <= CALIBRATION_TOLERANCE:
+        text = f"{said}; {chance}, so the deviation is real but under the tolerance of {CALIBRATION_TOLERANCE}."
+        return {"status": "pass", "topic": "Calibration", "text": text}
+    return {"status": "warn", "topic": "Calibration", "text": f"{said}; {chance}. Stated probabilities should not be read at face value."}
