@@ -102,7 +102,9 @@ class Model(ABC):
         """Bring raw outputs, numpy or torch (differentiably), to the scale ``output``."""
         ops = _ops(raw)
         if self.task == "regression" or output == "raw":
-            return raw if self.returns != "logit" or raw.shape[1] == len(self.class_names) else ops.cat([-raw, raw])
+            if self.task == "regression" or raw.shape[1] != 1 or len(self.class_names) != 2:
+                return raw
+            return ops.cat([-raw, raw] if self.returns == "logit" else [1 - raw, raw])
         if self.returns == "logit":
             if raw.shape[1] == 1 and len(self.class_names) == 2:
                 raw = ops.cat([ops.zeros(raw), raw])

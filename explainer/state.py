@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,10 @@ class Evaluation:
     adapter that merges its weights, a backbone that refuses the mode).
     """
 
+    _all: ClassVar[weakref.WeakKeyDictionary[nn.Module, Evaluation]] = weakref.WeakKeyDictionary()
+
     def __init__(self, module: nn.Module) -> None:
-        self._module = module
+        self._module = weakref.ref(module)
         self._lock = threading.Lock()
         self._inside = 0
         self._training: list[nn.Module] = []
@@ -33,11 +36,18 @@ class Evaluation:
         # A copied model has its own module, and a lock of its own: locks cannot be copied.
         return Evaluation(copy.deepcopy(self._module, memo))
 
+    @classmethod
+    def of(cls, module: nn.Module) -> Evaluation:
+        """The one guard of ``module``, however often it is wrapped: two would restore over each other's heads."""
+        with _LOCK:
+            return cls._all.setdefault(module, cls(module))
+
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                self._training = [m for m in self._module.modules() if m.training]
+                whole = self._module()
+                self._training = [] if whole is None else [m for m in whole.modules() if m.training]
                 for module in self._training:
                     module.training = False
 
@@ -48,6 +58,30 @@ class Evaluation:
                 for module in self._training:
                     module.training = True
                 self._training = []
+
+
+class _CudnnOff:
+    """cuDNN off for the process while anyone is inside. The switch has no thread of its own, so those inside are counted."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._was = True
+
+    def __enter__(self) -> None:
+        with _LOCK:
+            self._inside += 1
+            if self._inside == 1:
+                self._was, torch.backends.cudnn.enabled = torch.backends.cudnn.enabled, False
+
+    def __exit__(self, *_: object) -> None:
+        with _LOCK:
+            self._inside -= 1
+            if self._inside == 0:
+                torch.backends.cudnn.enabled = self._was
+
+
+_LOCK = threading.Lock()
+_CUDNN_OFF = _CudnnOff()
 
 
 @contextmanager
@@ -79,7 +113,7 @@ def differentiating(evaluation: Evaluation, device: torch.device, recurrent: boo
         stack.enter_context(torch.enable_grad())
         if recurrent and device.type == "cuda":
             # cuDNN has no backward for a recurrent layer in eval mode; PyTorch's own kernels do.
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            stack.enter_context(_CUDNN_OFF)
         yield
 
 

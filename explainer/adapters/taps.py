@@ -49,7 +49,7 @@ class AttentionTap(TorchFunctionMode):
     A fused call (``scaled_dot_product_attention``, ``multi_head_attention_forward``) is computed in the open, with the
     weights in hand: ``softmax(q k' * scale + mask) v``; the module goes on with that result, so that scores equal to those
     of the untapped module prove the weights. Softmax calls over a token axis are read as they pass, where nothing fused ran.
-    The fast path of ``nn.MultiheadAttention`` is off meanwhile.
+    An open mode keeps ``nn.MultiheadAttention`` off its fast path by itself, in this thread only.
 
     Parameters
     ----------
@@ -61,27 +61,10 @@ class AttentionTap(TorchFunctionMode):
         self._rows = rows
         self._computed: list[AttentionLayer] = []
         self._read: list[AttentionLayer] = []
-        self._fast = True
 
     @property
     def layers(self) -> list[AttentionLayer]:
         return self._computed or self._read
-
-    def __enter__(self) -> AttentionTap:
-        self._fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            super().__enter__()
-        except BaseException:
-            torch.backends.mha.set_fastpath_enabled(self._fast)
-            raise
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        try:
-            super().__exit__(*error)
-        finally:
-            torch.backends.mha.set_fastpath_enabled(self._fast)
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         given = dict(kwargs or {})

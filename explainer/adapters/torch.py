@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from explainer import state
 from explainer.adapters.encoding import Arguments, default_preprocess, first_layer, wanted_width
 from explainer.errors import ExplainerError, InvalidInput, Unsupported
-from explainer.inputs import canonical, take
+from explainer.inputs import Modality, canonical, take
 from explainer.model import Model, Returns
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class TorchModel(Model):
         self.preprocess = preprocess
         self._where, self.dtype = _place(module)
         self.device = str(self._where)
-        self._evaluation = state.Evaluation(module)
+        self._evaluation = state.Evaluation.of(module)
         self._rows = ROWS
         self.padding_counts = False
         self._anatomy: Anatomy | None = None
@@ -288,7 +288,7 @@ def _place(module: nn.Module) -> tuple[torch.device, torch.dtype]:
     return device, next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
 
 
-def _feature_names(core: nn.Module, modality: str, names: Any, preprocess: Any, background: Any) -> tuple[str, ...]:
+def _feature_names(core: nn.Module, modality: Modality, names: Any, preprocess: Any, background: Any) -> tuple[str, ...]:
     if names is not None:
         return tuple(str(n) for n in names)
     if modality not in ("tabular", "series"):

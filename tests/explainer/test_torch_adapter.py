@@ -74,7 +74,8 @@ def test_a_functional_sigmoid_of_one_output_is_found_and_a_registered_softmax_th
     binary = gallery.tabular(Gate(True), class_names=["no", "yes"])
     assert binary.returns == "probability"
     assert binary.scores(gallery.table()).shape == (6, 2)
-    np.testing.assert_allclose(binary.scores(gallery.table()).sum(1), 1)
+    for output in ("probability", "raw"):
+        np.testing.assert_allclose(binary.scores(gallery.table(), output).sum(1), 1)
     assert gallery.tabular(Gate(False)).returns == "logit"
 
 
