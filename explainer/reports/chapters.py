@@ -8,7 +8,7 @@ from typing import Any
 from explainer.reports import blocks
 from explainer.reports.blocks import Block
 from explainer.reports.groups import FOUR_FIFTHS
-from explainer.reports.wording import count, interval, number, percent, shown
+from explainer.reports.wording import beside, count, interval, number, percent, shown
 
 Section = Mapping[str, Any]
 Pictures = Mapping[str, str]
@@ -233,7 +233,9 @@ def _case(c: Section, picture: str | None) -> list[Block]:
             blocks.figures(blocks.figure(picture, f"Attributions of row {c['row']}: {said}.", f"Row {c['row']}, predicted {predicted}."))
         )
     if c["top"] and "input" not in c["top"][0]:
-        rows = [[r["feature"], number(r["value"], sign=True), "–" if r["stderr"] is None else f"± {number(r['stderr'])}"] for r in c["top"]]
+        largest = abs(c["top"][0]["value"])
+        errors = ["–" if r["stderr"] is None else f"± {beside(r['stderr'], largest)}" for r in c["top"]]
+        rows = [[r["feature"], beside(r["value"], largest, sign=True), error] for r, error in zip(c["top"], errors, strict=True)]
         caption = f"The {len(rows)} largest of {c['parts']:,} attributions" if "words" in c else "Largest attributions, summed over time"
         told.append(blocks.table(caption, "Part < 3 | Attribution > 1 | Standard error > 1", rows))
     if len(c["verdict"]["checks"]) > 1:

@@ -76,7 +76,8 @@ def assemble(material: Material, progress: Progress) -> dict[str, Any]:
     """Compute every section. Raises Cancelled only; whatever else goes wrong in a section is written in its place."""
     sections: dict[str, Any] = {}
     outcomes: list[dict[str, str]] = []
-    missing = [{"topic": topic, "reason": reason} for topic, reason in NEVER]
+    whole: list[dict[str, str]] = []
+    partly: list[dict[str, str]] = []
     makers = {"identity": _identity, "data": _data, "checks": _checks, "performance": _performance, "groups": _groups,
               "importance": _importance, "cases": _cases, "card": _card}  # fmt: skip
     done = 0
@@ -86,10 +87,9 @@ def assemble(material: Material, progress: Progress) -> dict[str, Any]:
         sections[name] = {"title": TITLES[name], **found}
         outcomes += [{"section": name, **o} for o in found.pop("outcomes", [])]
         sections[name].pop("outcomes", None)
-        lacking = sections[name].pop("not_assessed", [])
+        partly += sections[name].pop("not_assessed", [])
         if not found["assessed"]:
-            missing.insert(0, {"topic": TITLES[name], "reason": found["reason"]})
-        missing[:0] = lacking
+            whole.append({"topic": TITLES[name], "reason": found["reason"]})
         done += share
     progress(done, 100)
     answered = _answered(sections)
@@ -105,7 +105,7 @@ def assemble(material: Material, progress: Progress) -> dict[str, Any]:
             "settings": {"method": material.method, "seed": material.seed, "cases": material.cases, "sample": material.sample},
             "sections": sections,
             "outcomes": outcomes,
-            "not_assessed": missing,
+            "not_assessed": whole + partly + [{"topic": topic, "reason": reason} for topic, reason in NEVER],
             "requirements": profiles.answers(material.profile, answered),
             "packs": {
                 n: {k: str(p[k]) for k in ("instrument", "note", "effective") if p.get(k)} for n, p in material.profile["packs"].items()
@@ -197,7 +197,9 @@ def _checks(m: Material, progress: Progress) -> dict[str, Any]:
         "counts": dict(findings.counts),
         "outcomes": [{"status": f["state"], "topic": _sentence(f["check"]), "text": f["message"]} for f in rows if f["state"] != "not run"],
         "not_assessed": [
-            {"topic": f"Data check: {_sentence(f['check'])}", "reason": f["message"]} for f in rows if f["state"] == "not run"
+            {"topic": f"Data check: {_sentence(f['check'])}", "reason": f["message"].removeprefix("Not run: ")}
+            for f in rows
+            if f["state"] == "not run"
         ],
     }
 
@@ -312,7 +314,7 @@ def _cases(m: Material, progress: Progress) -> dict[str, Any]:
     lacking: dict[tuple[str, str], list[int]] = {}
     for k, (row, rule) in enumerate(chosen):
         one = ex[k]
-        found: dict[str, Any] = {"row": row, "rule": rule, **attributions.case(one)}
+        found: dict[str, Any] = {"row": row, "rule": rule, **attributions.case(one, channels)}
         if m.model.task == "regression":
             found.update(predicted=float(scores[row, 0]), label=None if m.labels is None else float(m.labels[row]))
         else:

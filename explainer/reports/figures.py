@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from explainer.reports.wording import number
+from explainer.reports.wording import beside, number
 
 NEGATIVE, POSITIVE, NEUTRAL = "#2166ac", "#b2182b", "#8a94a3"
 _STOPS = np.array([[33, 102, 172], [146, 197, 222], [247, 247, 247], [244, 165, 130], [178, 24, 43]], dtype=float)
@@ -43,6 +43,7 @@ def bars(rows: Sequence[Mapping[str, Any]], signed: bool = True) -> str:
     def x(value: float) -> float:
         return left + (value - low) / span * (right - left)
 
+    largest = max((abs(float(row["value"])) for row in rows), default=0.0)
     parts = [_line(x(0), top, x(0), top + height * len(rows), 0.8, 0.6)]
     for k, row in enumerate(rows):
         y, value = top + k * height, float(row["value"])
@@ -58,7 +59,7 @@ def bars(rows: Sequence[Mapping[str, Any]], signed: bool = True) -> str:
             )
             edge = [max(end, b), min(start, a)]
         anchor, at = ("start", edge[0] + 6) if value >= 0 else ("end", edge[1] - 6)
-        parts.append(_text(at, y + 16, number(value, sign=signed), anchor=anchor))
+        parts.append(_text(at, y + 16, beside(value, largest, sign=signed), anchor=anchor))
     return _svg(_WIDTH, top + height * len(rows) + 6, parts)
 
 

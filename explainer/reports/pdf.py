@@ -66,7 +66,9 @@ def _covered() -> frozenset[int]:
 
 def _safe(value: Any) -> Any:
     if isinstance(value, str):
-        return value if value.startswith("<svg") and value.isascii() else within_font(value, _covered() | {10})
+        covered = _covered() | {10}
+        # A label in a figure has no room for code points.
+        return "".join(c if ord(c) in covered else "□" for c in value) if value.startswith("<svg") else within_font(value, covered)
     if isinstance(value, Mapping):
         return {k: _safe(v) for k, v in value.items()}
     return [_safe(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -37,6 +37,11 @@ def number(value: Any, digits: int = 3, sign: bool = False) -> str:
     return ("−" if value < 0 else "+" if sign else "") + text
 
 
+def beside(value: float, largest: float, sign: bool = False) -> str:
+    """A number among others: what is under a ten-thousandth of the largest is told as "≈ 0", for its digits mean nothing."""
+    return "≈ 0" if largest > 0 and abs(value) < 1e-4 * largest else number(value, sign=sign)
+
+
 def shown(value: Any, digits: int = 3) -> str:
     """Text as it is, a number in few digits."""
     return value if isinstance(value, str) else number(value, digits)

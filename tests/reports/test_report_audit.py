@@ -362,7 +362,7 @@ def test_every_kind_of_data_is_reported_whole(modality: str, make_data: object, 
     if modality == "series":
         assert sections["importance"]["top"][0]["feature"] == "middle"
     if modality == "text":
-        assert {row["feature"] for row in sections["importance"]["top"][:2]} <= {"void", "valid"}
+        assert sections["importance"]["top"][0]["feature"] in {"void", "valid"}
 
 
 def test_status_is_the_worst_outcome() -> None:
