@@ -344,3 +344,30 @@ def test_version(run: Run) -> None:
     from importlib.metadata import version
 
     assert run("--version").stdout == f"explainer-toolkit {version('explainer-toolkit')}\n"
+
+
+def test_the_commands_of_zoo_and_dashboard_have_joined(run: Run) -> None:
+    """Declared in pyproject.toml, so there wherever the package is installed; each has a help of its own."""
+    assert set(commands.joined()) == {"dashboard", "models", "train"}
+    listed = run("--help").stdout
+    for name, point in commands.joined().items():
+        assert commands.sentence(point) and commands.sentence(point)[:30] in listed
+        assert run(name, "--help").exit_code == 0
+
+
+def test_a_zoo_row_is_the_row_of_its_test_split(run: Run) -> None:
+    import zoo
+
+    specimen = zoo.load("loan-mlp")
+    facts = json.loads(run("explain", "zoo:loan-mlp", "zoo:loan-mlp#7", "--verify", "off", "--json").stdout)
+    row = specimen.data.test.inputs.iloc[[7]]
+    score = specimen.model.scores(row)[0]
+    instance = facts["instances"][0]
+    assert instance["row"] == 7 and instance["score"] == pytest.approx(score.max()) and instance["verdict"]["status"] == "not run"
+
+
+def test_check_of_zoo_data_holds_the_test_rows_against_the_training_rows(run: Run) -> None:
+    facts = json.loads(run("check", "zoo:vowels-rnn", "--json").stdout)
+    ran = {f["check"]: f["state"] for f in facts["findings"]}
+    assert facts["modality"] == "series" and facts["rows"] == 370
+    assert ran["overlap, exact"] in ("pass", "fail") and ran["fits the model"] == "pass"

@@ -61,7 +61,7 @@ def test_the_readme_commands_are_those_of_ci() -> None:
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "python -m pip install -c constraints.txt .[zoo]" in promised and "explainer dashboard" in promised
     assert "python -m pip install -c constraints.txt .[zoo,test]" in promised and "python -m pytest" in promised
-    assert 'pip install --quiet -c constraints.txt ".[zoo,test]"' in ci and "python -m pytest" in ci
+    assert 'pip install -qq -c constraints.txt ".[zoo,test]"' in ci and "python -m pytest" in ci
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
