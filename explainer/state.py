@@ -6,7 +6,6 @@ disturbed by an explanation in the making.
 
 from __future__ import annotations
 
-import copy
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -31,10 +30,6 @@ class Evaluation:
         self._lock = threading.Lock()
         self._inside = 0
         self._training: list[nn.Module] = []
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Evaluation:
-        # A copied model has its own module, and a lock of its own: locks cannot be copied.
-        return Evaluation(copy.deepcopy(self._module, memo))
 
     @classmethod
     def of(cls, module: nn.Module) -> Evaluation:

@@ -40,7 +40,6 @@ class TorchModel(Model):
         self.preprocess = preprocess
         self._where, self.dtype = _place(module)
         self.device = str(self._where)
-        self._evaluation = state.Evaluation.of(module)
         self._rows = ROWS
         self.padding_counts = False
         self._anatomy: Anatomy | None = None
@@ -128,12 +127,12 @@ class TorchModel(Model):
 
     def scoring(self) -> AbstractContextManager[None]:
         """Eval mode without gradients, restored on leaving."""
-        return state.scoring(self._evaluation, self._where)
+        return state.scoring(state.Evaluation.of(self.module), self._where)
 
     def differentiating(self) -> AbstractContextManager[None]:
         """Eval mode with gradients, restored on leaving; parameters' own ``.grad`` is never touched."""
         recurrent = any(isinstance(m, nn.RNNBase) for m in self.core.modules())
-        return state.differentiating(self._evaluation, self._where, recurrent)
+        return state.differentiating(state.Evaluation.of(self.module), self._where, recurrent)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.core).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 
 import numpy as np
@@ -62,6 +63,15 @@ def test_a_module_wrapped_twice_has_one_guard() -> None:
             pass
         assert not module.training
     assert module.training
+
+
+def test_a_copied_model_has_a_guard_of_its_own() -> None:
+    model = gallery.tabular(gallery.mlp().train())
+    copied = copy.deepcopy(model)
+    with copied.scoring():  # type: ignore[attr-defined]
+        assert model.module.training  # type: ignore[attr-defined]
+        assert not copied.module.training  # type: ignore[attr-defined]
+    assert copied.module.training  # type: ignore[attr-defined]
 
 
 def test_cudnn_is_off_until_the_last_one_leaves() -> None:
