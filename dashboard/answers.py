@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,12 +20,21 @@ from dashboard.view import View
 from explainer.errors import ExplainerError
 
 WAIT = 0.25  # seconds: shorter work is answered in the same request, so that nothing flickers
+DONE = None
+
+
+def again() -> float:
+    """The word that makes the browser ask again, a moment after it has shown this answer; never twice the same.
+
+    Not an interval: on a busy machine it would ask anew before the answer to the last question was there, for ever.
+    """
+    return time.monotonic()
 
 
 def answer(
     desk: Desk, task: Task, browser: Any, press_id: Any, press: Any, fill: Callable[[Any], Any], height: int = 220
-) -> tuple[Any, bool]:
-    """What to show for ``task``, and whether asking again may stop.
+) -> tuple[Any, Any]:
+    """What to show for ``task``, and the word for the browser whether to ask again.
 
     ``press`` is what the buttons in the place wrote into the store ``press_id``: "stop" or "again".
     """
@@ -32,15 +42,15 @@ def answer(
     pressed = press.get("value") if isinstance(press, dict) and ctx.triggered_id == press_id else ""
     if pressed == "stop":
         desk.jobs.leave(task.key, watcher)
-        return states.stopped(press_id), True
+        return states.stopped(press_id), DONE
     job = desk.jobs.ask(task, watcher, wait=WAIT, again=pressed == "again")
     if job.state == "done":
-        return fill(job.value), True
+        return fill(job.value), DONE
     if job.state == "failed":
-        return states.failed(job.error, states.button("Try again", press_id)), True
+        return states.failed(job.error, states.button("Try again", press_id)), DONE
     if job.state == "cancelled":
-        return states.stopped(press_id), True
-    return states.loading(job, press_id, height), False
+        return states.stopped(press_id), DONE
+    return states.loading(job, press_id, height), again()
 
 
 def watching(browser: Any) -> str:

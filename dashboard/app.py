@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dash
-from dash import ALL, ClientsideFunction, Input, Output, State, html
+from dash import ALL, MATCH, ClientsideFunction, Input, Output, State, html
 from dash.exceptions import PreventUpdate
 from werkzeug.exceptions import HTTPException
 
@@ -71,6 +71,18 @@ def _frame(app: dash.Dash, desk: Desk) -> None:
         app.clientside_callback(ClientsideFunction("explainer", name), *arguments, **options)
 
     nav = {"type": "nav", "page": ALL}
+    client(
+        "poll",
+        Output(ids.panel("poll", MATCH), "storage_type"),
+        Input(ids.panel("poll", MATCH), "data"),
+        State(ids.panel("poll", MATCH), "id"),
+    )
+    client(
+        "poll",
+        Output(ids.slot("poll", MATCH), "storage_type"),
+        Input(ids.slot("poll", MATCH), "data"),
+        State(ids.slot("poll", MATCH), "id"),
+    )
     client("route", Output(ids.ROUTE, "data"), Input(ids.URL, "pathname"), Input(ids.URL, "search"), State(ids.ROUTE, "data"))
     client("defaults", Output("sink", "title"), Input(ids.DEFAULTS, "data"))
     client("links", Output(nav, "href"), Input(ids.URL, "search"), Input(ids.DEFAULTS, "data"), State(nav, "id"))
@@ -81,12 +93,12 @@ def _frame(app: dash.Dash, desk: Desk) -> None:
 
     @app.callback(
         Output(ids.PAGE, "children"),
-        Output(ids.PAGE_TICK, "disabled"),
+        Output(ids.slot("poll", "page"), "data"),
         Output("stats", "children"),
         Output("model-pick", "value"),
         Output(ids.DEFAULTS, "data"),
         Input(ids.ROUTE, "data"),
-        Input(ids.PAGE_TICK, "n_intervals"),
+        Input(ids.slot("tick", "page"), "data"),
         Input("page-press", "data"),
         State(ids.URL, "search"),
         State(ids.BROWSER, "data"),
@@ -100,12 +112,12 @@ def _frame(app: dash.Dash, desk: Desk) -> None:
             exhibit = desk.exhibit(view.model)
         except ExplainerError as error:
             missing = states.notice("No such model here", str(error), _links(desk), tone="bad", sign="warn")
-            return missing, True, "", None, {}
+            return missing, answers.DONE, "", None, {}
         if page is None:
             there = html.A("Inspect", href="/inspect", className="link")
-            return states.notice("No such page", "Nothing is at this address.", ["Go to ", there, "."]), True, "", exhibit.name, {}
+            return states.notice("No such page", "Nothing is at this address.", ["Go to ", there, "."]), answers.DONE, "", exhibit.name, {}
         if page is jobs:
-            return jobs.layout(desk), True, dash.no_update, exhibit.name, dash.no_update
+            return jobs.layout(desk), answers.DONE, dash.no_update, exhibit.name, dash.no_update
 
         def fill(predictions: Predictions) -> Any:
             filled = desk.filled(view, exhibit)
@@ -116,7 +128,7 @@ def _frame(app: dash.Dash, desk: Desk) -> None:
         shown, done = answers.answer(desk, desk.scoring(exhibit), browser, "page-press", press, fill, height=420)
         if isinstance(shown, tuple):
             content, numbers, name, defaults = shown
-            return content, True, numbers, name, defaults
+            return content, answers.DONE, numbers, name, defaults
         return html.Div(shown, className="page-wait"), done, "", exhibit.name, {}
 
 

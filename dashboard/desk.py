@@ -243,7 +243,7 @@ def exhibit_of(given: Any) -> Exhibit:
     model = given if hasattr(given, "scores") else getattr(given, "model", None)
     if model is None or not hasattr(model, "scores"):
         raise InvalidInput(
-            f"A model for the dashboard is a zoo name, an explainer.Model, or an object with .model (and .data); {type(given).__name__} came."
+            f"A dashboard shows a zoo name, an explainer.Model, or an object with .model (and .data); {type(given).__name__} came."
         )
     return Exhibit(str(getattr(given, "name", None) or model.name), given)
 

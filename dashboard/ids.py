@@ -5,7 +5,6 @@ from __future__ import annotations
 URL = "url"
 ROUTE = "route"
 PAGE = "page"
-PAGE_TICK = "page-tick"
 PAGE_MODEL = "page-model"
 DEFAULTS = "defaults"
 BROWSER = "browser"

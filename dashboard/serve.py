@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
 import sys
@@ -49,6 +50,7 @@ def serve(
         say(f"User name {USER!r}, and the password that was set.")
     if not is_loopback(host):
         say("The password travels unencrypted; put a proxy with TLS before this when others can listen.")
+    threading.Thread(target=_warm, daemon=True).start()
     if open_browser:
         opener = threading.Timer(0.6, lambda: webbrowser.open(address))
         opener.daemon = True
@@ -59,6 +61,13 @@ def serve(
     finally:
         app.desk.close()
         server.close()
+
+
+def _warm() -> None:
+    """Load what the first answer needs while the person is still opening the browser."""
+    for name in ("plotly.graph_objects", "torch", "explainer.pipeline", "explainer.plots", "captum.attr"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -188,6 +188,8 @@
 
       method: (value, id) => { if (value) go({ [id.side]: value }); return none(); },
 
+      first: (value) => { if (value) go({ a: value }); return none(); },
+
       order: (value) => { if (value) go({ order: value === "wrong" && !current().has("order") ? "" : value }); return none(); },
 
       profile: (value) => { if (value) go({ profile: value }); return none(); },
@@ -233,6 +235,19 @@
 
       stretch: (channel, span, scale) => {
         if (span) edit(scale === 1 ? null : { channel: channel, first: span[0], last: span[1], scale: scale });
+        return none();
+      },
+
+      /* Ask again a moment after an answer was shown, if its place is still there. */
+      poll: (value, id) => {
+        if (value) {
+          window.setTimeout(() => {
+            const place = "name" in id ? { name: id.name, type: "slot-body" } : { side: id.side, type: "panel-body" };
+            if (id.name === "page" || document.getElementById(JSON.stringify(place))) {
+              set(Object.assign({}, id, { type: id.type.replace("poll", "tick") }), { data: Date.now() });
+            }
+          }, 350);
+        }
         return none();
       },
 

@@ -28,7 +28,7 @@ def frame() -> html.Div:
         className="attention-head",
     )
     place = html.Div(id=ids.slot("body", "attention"))
-    tick = dcc.Interval(id=ids.slot("tick", "attention"), interval=400, disabled=True)
+    tick = dcc.Store(id=ids.slot("poll", "attention")), dcc.Store(id=ids.slot("tick", "attention"))
     return html.Div([pickers, place, tick, dcc.Store(id=ids.slot("press", "attention"))], className="attention-box")
 
 
@@ -37,14 +37,14 @@ def register(app: dash.Dash, desk: Desk) -> None:
 
     @app.callback(
         Output(ids.slot("body", "attention"), "children"),
-        Output(ids.slot("tick", "attention"), "disabled"),
+        Output(ids.slot("poll", "attention"), "data"),
         Output("layer", "data"),
         Output("head", "data"),
         Input(ids.URL, "search"),
         Input(ids.EDIT, "data"),
         Input("layer", "value"),
         Input("head", "value"),
-        Input(ids.slot("tick", "attention"), "n_intervals"),
+        Input(ids.slot("tick", "attention"), "data"),
         Input(ids.slot("press", "attention"), "data"),
         State(ids.BROWSER, "data"),
         State(ids.PAGE_MODEL, "data"),
@@ -53,7 +53,7 @@ def register(app: dash.Dash, desk: Desk) -> None:
         exhibit, view = answers.here(desk, search, shown)
         view = desk.filled(view, exhibit)
         if answers.outside(exhibit, view, desk.predictions(exhibit)) is not None:
-            return "", True, dash.no_update, dash.no_update
+            return "", answers.DONE, dash.no_update, dash.no_update
         try:
             inputs, _ = answers.changed(exhibit, view, edit)
         except ExplainerError:

@@ -49,7 +49,7 @@ class _Column:
         if self.choice:
             self.start: Any = None if self.missing else _say(value)
         else:
-            self.start = "" if self.missing else (int(value) if self.whole and float(value).is_integer() else float(value))
+            self.start = "" if self.missing else (int(value) if self.whole and float(value).is_integer() else float(f"{float(value):.6g}"))
 
     def field(self) -> Any:
         common = {
@@ -105,7 +105,7 @@ def _image(one: Any) -> Any:
             accept="image/*",
             max_size=8 * 2**20,
             className="upload",
-        )  # fmt: skip
+        )
     )
     return html.Div(parts, className="image-change")
 

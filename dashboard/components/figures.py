@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -9,6 +10,7 @@ from dash import dcc, html
 
 from explainer import plots
 from explainer.explanation import Explanation
+from explainer.plots.look import escape, three
 
 CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False, "doubleClick": "reset"}
 
@@ -21,7 +23,7 @@ def graph(figure: go.Figure, *, label: str, id: Any = None, className: str = "")
     return dcc.Graph(figure=figure, config=CONFIG, className=f"figure {className}", style={"height": height}, responsive=True, **given)
 
 
-def explained(ex: Explanation, id: Any = None) -> html.Div:
+def explained(ex: Explanation, channels: Sequence[str] = (), id: Any = None) -> html.Div:
     """The picture of one explanation, without the heading that the panel around it already says."""
     if ex.modality == "text" and ex.axes == ("instance", "word"):
         return html.Div([words(ex), graph(_bare(plots.plot_bars(ex, top=8)), label="The words that counted most", id=id)])
@@ -29,14 +31,12 @@ def explained(ex: Explanation, id: Any = None) -> html.Div:
     if ex.modality == "image" and len(figure.data) == 3:
         return html.Div(graph(_overlay(figure), label="Heat map over the picture", id=id))
     if ex.modality == "series":
-        return html.Div(graph(_strips(figure), label="Signal over its tinted segments", id=id))
+        return html.Div(graph(_strips(figure, channels), label="Signal over its tinted segments", id=id))
     return html.Div(graph(_bare(figure), label="Contributions", id=id))
 
 
 def words(ex: Explanation) -> html.Div:
     """The text with each word tinted where it stands; hovering a word tells its value."""
-    from explainer.plots.look import three
-
     spans = []
     for text, value, background in plots.tinted(ex):
         if value is None:
@@ -47,10 +47,18 @@ def words(ex: Explanation) -> html.Div:
 
 
 def _bare(figure: go.Figure) -> go.Figure:
+    """Bars for a narrow panel: no heading, no axis title (the panel says both), the values in a column of their own."""
     height = (figure.layout.height or 300) - 56
-    # The axis title would be cut off in a narrow panel; the panel's own line says the same.
     figure.update_xaxes(title=None)
-    return figure.update_layout(title=None, margin={"l": 4, "r": 8, "t": 4, "b": 24}, height=height)
+    figure.layout.annotations = ()
+    for trace in figure.data:
+        if trace.type == "bar" and trace.orientation == "h":
+            trace.textposition = "none"
+            for label, value in zip(trace.y, trace.x, strict=True):
+                figure.add_annotation(
+                    x=1, xref="paper", xanchor="right", xshift=52, y=label, text=three(value), showarrow=False, font={"size": 11}
+                )
+    return figure.update_layout(title=None, margin={"l": 4, "r": 54, "t": 4, "b": 24}, height=height)
 
 
 def _overlay(figure: go.Figure) -> go.Figure:
@@ -76,9 +84,16 @@ def _overlay(figure: go.Figure) -> go.Figure:
     return figure
 
 
-def _strips(figure: go.Figure) -> go.Figure:
-    channels = sum(1 for trace in figure.data if trace.type == "heatmap")
-    height = 46 + max(34, min(120, 400 // max(channels, 1))) * channels
-    figure.update_layout(title=None, margin={"l": 4, "r": 4, "t": 4, "b": 30}, height=height)
-    figure.update_yaxes(tickfont={"size": 8}, nticks=2)
+def _strips(figure: go.Figure, channels: Sequence[str]) -> go.Figure:
+    """One thin strip per channel, its name beside it, the scale below."""
+    strips = [trace for trace in figure.data if trace.type == "heatmap"]
+    height = 70 + max(36, min(96, 330 // max(len(strips), 1))) * len(strips)
+    figure.update_layout(title=None, margin={"l": 4, "r": 6, "t": 4, "b": 58}, height=height)
+    figure.update_xaxes(title=None, tickfont={"size": 10})
+    figure.update_yaxes(tickfont={"size": 8}, nticks=2, title={"font": {"size": 10}, "standoff": 2})
+    if len(channels) == len(strips):
+        for k, name in enumerate(channels):
+            figure.layout[f"yaxis{k + 1 if k else ''}"].title.text = escape(name)
+    bar = {"orientation": "h", "x": 0.5, "len": 0.9, "y": 0, "yref": "paper", "yanchor": "top", "ypad": 24, "thickness": 9}
+    strips[0].colorbar.update(bar | {"title": {"text": ""}, "nticks": 5, "tickformat": ".2~g", "tickfont": {"size": 10}})
     return figure

@@ -15,8 +15,8 @@ from dashboard.view import View
 MOST = 20_000
 _THEME = (
     "themeQuartz.withParams({backgroundColor: 'var(--mantine-color-body)', foregroundColor: 'var(--mantine-color-text)',"
-    " headerBackgroundColor: 'var(--panel)', borderColor: 'var(--line)', accentColor: 'var(--accent)', fontSize: 13, headerFontSize: 12,"
-    " rowHeight: 30, headerHeight: 32, spacing: 5, wrapperBorderRadius: 6, oddRowBackgroundColor: 'transparent',"
+    " headerBackgroundColor: 'var(--panel)', borderColor: 'var(--line)', accentColor: 'var(--accent)', fontSize: 12.5, headerFontSize: 12,"
+    " rowHeight: 30, headerHeight: 32, spacing: 5, cellHorizontalPadding: 7, wrapperBorderRadius: 6, oddRowBackgroundColor: 'transparent',"
     " chromeBackgroundColor: 'var(--panel)', browserColorScheme: 'inherit'})"
 )
 
@@ -60,27 +60,31 @@ def _hints(exhibit: Exhibit) -> Any:
 
 def table(predictions: Predictions) -> dag.AgGrid:
     """The empty table; its rows come with the address."""
-    number = {
-        "type": "rightAligned",
-        "filter": "agNumberColumnFilter",
-        "valueFormatter": {"function": "params.value == null ? '' : d3.format('.3f')(params.value)"},
-    }
-    columns: list[dict[str, Any]] = [{"field": "row", "width": 66, "filter": "agNumberColumnFilter", "type": "rightAligned"}]
-    columns += [
-        {"field": "true", "flex": 1, "minWidth": 64, "tooltipField": "true"},
-        {"field": "predicted", "flex": 1, "minWidth": 76, "tooltipField": "predicted"},
+    form = {"function": "params.value == null ? '' : d3.format('.3f')(params.value)"}
+    number = {"type": "rightAligned", "filter": "agNumberColumnFilter", "valueFormatter": form}
+    wrong = {"cell-is-wrong": "params.data.true !== '' && params.data.true !== params.data.predicted"}
+    columns: list[dict[str, Any]] = [
+        {"field": "row", "headerName": "row", "width": 54, "filter": "agNumberColumnFilter", "type": "rightAligned"},
+        {"field": "true", "headerName": "true", "flex": 1, "minWidth": 60, "tooltipField": "true"},
+        {"field": "predicted", "headerName": "pred", "flex": 1, "minWidth": 76, "tooltipField": "predicted"},
     ]
     if predictions.regression:
+        columns[1] |= number
+        columns[2] |= number
         columns += [{"field": "p", "headerName": "|error|", "width": 84, **number}]
     else:
-        columns += [{"field": "p", "width": 66, **number}, {"field": "margin", "width": 76, **number}]
-    columns += [{"field": "flag", "width": 74}, {"field": "text", "hide": True}]
+        columns[2]["cellClassRules"] = wrong
+        columns += [
+            {"field": "p", "headerName": "p", "width": 54, **number},
+            {"field": "margin", "headerName": "margin", "width": 72, **number},
+        ]
+    columns += [{"field": "flag", "headerName": "flag", "width": 62}, {"field": "text", "hide": True}]
     return dag.AgGrid(
         id=ids.GRID,
         columnDefs=columns,
         rowData=[],
         defaultColDef={"sortable": True, "filter": True, "resizable": True, "suppressHeaderMenuButton": False, "suppressMovable": True},
-        getRowId="params.data.row",
+        getRowId="params.data.row + ''",
         dashGridOptions={
             "theme": {"function": _THEME},
             "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
@@ -90,12 +94,13 @@ def table(predictions: Predictions) -> dag.AgGrid:
             "includeHiddenColumnsInQuickFilter": True,
             "suppressCellFocus": False,
             "tooltipShowDelay": 400,
-            "overlayNoRowsTemplate": "No row fits. Clear the search or the filter.",
+            "localeText": {
+                "noRowsToShow": "No row fits. Clear the search or the filter.",
+                "noMatchingRows": "No row fits. Clear the search.",
+            },
+            "columnMenu": "legacy",
             "enableCellTextSelection": True,
         },
-        rowClassRules={"row-wrong": "params.data.true !== '' && params.data.true !== params.data.predicted"}
-        if not predictions.regression
-        else {},
         columnSize=None,
         style={"height": "100%", "width": "100%"},
         className="",

@@ -33,7 +33,7 @@ def png(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def lines(series: np.ndarray, channels: tuple[str, ...], height: int = 210) -> Any:
+def lines(series: np.ndarray, channels: tuple[str, ...], height: int = 150) -> Any:
     """All channels over time in one plot."""
     import plotly.graph_objects as go
 
@@ -61,6 +61,9 @@ def lines(series: np.ndarray, channels: tuple[str, ...], height: int = 210) -> A
             y=series[:, c], mode="lines", name=name, line=style, hovertemplate=f"{name}, step %{{x}}: %{{y:.3~g}}<extra></extra>"
         )
     finish(figure, height=height)
-    figure.update_layout(margin={"l": 4, "r": 4, "t": 4, "b": 4}, legend={"font": {"size": 10}, "itemsizing": "constant"}, showlegend=True)
-    figure.update_xaxes(title={"text": "time step", "font": {"size": 11}})
+    figure.update_layout(
+        margin={"l": 4, "r": 4, "t": 4, "b": 4}, legend={"font": {"size": 10}, "itemwidth": 30, "tracegroupgap": 0}, showlegend=True
+    )
+    figure.update_xaxes(title={"text": "time step", "font": {"size": 10}, "standoff": 2}, tickfont={"size": 10})
+    figure.update_yaxes(tickfont={"size": 10}, nticks=5)
     return graph(figure, label="The series, all channels over time")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -16,20 +16,26 @@ from explainer.methods import METHODS
 from explainer.model import Capability
 from explainer.plots.look import three
 
-TICK = 400
-
 
 def frame(side: str, chosen: str, methods: Mapping[str, Capability]) -> html.Div:
     """The panel around an explanation: which method, and the place its answer fills."""
     picker = dmc.Select(
-        id=ids.panel("method", side), data=options(methods), value=chosen, allowDeselect=False, size="xs", maxDropdownHeight=420,
-        comboboxProps={"width": 330, "position": "bottom-start", "withinPortal": True}, className="method-pick", **{"aria-label": f"Method {side.upper()}"},
-    )  # fmt: skip
+        id=ids.panel("method", side),
+        data=options(methods),
+        value=chosen,
+        allowDeselect=False,
+        size="xs",
+        maxDropdownHeight=420,
+        comboboxProps={"width": 330, "position": "bottom-start", "withinPortal": True},
+        className="method-pick",
+        **{"aria-label": f"Method {side.upper()}"},
+    )
     return html.Div(
         [
             html.Div([html.Span(side.upper(), className="side"), picker], className="panel-head"),
             html.Div(id=ids.panel("body", side), className="panel-body"),
-            dcc.Interval(id=ids.panel("tick", side), interval=TICK, disabled=True),
+            dcc.Store(id=ids.panel("poll", side)),
+            dcc.Store(id=ids.panel("tick", side)),
             dcc.Store(id=ids.panel("press", side)),
         ],
         className="panel",
@@ -45,10 +51,13 @@ def options(methods: Mapping[str, Capability]) -> list[dict[str, Any]]:
     return [{"group": "valid on this model", "items": able}, *([{"group": "not available", "items": unable}] if unable else [])]
 
 
-def content(ex: Explanation, side: str) -> html.Div:
+def content(ex: Explanation, side: str, channels: Sequence[str] = ()) -> html.Div:
     """Verdict first, then the picture, then the sum and the cost in small print."""
     name = f"figure-{side}"
-    parts: list[Any] = [badge.verdict(ex.verdict), html.Div(explained(ex, id={"type": "figure", "side": side}), className="panel-figure")]
+    parts: list[Any] = [
+        badge.verdict(ex.verdict),
+        html.Div(explained(ex, channels, id={"type": "figure", "side": side}), className="panel-figure"),
+    ]
     if ex.modality == "image":
         slider = dmc.Slider(id={"type": "opacity", "side": side}, min=0, max=100, value=75, size="xs", label=None, className="opacity")
         parts.append(html.Label([html.Span("opacity", className="dim"), slider], className="opacity-line"))

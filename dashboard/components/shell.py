@@ -32,7 +32,8 @@ def layout(names: list[str]) -> Any:
         dcc.Store(id=ids.EDIT),
         dcc.Store(id=ids.BROWSER, data=uuid.uuid4().hex),
         dcc.Store(id="page-press"),
-        dcc.Interval(id=ids.PAGE_TICK, interval=400, disabled=True),
+        dcc.Store(id=ids.slot("poll", "page")),
+        dcc.Store(id=ids.slot("tick", "page")),
         html.Div(id="sink", hidden=True),
     ]
     shell = dmc.AppShell(
@@ -48,9 +49,14 @@ def layout(names: list[str]) -> Any:
 
 def _header(names: list[str]) -> html.Div:
     picker = dmc.Select(
-        id="model-pick", data=names, allowDeselect=False, size="xs", className="model-pick", searchable=len(names) > 8,
+        id="model-pick",
+        data=names,
+        allowDeselect=False,
+        size="xs",
+        className="model-pick",
+        searchable=len(names) > 8,
         comboboxProps={"withinPortal": True, "width": "max-content", "position": "bottom-start"},
-    )  # fmt: skip
+    )
     toggle = dmc.ColorSchemeToggle(lightIcon=icon("sun"), darkIcon=icon("moon"), variant="default", size="md", id="theme")
     return html.Div(
         [

@@ -32,11 +32,17 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
     """Two panels, their agreement on this row below, and over many rows at the end."""
     methods = desk.methods(exhibit)
     panels = html.Div([panel.frame(side, getattr(view, side), methods) for side in ("a", "b")], className="panels")
-    here = [html.H2("On this row"), html.Div(id="agreement"), dcc.Interval(id="agreement-tick", interval=500, disabled=True)]
+    here = [
+        html.H2("On this row"),
+        html.Div(id=ids.slot("body", "agreement")),
+        dcc.Store(id=ids.slot("poll", "agreement")),
+        dcc.Store(id=ids.slot("tick", "agreement")),
+    ]
     over = [
         html.H2("Over a sample of rows"),
         html.Div(id=ids.slot("body", "sample")),
-        dcc.Interval(id=ids.slot("tick", "sample"), interval=500, disabled=True),
+        dcc.Store(id=ids.slot("poll", "sample")),
+        dcc.Store(id=ids.slot("tick", "sample")),
         dcc.Store(id=ids.slot("press", "sample")),
     ]
     hidden = html.Div([html.Div(id="input"), html.Div(id="probabilities"), html.Div(id="change-note")], hidden=True)
@@ -56,33 +62,33 @@ def register(app: dash.Dash, desk: Desk) -> None:
     """Agreement on the row, asked again until both explanations are there; agreement over a sample, as a job."""
 
     @app.callback(
-        Output("agreement", "children"),
-        Output("agreement-tick", "disabled"),
+        Output(ids.slot("body", "agreement"), "children"),
+        Output(ids.slot("poll", "agreement"), "data"),
         Input(ids.URL, "search"),
         Input(ids.EDIT, "data"),
-        Input("agreement-tick", "n_intervals"),
+        Input(ids.slot("tick", "agreement"), "data"),
         State(ids.PAGE_MODEL, "data"),
     )
     def agree(search: Any, edit: Any, tick: Any, shown: Any) -> Any:
         exhibit, view = answers.here(desk, search, shown)
         view = desk.filled(view, exhibit)
         if view.a == view.b:
-            return states.notice("The same method twice", "Choose two different methods to compare them."), True
+            return states.notice("The same method twice", "Choose two different methods to compare them."), answers.DONE
         try:
             inputs, _ = answers.changed(exhibit, view, edit)
         except ExplainerError as error:
-            return states.failed(error), True
+            return states.failed(error), answers.DONE
         keys = [answers.question(desk, exhibit, view, inputs, getattr(view, side)).key for side in ("a", "b")]
         found = [desk.store.get(key) for key in keys]
         if None in found:
-            return html.Div("Waiting for both explanations.", className="dim"), False
-        return _row(found), True
+            return html.Div("Waiting for both explanations.", className="dim"), answers.again()
+        return _row(found), answers.DONE
 
     @app.callback(
         Output(ids.slot("body", "sample"), "children"),
-        Output(ids.slot("tick", "sample"), "disabled"),
+        Output(ids.slot("poll", "sample"), "data"),
         Input(ids.URL, "search"),
-        Input(ids.slot("tick", "sample"), "n_intervals"),
+        Input(ids.slot("tick", "sample"), "data"),
         Input(ids.slot("press", "sample"), "data"),
         State(ids.BROWSER, "data"),
         State(ids.PAGE_MODEL, "data"),
@@ -91,13 +97,13 @@ def register(app: dash.Dash, desk: Desk) -> None:
         exhibit, view = answers.here(desk, search, shown)
         view = desk.filled(view, exhibit)
         if view.a == view.b:
-            return html.Div("Two different methods are needed.", className="dim"), True
+            return html.Div("Two different methods are needed.", className="dim"), answers.DONE
         task = desk.agreement(exhibit, view.a, view.b)
         place = ids.slot("press", "sample")
         if not answers.asked_for(desk, task, browser, place, press):
             n = desk.sample_size(exhibit)
             words = f"Explain {n} rows, spread evenly over the test set, with both methods and compare them."
-            return html.Div([html.P(words), states.button(f"Compare on {n} rows", place, sign="go")]), True
+            return html.Div([html.P(words), states.button(f"Compare on {n} rows", place, sign="go")]), answers.DONE
         return answers.answer(desk, task, browser, place, press, _sample, height=120)
 
 

@@ -29,7 +29,8 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
         [
             dcc.Store(id=ids.PAGE_MODEL, data=exhibit.name),
             html.Div(id=ids.slot("body", "data")),
-            dcc.Interval(id=ids.slot("tick", "data"), interval=500, disabled=True),
+            dcc.Store(id=ids.slot("poll", "data")),
+            dcc.Store(id=ids.slot("tick", "data")),
             dcc.Store(id=PLACE),
         ],
         className="data",
@@ -41,9 +42,9 @@ def register(app: dash.Dash, desk: Desk) -> None:
 
     @app.callback(
         Output(ids.slot("body", "data"), "children"),
-        Output(ids.slot("tick", "data"), "disabled"),
+        Output(ids.slot("poll", "data"), "data"),
         Input(ids.ROUTE, "data"),
-        Input(ids.slot("tick", "data"), "n_intervals"),
+        Input(ids.slot("tick", "data"), "data"),
         Input(PLACE, "data"),
         State(ids.URL, "search"),
         State(ids.BROWSER, "data"),
@@ -63,7 +64,9 @@ def _all(found: Findings, exhibit: Exhibit, predictions: Predictions) -> html.Di
     counts = [badge.word(state, f"{n} {WORDS[state]}") for state, n in found.counts.items() if n]
     against = " against its training set" if exhibit.train is not None else ""
     head = html.Div([html.Strong(f"{found.rows:,} test rows checked{against}"), *counts], className="findings-head")
-    return html.Div([head, html.Div([_card(f, exhibit, predictions) for f in found], className="cards findings")])
+    loud = [_card(f, exhibit, predictions) for f in found if f.state in ("fail", "error")]
+    quiet = [_card(f, exhibit, predictions) for f in found if f.state not in ("fail", "error")]
+    return html.Div([head, html.Div(loud, className="cards findings"), html.Div(quiet, className="cards findings findings-quiet")])
 
 
 def _card(finding: Finding, exhibit: Exhibit, predictions: Predictions) -> html.Section:
@@ -71,7 +74,7 @@ def _card(finding: Finding, exhibit: Exhibit, predictions: Predictions) -> html.
         html.Div([badge.word(finding.state), html.H2(finding.check.replace("_", " "))], className="finding-head"),
         html.P(finding.message),
     ]
-    if finding.value is not None:
+    if finding.value is not None and finding.state != "pass":
         held = f" (threshold {three(finding.threshold)})" if finding.threshold is not None else ""
         parts.append(html.Div(f"{three(finding.value)}{held}", className="dim"))
     if finding.state in ("fail", "error", "not run"):

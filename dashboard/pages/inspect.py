@@ -265,11 +265,11 @@ def head(exhibit: Exhibit, row: int, scores: np.ndarray, true: Any, moved: bool)
 def _panels(app: dash.Dash, desk: Desk) -> None:
     @app.callback(
         Output(ids.panel("body", MATCH), "children"),
-        Output(ids.panel("tick", MATCH), "disabled"),
+        Output(ids.panel("poll", MATCH), "data"),
         Output(ids.panel("method", MATCH), "value"),
         Input(ids.URL, "search"),
         Input(ids.EDIT, "data"),
-        Input(ids.panel("tick", MATCH), "n_intervals"),
+        Input(ids.panel("tick", MATCH), "data"),
         Input(ids.panel("press", MATCH), "data"),
         State(ids.panel("press", MATCH), "id"),
         State(ids.BROWSER, "data"),
@@ -281,11 +281,11 @@ def _panels(app: dash.Dash, desk: Desk) -> None:
         side = press_id["side"]
         method = getattr(view, side)
         if answers.outside(exhibit, view, desk.predictions(exhibit)) is not None:
-            return "", True, method
+            return "", answers.DONE, method
         able = desk.methods(exhibit).get(method)
         if able is None or able.level == "unsupported":
             why = able.reason if able else "No method is valid on this model."
-            return states.notice("Not available on this model", why, "Choose another method above.", sign="warn"), True, method
+            return states.notice("Not available on this model", why, "Choose another method above.", sign="warn"), answers.DONE, method
         try:
             inputs, _ = answers.changed(exhibit, view, edit)
         except ExplainerError as error:
@@ -293,9 +293,11 @@ def _panels(app: dash.Dash, desk: Desk) -> None:
                 states.notice(
                     "The changed input cannot be explained", str(error), "Correct or undo the change below.", tone="bad", sign="warn"
                 ),
-                True,
+                answers.DONE,
                 method,
             )
         task = answers.question(desk, exhibit, view, inputs, method)
-        body, done = answers.answer(desk, task, browser, press_id, press, lambda ex: panel.content(ex, side), height=300)
+        body, done = answers.answer(
+            desk, task, browser, press_id, press, lambda ex: panel.content(ex, side, exhibit.face.feature_names), height=300
+        )
         return body, done, method

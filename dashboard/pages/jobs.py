@@ -22,8 +22,9 @@ def layout(desk: Desk) -> html.Div:
     return html.Div(
         [
             html.H2("Jobs"),
-            html.Div(id="jobs"),
-            dcc.Interval(id="jobs-tick", interval=700),
+            html.Div(id=ids.slot("body", "jobs")),
+            dcc.Store(id=ids.slot("poll", "jobs")),
+            dcc.Store(id=ids.slot("tick", "jobs")),
             dcc.Store(id="jobs-press"),
         ],
         className="jobs card card-wide",
@@ -33,7 +34,13 @@ def layout(desk: Desk) -> html.Div:
 def register(app: dash.Dash, desk: Desk) -> None:
     """The list, and stopping what this browser asked for."""
 
-    @app.callback(Output("jobs", "children"), Input("jobs-tick", "n_intervals"), Input("jobs-press", "data"), State(ids.BROWSER, "data"))
+    @app.callback(
+        Output(ids.slot("body", "jobs"), "children"),
+        Output(ids.slot("poll", "jobs"), "data"),
+        Input(ids.slot("tick", "jobs"), "data"),
+        Input("jobs-press", "data"),
+        State(ids.BROWSER, "data"),
+    )
     def show(tick: Any, press: Any, browser: Any) -> Any:
         watcher = answers.watching(browser)
         desk.jobs.touch(watcher)
@@ -51,8 +58,8 @@ def register(app: dash.Dash, desk: Desk) -> None:
                     "Answers that are already in the store need no job.",
                 ),
                 note,
-            ]
-        return [html.Div([_line(job) for job in found[:60]], className="job-list"), note]
+            ], answers.again()
+        return [html.Div([_line(job) for job in found[:60]], className="job-list"), note], answers.again()
 
 
 def _line(job: Job) -> html.Div:

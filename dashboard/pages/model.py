@@ -39,8 +39,8 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
             )
         )
     text = exhibit.card or "This model came without a card. A zoo specimen, or an object with a .card text, brings one."
-    cards.append(html.Div([html.H2("Card"), dcc.Markdown(text, className="card-text", link_target="_blank")], className="card card-wide"))
-    return html.Div(cards, className="cards")
+    wide = html.Section([html.H2("Card"), dcc.Markdown(text, className="card-text", link_target="_blank")], className="card")
+    return html.Div([html.Div(cards, className="columns"), wide])
 
 
 def register(app: dash.Dash, desk: Desk) -> None:
@@ -132,8 +132,13 @@ def _facts(record: dict[str, Any]) -> html.Div:
 def _table(head: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> dmc.Table:
     return html.Div(
         dmc.Table(
-            [dmc.TableThead(dmc.TableTr([dmc.TableTh(h) for h in head])), dmc.TableTbody([dmc.TableTr([dmc.TableTd(c) for c in row]) for row in rows])],
-            className="plain-table", verticalSpacing=4, horizontalSpacing=8,
+            [
+                dmc.TableThead(dmc.TableTr([dmc.TableTh(h) for h in head])),
+                dmc.TableTbody([dmc.TableTr([dmc.TableTd(c) for c in row]) for row in rows]),
+            ],
+            className="plain-table",
+            verticalSpacing=4,
+            horizontalSpacing=8,
         ),
         className="scroll",
-    )  # fmt: skip
+    )

@@ -7,7 +7,7 @@ from typing import Any
 import dash
 import dash_mantine_components as dmc
 import numpy as np
-from dash import Input, Output, State, dcc, html
+from dash import ClientsideFunction, Input, Output, State, dcc, html
 
 from dashboard import answers, ids
 from dashboard.components import states
@@ -36,7 +36,7 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
     ]
     values = [a["value"] for a in able]
     picker = dmc.Select(
-        id=ids.panel("method", "a"),
+        id="method-global",
         data=able,
         value=view.a if view.a in values else (values[0] if values else None),
         size="xs",
@@ -46,13 +46,13 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
     return html.Div(
         [
             dcc.Store(id=ids.PAGE_MODEL, data=exhibit.name),
-            dcc.Store(id=ids.panel("press", "a")),
             html.Section(
                 [
                     html.H2("What drives the model"),
                     html.Div([picker, html.Span(f"over {n} rows spread evenly over the test set", className="dim")], className="tools"),
                     html.Div(id=ids.slot("body", "global")),
-                    dcc.Interval(id=ids.slot("tick", "global"), interval=500, disabled=True),
+                    dcc.Store(id=ids.slot("poll", "global")),
+                    dcc.Store(id=ids.slot("tick", "global")),
                     dcc.Store(id=PLACE),
                 ],
                 className="card card-wide",
@@ -64,12 +64,14 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
 
 def register(app: dash.Dash, desk: Desk) -> None:
     """The importance, as a job."""
+    pick = ClientsideFunction("explainer", "first")
+    app.clientside_callback(pick, Output("method-global", "title"), Input("method-global", "value"), prevent_initial_call=True)
 
     @app.callback(
         Output(ids.slot("body", "global"), "children"),
-        Output(ids.slot("tick", "global"), "disabled"),
+        Output(ids.slot("poll", "global"), "data"),
         Input(ids.URL, "search"),
-        Input(ids.slot("tick", "global"), "n_intervals"),
+        Input(ids.slot("tick", "global"), "data"),
         Input(PLACE, "data"),
         State(ids.BROWSER, "data"),
         State(ids.PAGE_MODEL, "data"),
@@ -80,7 +82,7 @@ def register(app: dash.Dash, desk: Desk) -> None:
         method = view.a
         able = desk.methods(exhibit).get(method)
         if able is None or able.level == "unsupported" or method == "attention":
-            return states.notice("Choose a method", "This one has no overall picture on this model.", "Choose another above."), True
+            return states.notice("Choose a method", "This one has no overall picture on this model.", "Choose another above."), answers.DONE
         task = desk.importance(exhibit, method)
         return answers.answer(desk, task, browser, PLACE, press, lambda found: _shown(found, exhibit), height=320)
 
@@ -93,7 +95,15 @@ def _shown(found: Importance, exhibit: Exhibit) -> html.Div:
         from explainer.plots.look import SEQUENTIAL, finish
 
         figure = finish(
-            go.Figure(go.Heatmap(z=found.picture, colorscale=SEQUENTIAL, zmin=0, colorbar={"thickness": 12, "tickformat": ".2~g"})),
+            go.Figure(
+                go.Heatmap(
+                    z=found.picture,
+                    colorscale=SEQUENTIAL,
+                    zmin=0,
+                    zmax=float(found.picture.max()) or 1.0,
+                    colorbar={"thickness": 12, "tickformat": ".2~g"},
+                )
+            ),
             height=420,
         )
         figure.update_layout(margin={"l": 8, "r": 8, "t": 8, "b": 8})

@@ -32,7 +32,8 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
             html.H2(f"Report on {exhibit.name}"),
             picker,
             html.Div(id=ids.slot("body", "report"), className="report-place"),
-            dcc.Interval(id=ids.slot("tick", "report"), interval=700, disabled=True),
+            dcc.Store(id=ids.slot("poll", "report")),
+            dcc.Store(id=ids.slot("tick", "report")),
             dcc.Store(id=PLACE),
             dcc.Download(id="download"),
             dcc.Store(id="download-press"),
@@ -40,7 +41,7 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
         ],
         className="card",
     )
-    return html.Div([made, _scope(exhibit), _requirements(profile)], className="cards")
+    return html.Div([made, _scope(exhibit), _requirements(profile)], className="columns")
 
 
 def chosen(view: View) -> str:
@@ -56,9 +57,9 @@ def register(app: dash.Dash, desk: Desk) -> None:
 
     @app.callback(
         Output(ids.slot("body", "report"), "children"),
-        Output(ids.slot("tick", "report"), "disabled"),
+        Output(ids.slot("poll", "report"), "data"),
         Input(ids.URL, "search"),
-        Input(ids.slot("tick", "report"), "n_intervals"),
+        Input(ids.slot("tick", "report"), "data"),
         Input(PLACE, "data"),
         State(ids.BROWSER, "data"),
         State(ids.PAGE_MODEL, "data"),
@@ -72,7 +73,7 @@ def register(app: dash.Dash, desk: Desk) -> None:
                     html.P("It takes a minute or two and goes on while you look at other pages."),
                     states.button("Write the report", PLACE, sign="go"),
                 ]
-            ), True
+            ), answers.DONE
         return answers.answer(desk, task, browser, PLACE, press, _written, height=120)
 
     @app.callback(

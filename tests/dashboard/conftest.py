@@ -92,10 +92,8 @@ def _tone(texts: list[str]) -> np.ndarray:
 def texts(name: str = "small-texts") -> SimpleNamespace:
     """Words counted by a plain function: it has no gradients, so two methods are not available on it."""
     draw = np.random.default_rng(2)
-    filler = "the holder of this work use copy change and any person under terms below".split()
-    made = [
-        " ".join(draw.permutation([*draw.choice(filler, 9), *draw.choice(sorted(GOOD if i % 2 else BAD), 2)])) + "." for i in range(30)
-    ]
+    filler = ["the", "holder", "of", "this", "work", "use", "copy", "change", "and", "any", "person", "under", "terms", "below"]
+    made = [" ".join(draw.permutation([*draw.choice(filler, 9), *draw.choice(sorted(GOOD if i % 2 else BAD), 2)])) + "." for i in range(30)]
     labels = np.array([i % 2 for i in range(30)], dtype=np.int64)
     labels[4] = 1 - labels[4]
     model = explainer.wrap(_tone, modality="text", class_names=["strict", "free"], name=name)
