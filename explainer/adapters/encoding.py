@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +126,25 @@ def _takes_lengths(module: nn.Module) -> bool:
     places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = [p for p in inspect.signature(module.forward).parameters.values() if p.kind in places]
     return len(parameters) > 1 and (parameters[1].default is inspect.Parameter.empty or "len" in parameters[1].name)
+
+
+def made_up(module: nn.Module, modality: str, names: Sequence[str], preprocess: Any) -> Iterator[Any]:
+    """Canonical inputs that the module may take, to see what it gives; made-up ones only for the encoders of this file, and text."""
+    if modality == "text":
+        yield ["probe"]
+    elif isinstance(preprocess, Columns) and names:
+        import pandas as pd
+
+        yield pd.DataFrame(np.zeros((1, len(names)), dtype=np.float32), columns=list(names))
+    elif isinstance(preprocess, Steps) and names:
+        yield [np.zeros((16, len(names)), dtype=np.float32)]
+    elif isinstance(preprocess, Pixels):
+        width = wanted_width(module) or 3
+        if isinstance(first_layer(module), nn.Linear):  # flattened pictures, most likely square
+            shapes = [(side, side, c) for c in (1, 3) for side in [math.isqrt(width // c)] if side * side * c == width]
+        else:
+            shapes = [(side, side, width) for side in (32, 28, 224, 64, 8)]
+        yield from (np.zeros((1, *shape), dtype=np.float32) for shape in shapes)
 
 
 _WANTED = {

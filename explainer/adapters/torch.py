@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from explainer import state
-from explainer.adapters.encoding import Arguments, default_preprocess, first_layer, wanted_width
+from explainer.adapters.encoding import Arguments, default_preprocess, first_layer, made_up, wanted_width
 from explainer.errors import ExplainerError, InvalidInput, Unsupported
 from explainer.inputs import Modality, canonical, take
 from explainer.model import Model, Returns
@@ -42,6 +43,7 @@ class TorchModel(Model):
         self.device = str(self._where)
         self._rows = ROWS
         self.padding_counts = False
+        self._sample: Any = None
         self._anatomy: Anatomy | None = None
         super().__init__(**names)
 
@@ -162,10 +164,16 @@ class TorchModel(Model):
         return self._anatomy
 
     def sample(self) -> Any:
-        """One canonical input to probe with: a background row, a word, a row of zeros; None where none can be made."""
+        """One canonical input to probe with: a background row, or a made-up input that the module takes; None where none is."""
         if self.background is not None:
             return take(self.background, slice(0, 1))
-        return _sample(self.modality, self.feature_names, self.preprocess)
+        if self._sample is None:
+            for made in made_up(self.core, self.modality, self.feature_names, self.preprocess):
+                with contextlib.suppress(Exception):  # what is made up may not fit; that says nothing about the module
+                    self.raw(made)
+                    self._sample = made
+                    break
+        return self._sample
 
 
 def wrap_torch(
@@ -196,8 +204,8 @@ def wrap_torch(
     names = _feature_names(core, modality, feature_names, preprocess, background)
     encoder = preprocess if preprocess is not None else default_preprocess(core, modality, len(names))
     given = background if background is None else canonical(background, modality, names)
-    draft = TorchModel(module, encoder, modality=modality, class_names=("?",), feature_names=names)
-    probe, activation = _probe(draft, given, encoder)
+    draft = TorchModel(module, encoder, modality=modality, class_names=("?",), feature_names=names, background=given)
+    probe, activation = _probe(draft)
     outputs = probe.shape[1] if probe is not None else _outputs(core)
     if class_names is None and outputs is None:
         raise InvalidInput(
@@ -227,6 +235,7 @@ def wrap_torch(
         background=given,
         name=name or type(core).__name__,
     )
+    model._sample = draft._sample
     model.padding_counts = modality in ("text", "series") and _padding_counts(draft, given)
     return model
 
@@ -305,30 +314,16 @@ def _feature_names(core: nn.Module, modality: Modality, names: Any, preprocess: 
     return tuple(f"x{i}" if modality == "tabular" else f"channel {i}" for i in range(width or 0))
 
 
-def _sample(modality: str, names: Sequence[str], encoder: Any) -> Any:
-    if modality == "text":
-        return ["probe"]
-    if modality == "tabular" and names and type(encoder).__module__ == "explainer.adapters.encoding":
-        return canonical(np.zeros((1, len(names))), "tabular", names)
-    return None
-
-
-def _probe(model: TorchModel, background: Any, encoder: Any) -> tuple[np.ndarray | None, str | None]:
-    """Raw outputs at a few inputs, and their last activation. The caller's background must work; made-up inputs need not."""
+def _probe(model: TorchModel) -> tuple[np.ndarray | None, str | None]:
+    """Raw outputs at a few inputs, and the activation that made them. The caller's background must work; made-up inputs need not."""
     from explainer.adapters.taps import ActivationTap
 
-    inputs = take(background, slice(0, 64)) if background is not None else _sample(model.modality, model.feature_names, encoder)
+    inputs = model.sample() if model.background is None else take(model.background, slice(0, 64))
     if inputs is None:
         return None, None
-    try:
-        first = model.encode(take(inputs, slice(0, 1)))
-        with model.scoring(), ActivationTap() as tap:
-            activation = tap.made(model.forward(first, core=True))
-        return model.raw(inputs), activation
-    except Exception:
-        if background is not None:
-            raise
-        return None, None
+    with model.scoring(), ActivationTap() as tap:
+        activation = tap.made(model.forward(model.encode(take(inputs, slice(0, 1))), core=True))
+    return model.raw(inputs), activation
 
 
 def _padding_counts(model: TorchModel, background: Any) -> bool:

@@ -87,6 +87,20 @@ def test_one_output_without_names_is_a_regression_and_named_classes_make_it_a_cl
     assert (binary.task, binary.scores(gallery.table()).shape) == ("classification", (6, 2))
 
 
+def test_the_number_of_outputs_is_probed_where_the_last_layer_registered_is_not_the_last_to_run() -> None:
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.conv, self.middle = nn.Linear(9, 4), nn.Conv2d(1, 5, 3), nn.Linear(5, 9)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.middle(self.conv(x).mean((2, 3))))
+
+    assert explainer.wrap(Backwards(), modality="image").scores(gallery.images()).shape == (4, 4) != (4, 9)
+    pooled = nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert len(explainer.wrap(pooled, modality="image").class_names) == 3  # no linear layer to read it from
+
+
 @pytest.mark.parametrize("kind", ["dict", "tuple", "dataclass"])
 def test_scores_are_taken_out_of_containers(kind: str) -> None:
     inner = gallery.mlp()
@@ -178,7 +192,7 @@ def test_errors_say_what_came_and_what_the_first_layer_takes() -> None:
     with pytest.raises(InvalidInput, match=r"preprocess=.*offsets"):
         explainer.wrap(gallery.seeded(gallery.Encoder), modality="text")
     with pytest.raises(InvalidInput, match=r"class_names=.*background="):
-        explainer.wrap(nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), modality="image")
+        explainer.wrap(nn.Sequential(nn.Conv2d(7, 3, 19), nn.Flatten()), modality="image", preprocess=gallery.standardised)
     with pytest.raises(InvalidInput, match=r"\(4, 1, 13, 13\) float32.*Conv2d\(1, 6"):
         explainer.wrap(gallery.convnet(), modality="image").scores(gallery.images(size=13))
     with pytest.raises(InvalidInput, match="3 outputs, but 2 class_names"):

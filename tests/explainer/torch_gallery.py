@@ -31,6 +31,10 @@ def images(n: int = 4, size: int = 8, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((n, size, size)).astype(np.float32)
 
 
+def standardised(pictures: np.ndarray) -> Tensor:
+    return torch.tensor((pictures[:, None] - 0.5) / 0.2)
+
+
 def series(lengths: tuple[int, ...] = (5, 9, 7, 5), channels: int = 3, seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.normal(size=(length, channels)).astype(np.float32) for length in lengths]
