@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from explainer.adapters.anatomy import Anatomy
     from explainer.adapters.gradients import GradientView
 
-ROWS = 256
+ROWS = (256, 4096)  # rows of a batch: of pictures, texts and series; of tables, whose rows cost less than the call
 _ELEMENTS = 2**22  # numbers (or characters) that enter the module at once; bigger inputs go in smaller batches
 _MESSAGES = ("out of memory", "not enough memory", "can't allocate", "alloc_cpu")
 
@@ -41,7 +41,7 @@ class TorchModel(Model):
         self.preprocess = preprocess
         self._where, self.dtype = _place(module)
         self.device = str(self._where)
-        self._rows = ROWS
+        self._rows = ROWS[names["modality"] == "tabular"]
         self.padding_counts = False
         self._sample: Any = None
         self._anatomy: Anatomy | None = None
