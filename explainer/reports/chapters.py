@@ -169,7 +169,7 @@ def _ratio(g: Section) -> str:
         return "–"
     if g.get("ratio_high") is None:
         return "1 (most selected)" if g["ratio"] == 1 else f"{g['ratio']:.2f}"
-    return f"{g['ratio']:.2f} [{g['ratio_low']:.2f}, {g['ratio_high']:.2f}]{' ✗' if g['ratio'] < FOUR_FIFTHS else ''}"
+    return f"{g['ratio']:.2f} [{g['ratio_low']:.2f}, {g['ratio_high']:.2f}]{' ✗' if g['ratio'] < FOUR_FIFTHS - 1e-12 else ''}"
 
 
 def _p(g: Section) -> str:
@@ -237,7 +237,10 @@ def _case(c: Section, picture: str | None) -> list[Block]:
         errors = ["–" if r["stderr"] is None else f"± {beside(r['stderr'], largest)}" for r in c["top"]]
         rows = [[r["feature"], beside(r["value"], largest, sign=True), error] for r, error in zip(c["top"], errors, strict=True)]
         caption = f"The {len(rows)} largest of {c['parts']:,} attributions" if "words" in c else "Largest attributions, summed over time"
-        told.append(blocks.table(caption, "Part < 3 | Attribution > 1 | Standard error > 1", rows))
+        if all(r["stderr"] is None for r in c["top"]):
+            told.append(blocks.table(caption, "Part < 3 | Attribution > 1", [row[:2] for row in rows]))
+        else:
+            told.append(blocks.table(caption, "Part < 3 | Attribution > 1 | Standard error > 1", rows))
     if len(c["verdict"]["checks"]) > 1:
         rows = [[blocks.cell(k["status"]), k["name"].replace("_", " "), k["reason"]] for k in c["verdict"]["checks"]]
         told.append(blocks.table("Checks of this explanation", "Outcome < 0.9 | Check < 1.4 | Reason < 5", rows))

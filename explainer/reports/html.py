@@ -114,7 +114,8 @@ def _table(b: Mapping[str, Any], _chapter: int | None) -> str:
         )
     # A table wider than the screen scrolls inside its own frame, by keyboard too.
     frame = f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(b["caption"] or "table")}">'
-    return f"{frame}<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    wide = ' class="wide"' if len(b["columns"]) > 3 else ""
+    return f"{frame}<table{wide}>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
 
 def _cell(cell: Any, align: str, header: bool) -> str:
@@ -131,8 +132,9 @@ def _figures(b: Mapping[str, Any], _chapter: int | None) -> str:
         # The page is HTML: a namespace address would be the only "http" in it, and is not needed there.
         svg = svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")
         width = re.search(r' width="([\d.]+)"', figure["svg"])
-        basis = width.group(1) if width else 640
-        parts.append(f'<figure style="flex-basis:{basis}px">{svg}<figcaption>{escape(figure["caption"])}</figcaption></figure>')
+        basis = float(width.group(1)) if width else 640
+        wide = ' class="wide" tabindex="0"' if basis > 480 else ""  # on a small screen it scrolls rather than shrinks past reading
+        parts.append(f'<figure{wide} style="flex-basis:{basis:g}px">{svg}<figcaption>{escape(figure["caption"])}</figcaption></figure>')
     return f'<div class="figures">{"".join(parts)}</div>'
 
 

@@ -98,3 +98,8 @@ def test_favourable_class_is_named_assumed_or_unknown() -> None:
 def test_groups_that_do_not_fit_the_data_are_refused() -> None:
     with pytest.raises(InvalidInput, match="3 rows and the data 4"):
         groups.frame_of(pd.DataFrame({"g": [1, 2, 3]}), 4)
+
+
+def test_exactly_four_fifths_passes_whatever_the_last_bit() -> None:
+    found = table(*two((45, 100), (36, 100)))
+    assert found["groups"][1]["ratio"] == pytest.approx(0.8) and found["status"] == "pass"
