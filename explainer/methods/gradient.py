@@ -101,8 +101,12 @@ def integrated_gradients(
     if missed.any() and steps == "auto":
         count = int(missed.sum())
         run.notes.append(f"{count} of {len(inputs)} inputs keep a completeness error above {tolerance:.1%} at {schedule[-1]} steps.")
-    shown = baseline if isinstance(baseline, str) else "inputs given"
-    found = run.attribution({"baseline": shown, "steps": int(taken.max()), "tolerance": tolerance, "quadrature": "Gauss-Legendre"})
+    shown = (
+        {"baseline": baseline, "reference": _in_words(torch_model, baseline, background)}
+        if isinstance(baseline, str)
+        else {"baseline": "given"}
+    )
+    found = run.attribution({**shown, "steps": int(taken.max()), "tolerance": tolerance, "quadrature": "Gauss-Legendre"})
     found.base = base
     return found
 
@@ -311,6 +315,20 @@ class _Path:
                 self.evaluations -= len(left) * steps
                 return torch.cat([self._attribute(left[:half], steps), self._attribute(left[half:], steps)])
             self.rows //= 2
+
+
+def _in_words(model: TorchModel, baseline: str, background: Any) -> str:
+    """What the name of a baseline stands for on this model."""
+    if model.modality == "text":
+        words = {"auto": "the padding token", "mask": "the mask token", "zeros": "the zero vector", "mean": "the vocabulary's mean vector"}
+        return f"{words[baseline]} at every word"
+    if model.modality == "image":
+        return {"mean": "each image's mean colour", "blur": "a blurred copy"}.get(baseline, "a black image")
+    if baseline == "zeros" or (background is None and model.background is None):
+        return "zero in every encoded column" if model.modality == "tabular" else "zero in every channel"
+    if model.modality == "series":
+        return "the background's mean per channel"
+    return "the background's mean encoded row" if baseline == "mean" else "the background's typical row"
 
 
 def _per_input(model: TorchModel, baseline: Any, n: int) -> Any:

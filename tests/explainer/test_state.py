@@ -12,6 +12,7 @@ import torch.nn.functional as F
 import torch_gallery as gallery
 from torch import nn
 
+import explainer
 from explainer import state
 from explainer.adapters.taps import AttentionTap
 
@@ -130,6 +131,31 @@ def test_hooks_are_removed_after_an_error_and_deaf_to_other_threads() -> None:
     assert torch.equal(seen[0], plain)
     assert torch.equal(layer(x), plain)
     assert not layer._forward_hooks
+
+
+def test_scores_are_right_while_another_thread_explains_the_same_module() -> None:
+    model = gallery.text(gallery.seeded(gallery.Encoder, readout="mean").train())
+    quiet = model.scores(gallery.TEXTS)
+    errors: list[BaseException] = []
+
+    def explain() -> None:
+        try:
+            for method in ("integrated_gradients", "attention", "saliency"):
+                for _ in range(5):
+                    explainer.explain(model, gallery.TEXTS, method, verify=False)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=explain)
+    thread.start()
+    rounds = 0
+    while thread.is_alive():
+        np.testing.assert_allclose(model.scores(gallery.TEXTS), quiet, atol=1e-6)
+        rounds += 1
+    thread.join()
+    assert not errors
+    assert rounds > 5
+    assert all(m.training for m in model.module.modules())  # type: ignore[attr-defined]
 
 
 def test_saved_bytes_counts_activations_once_and_no_weights() -> None:
