@@ -178,7 +178,8 @@ def _of_numbers(frame: pd.DataFrame, labels: Labels, usable: np.ndarray, fold: n
         size = codes.max() + 1
         sums = np.array([np.bincount(codes[fold == f], weights=ranks[fold == f], minlength=size) for f in range(FOLDS)])
         counts = np.array([np.bincount(codes[fold == f], minlength=size) for f in range(FOLDS)])
-        mean = (sums.sum(axis=0) - sums + ranks.mean()) / (counts.sum(axis=0) - counts + 1)
+        others = counts.sum(axis=0) - counts
+        mean = np.where(others > 0, (sums.sum(axis=0) - sums) / np.maximum(others, 1), ranks.mean())
         error = ((ranks - mean[fold, codes]) ** 2).sum()
         r2 = 1 - error / max(1e-12, ((ranks - ranks.mean()) ** 2).sum())
         power[str(name)] = {"power": float(r2), "why": f"R2 of ranks {r2:.3f}" if r2 >= GIVEN_AWAY else ""}

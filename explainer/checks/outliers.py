@@ -17,8 +17,13 @@ ROBUST_LEAST = 5.0  # and it is at least this many robust standard deviations fr
 MODE_SHARE = 0.5  # where one value fills half a column (often 0), the tail of the others is judged
 MEASURED_ITEMS = 1_000  # each item's distance is measured to its neighbours among so many
 NEIGHBOUR = 5  # the fifth nearest: a clump of four copies of one error still stands out
+HEAVY = 0.05  # a tail of this shape or more is judged on logarithms of the distance to the median as well
+NORMAL_WIDTH = 2.93  # q05 to q90 of a normal, in standard deviations
+ALONE = 3.0  # times the distance its own neighbours have to theirs
+GAP_SHAPES = (0.1, 0.3)  # tail shapes of that figure on clean data (normal, t, lognormal, clustered, with many zeros)
+LEAST_DIRECTION = 1e-3  # of the widest direction's variance: a narrower one is rounding
 CLIP = 6.0  # in distances one column counts at most so much; lone columns are judged by the other check
-ENTROPY_LEAST = 2  # columns needed for a combination to be odd
+COMBINED_LEAST = 2  # columns needed for a combination to be odd
 
 
 def tail_limits(values: np.ndarray) -> tuple[float, float]:
@@ -27,7 +32,7 @@ def tail_limits(values: np.ndarray) -> tuple[float, float]:
     The upper tail beyond q90 is taken as generalised Pareto; its shape comes from quantiles (Pickands, Annals of Statistics 3,
     1975), which the outliers themselves (under 2.5 % of values) do not move: xi = log4((q97.5 - q90) / (q90 - q60)), not below 0.
     The limit is that distribution's quantile exceeded once in 1 / ``ALPHA`` samples of n values. A tail that is heavy is judged
-    on the logarithm too. The lower tail likewise, mirrored.
+    by the logarithm of the distance to the median too. The lower tail likewise, mirrored.
     """
     values = values[np.isfinite(values)]
     if len(values) < LEAST:
@@ -42,22 +47,26 @@ def tail_limits(values: np.ndarray) -> tuple[float, float]:
     return -_upper(-values), _upper(values)
 
 
-def _upper(values: np.ndarray, logarithm: bool = True) -> float:
-    n = len(values)
-    middle, q60, q90, q97 = np.quantile(values, [0.5, 0.6, 0.9, 0.975])
+def _upper(values: np.ndarray) -> float:
+    middle, low, q60, q90, q97 = np.quantile(values, [0.5, 0.05, 0.6, 0.9, 0.975])
     inner, outer = q90 - q60, q97 - q90
     if outer <= 0:
-        inner, outer = q97 - middle, q97 - middle
+        inner = outer = q97 - middle
         if outer <= 0:
             return np.inf
     shape = max(0.0, float(np.log(outer / inner) / np.log(4))) if inner > 0 else 2.0
+    limit = max(q90 + _reach(outer, shape, len(values)), middle + ROBUST_LEAST * (q90 - low) / NORMAL_WIDTH)
+    if shape > HEAVY and q60 > middle:
+        inner, outer = np.log((q90 - middle) / (q60 - middle)), np.log((q97 - middle) / (q90 - middle))
+        shape = max(0.0, float(np.log(outer / inner) / np.log(4)))
+        limit = max(limit, middle + (q90 - middle) * np.exp(min(_reach(outer, shape, len(values)), 600.0)))
+    return float(limit)
+
+
+def _reach(outer: float, shape: float, n: int) -> float:
+    """How far beyond q90 that quantile lies, of a generalised Pareto tail whose q97.5 lies ``outer`` beyond it."""
     odds = 0.1 * n / ALPHA
-    reach = outer / np.log(4) * np.log(odds) if shape < 1e-3 else outer / (4**shape - 1) * (odds**shape - 1)
-    low = np.quantile(values, 0.05)
-    limit = max(float(q90 + reach), float(middle + ROBUST_LEAST * (q90 - low) / 2.9))  # 2.9: q05 to q90 of a normal, in deviations
-    if logarithm and shape > 0.1 and values.min() > 0:
-        limit = max(limit, float(np.exp(min(_upper(np.log(values), logarithm=False), 700.0))))
-    return limit
+    return outer * np.log(odds) / np.log(4) if shape < 1e-3 else outer * (odds**shape - 1) / (4**shape - 1)
 
 
 def outlying_values(context: Context) -> Finding:
@@ -105,25 +114,29 @@ def _numbers(context: Context) -> pd.DataFrame:
 
 
 def outlying_items(context: Context) -> Finding:
-    """Items whose distance to their fifth neighbour is beyond the tail of all such distances.
+    """Items much further from their neighbours than these are from theirs.
 
-    Distances over all figures, each about its median in units of its spread and clipped at six, to the fifth nearest of up to
-    1,000 sampled items (Ramaswamy et al., SIGMOD 2000), judged by :func:`tail_limits`.
+    All figures, each about its median in units of its spread and clipped at six, are made uncorrelated, so that what breaks a
+    pattern counts as much as what lies far along it. An item's figure is its distance to the fifth nearest of up to 1,000
+    sampled items (Ramaswamy et al., SIGMOD 2000), over the least such distance among those five (after Breunig et al., LOF,
+    SIGMOD 2000). It is odd beyond ``ALONE`` and beyond the tail of all such figures.
     """
     context.need_rows(LEAST * 2)
     frame = _numbers(context)
     points = _scaled(frame.to_numpy(dtype=float))
-    if points.shape[1] < ENTROPY_LEAST:
+    if points.shape[1] < COMBINED_LEAST:
         raise NotRun("A combination of figures needs at least two that vary.")
-    gaps = _fifth(points)
-    limit = tail_limits(gaps)[1]
+    gaps = isolation(uncorrelated(points))
+    q60, q90, q97 = np.quantile(gaps, [0.6, 0.9, 0.975])
+    shape = np.log((q97 - q90) / (q90 - q60)) / np.log(4) if q97 > q90 > q60 else 0.0
+    limit = max(ALONE, float(q90 + _reach(q97 - q90, float(np.clip(shape, *GAP_SHAPES)), len(gaps))))
     rows = gaps > limit
-    details: dict[str, Any] = {"value": gaps.max(), "threshold": limit if np.isfinite(limit) else None}
+    details: dict[str, Any] = {"value": gaps.max(), "threshold": limit}
     if rows.any():
         order = np.flatnonzero(rows)[np.argsort(-gaps[rows], kind="stable")]
         strange = {str(context.view.at([i])[0]): _strangest(frame, points, i) for i in order[:EVIDENCE_SHOWN]}
         things = f"{share(int(rows.sum()), context.view.n)} {plural(context.view.noun)}"
-        message = f"{things} far from every other (distance up to {gaps.max():.3g}, usually {np.median(gaps):.3g})."
+        message = f"{things} far from all others: up to {gaps.max():.3g} times as far as their neighbours are from theirs."
         return failed(message, rows=context.view.at(order), evidence={"strangest figures": strange}, **details)
     return passed(f"No {context.view.noun} is far from all others.", **details)
 
@@ -142,18 +155,33 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     return np.column_stack(kept).astype(np.float32) if kept else np.zeros((len(values), 0), dtype=np.float32)
 
 
-def _fifth(points: np.ndarray) -> np.ndarray:
+def uncorrelated(points: np.ndarray) -> np.ndarray:
+    """Points turned and scaled to unit covariance; with few points the covariance is drawn towards a round one."""
+    centred = (points - points.mean(axis=0)).astype(np.float64)
+    n, d = centred.shape
+    covariance = centred.T @ centred / n
+    trust = 1 - min(1.0, d / n)
+    covariance = trust * covariance + (1 - trust) * np.eye(d) * np.trace(covariance) / d
+    variances, directions = np.linalg.eigh(covariance)
+    return (centred @ directions / np.sqrt(np.maximum(variances, LEAST_DIRECTION * variances.max()))).astype(np.float32)
+
+
+def isolation(points: np.ndarray) -> np.ndarray:
+    """Each point's distance to its fifth neighbour, over the least such distance among its five neighbours (or half the usual)."""
     chosen = np.random.default_rng(0).permutation(len(points))[:MEASURED_ITEMS]
     sample = points[chosen]
     squares = (sample**2).sum(axis=1)
     gaps = np.zeros(len(points))
+    neighbours = np.zeros((len(points), NEIGHBOUR), dtype=int)
     for start in range(0, len(points), 4_096):
         block = points[start : start + 4_096]
         square = (block**2).sum(axis=1)[:, None] + squares - 2 * block @ sample.T
-        same = np.arange(start, start + len(block))[:, None] == chosen
-        square[same] = np.inf
-        gaps[start : start + len(block)] = np.sqrt(np.maximum(np.partition(square, NEIGHBOUR - 1, axis=1)[:, NEIGHBOUR - 1], 0))
-    return gaps
+        square[np.arange(start, start + len(block))[:, None] == chosen] = np.inf
+        nearest = np.argpartition(square, NEIGHBOUR - 1, axis=1)[:, :NEIGHBOUR]
+        neighbours[start : start + len(block)] = nearest
+        gaps[start : start + len(block)] = np.sqrt(np.maximum(np.take_along_axis(square, nearest, axis=1).max(axis=1), 0))
+    usual = float(np.median(gaps)) or 1.0
+    return gaps / np.maximum(gaps[chosen][neighbours].min(axis=1), usual / 2)
 
 
 def _strangest(frame: pd.DataFrame, points: np.ndarray, row: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from explainer.checks.finding import Finding, Findings
 from explainer.checks.labels import labels_of
 from explainer.checks.read import Data, read
 from explainer.checks.view import Reading, View
-from explainer.errors import ExplainerError, InvalidInput
+from explainer.errors import ExplainerError, InvalidInput, unknown
 
 
 def check(
@@ -27,6 +27,7 @@ def check(
     reference_labels: Any = None,
     model: Any = None,
     groups: Any = None,
+    only: Sequence[str] | None = None,
     progress: bool | Callable[[int, int], Any] = False,
 ) -> Findings:
     """Check data before a model is trained, tested or explained on them.
@@ -40,6 +41,7 @@ def check(
     reference, reference_labels : the set to hold the data against (the training set, for a test set).
     model : a :class:`explainer.Model` the data are meant for.
     groups : a DataFrame or dict of columns (``(n,)`` each) whose groups should be large enough to measure; or column names.
+    only : names of the checks wanted, where not all are.
     progress : True for a bar, or a function called with (done, total), which may raise to stop.
 
     Returns the findings, worst first. Nothing in the data makes it raise. Raises InvalidInput where the request itself is not
@@ -61,12 +63,17 @@ def check(
         raise InvalidInput("reference_labels came without a reference set; pass reference=... as well.")
     grouped = _groups(groups, found, reading)
     context = Context(reading.view, labels_read, there, there_labels, grouped, model, reading.unreadable, reading.attempted, reading.lost)
-    return run(context, found, progress)
+    return run(context, found, progress, only)
 
 
-def run(context: Context, found: Data, progress: bool | Callable[[int, int], Any] = False) -> Findings:
-    """Run every check of the modality on a context."""
+def run(context: Context, found: Data, progress: bool | Callable[[int, int], Any] = False, only: Sequence[str] | None = None) -> Findings:
+    """Run the checks of the modality on a context. Raises UnknownName for a name in ``only`` that is no check."""
     todo = checks(context.view.modality)
+    if only is not None:
+        for name in only:
+            if name not in {c.name for c in todo}:
+                raise unknown(f"check of {context.view.modality} data", name, [c.name for c in todo])
+        todo = tuple(c for c in todo if c.name in only)
     findings: list[Finding] = []
     with _Reporter(progress, len(todo)) as report:
         for one in todo:
@@ -160,8 +167,6 @@ def _groups(groups: Any, found: Data, reading: Reading) -> Mapping[str, np.ndarr
         if all(isinstance(n, str) for n in names):
             lost = [n for n in names if n not in [str(c) for c in found.inputs.columns]]
             if lost:
-                from explainer.errors import unknown
-
                 raise unknown("group column", lost[0], found.inputs.columns)
             groups = found.inputs[names]
     groups = as_frame(groups)
