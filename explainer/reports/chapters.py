@@ -169,7 +169,7 @@ def _ratio(g: Section) -> str:
         return "–"
     if g.get("ratio_high") is None:
         return "1 (most selected)" if g["ratio"] == 1 else f"{g['ratio']:.2f}"
-    return f"{g['ratio']:.2f} [{g['ratio_low']:.2f}, {g['ratio_high']:.2f}]{' ✗' if g['ratio'] < FOUR_FIFTHS - 1e-12 else ''}"
+    return f"{g['ratio']:.3f} [{g['ratio_low']:.2f}, {g['ratio_high']:.2f}]{' ✗' if g['ratio'] < FOUR_FIFTHS - 1e-12 else ''}"
 
 
 def _p(g: Section) -> str:

@@ -63,7 +63,7 @@ def _first_page(evidence: Mapping[str, Any]) -> list[Block]:
     ]
     reading = (
         "Evidence for a person to judge by. It is not legal advice, and a pass says only that the stated test found nothing. "
-        "Beyond the inputs of the explained cases it holds only aggregates of the data."
+        "Beyond the inputs of the explained cases, and what a data check names, it holds only aggregates of the data."
     )
     return [
         {"kind": "banner", "status": status_of(evidence), "text": f"{verdict}{count(len(lacking), 'topic')} not assessed."},

@@ -33,7 +33,7 @@ def bars(rows: Sequence[Mapping[str, Any]], signed: bool = True) -> str:
 
     A row: ``label``, ``value`` and optionally ``low``, ``high``, ``note`` (small text under the label).
     """
-    height, top = 24, 6
+    height, top = 20, 6
     label_width = min(230.0, 8 + 6.4 * max((len(_short(str(row["label"]), 34)) for row in rows), default=10))
     finite = [v for row in rows for v in (row["value"], row.get("low"), row.get("high"), 0.0) if v is not None and np.isfinite(v)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
@@ -49,17 +49,17 @@ def bars(rows: Sequence[Mapping[str, Any]], signed: bool = True) -> str:
         y, value = top + k * height, float(row["value"])
         start, end = sorted((x(0), x(value)))
         fill = (POSITIVE if value >= 0 else NEGATIVE) if signed else NEGATIVE
-        parts.append(_text(label_width, y + 16, _short(str(row["label"]), 34), anchor="end"))
-        parts.append(f'<rect x="{start:.1f}" y="{y + 5}" width="{max(end - start, 0.6):.1f}" height="14" fill="{fill}"/>')
+        parts.append(_text(label_width, y + 14, _short(str(row["label"]), 34), anchor="end"))
+        parts.append(f'<rect x="{start:.1f}" y="{y + 4}" width="{max(end - start, 0.6):.1f}" height="12" fill="{fill}"/>')
         edge = [end, start]
         if row.get("low") is not None and row.get("high") is not None and np.isfinite([row["low"], row["high"]]).all():
             a, b = x(row["low"]), x(row["high"])
             parts.append(
-                _line(a, y + 12, b, y + 12, 1.4, 0.9) + _line(a, y + 9, a, y + 15, 1.2, 0.9) + _line(b, y + 9, b, y + 15, 1.2, 0.9)
+                _line(a, y + 10, b, y + 10, 1.4, 0.9) + _line(a, y + 7, a, y + 13, 1.2, 0.9) + _line(b, y + 7, b, y + 13, 1.2, 0.9)
             )
             edge = [max(end, b), min(start, a)]
         anchor, at = ("start", edge[0] + 6) if value >= 0 else ("end", edge[1] - 6)
-        parts.append(_text(at, y + 16, beside(value, largest, sign=signed), anchor=anchor))
+        parts.append(_text(at, y + 14, beside(value, largest, sign=signed), anchor=anchor))
     return _svg(_WIDTH, top + height * len(rows) + 6, parts)
 
 

@@ -182,7 +182,7 @@ def _judgement(name: str, counted: list[dict[str, Any]], best: dict[str, Any]) -
         }
     lowest = min(counted, key=lambda row: row["ratio"])
     facts = {"best": best["group"], "lowest": lowest["group"]}
-    said = f"{name}: {lowest['group']} is selected at {lowest['ratio']:.3g} times the rate of {best['group']}"
+    said = f"{name} “{lowest['group']}” is selected at {lowest['ratio']:.3g} times the rate of “{best['group']}”"
     if lowest["ratio"] >= FOUR_FIFTHS - 1e-12:  # 0.36 / 0.45 is four fifths, whatever the last bit says
         return {**facts, "status": "pass", "reason": f"{said}, at or above four fifths."}
     if lowest["p"] is not None and lowest["p"] < SIGNIFICANCE:
