@@ -28,12 +28,16 @@ _EVIDENCE_SHARE = 90
 
 @dataclass(frozen=True)
 class Report:
-    """A written report: its folder, its files, the evidence in it, and the worst outcome."""
+    """A written report: its folder, its files, the evidence in it, and the worst outcome.
+
+    ``manifest_sha256`` vouches for every file of it: kept elsewhere, it shows any later change (``verify(path, expect=...)``).
+    """
 
     path: Path
     files: tuple[str, ...]
     evidence: Mapping[str, Any]
     evidence_sha256: str
+    manifest_sha256: str
 
     @property
     def status(self) -> str:
@@ -122,7 +126,7 @@ def audit(
         report(_EVIDENCE_SHARE + 8, 100)
         _write(folder, files)
         report(100, 100)
-    return Report(folder, tuple(sorted(files)), found, digest)
+    return Report(folder, tuple(sorted(files)), found, digest, hashlib.sha256(files[MANIFEST]).hexdigest())
 
 
 def _formats(formats: Sequence[str]) -> tuple[str, ...]:

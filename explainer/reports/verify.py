@@ -21,6 +21,7 @@ class Verification:
 
     path: Path
     evidence_sha256: str
+    manifest_sha256: str
     intact: tuple[str, ...]
     changed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -40,7 +41,7 @@ class Verification:
         for kind in ("changed", "missing", "added"):
             lines += [f"  {kind}: {name}" for name in getattr(self, kind)]
         lines += [f"  {problem}" for problem in self.problems]
-        return "\n".join([*lines, f"  evidence sha256 {self.evidence_sha256}"])
+        return "\n".join([*lines, f"  evidence sha256 {self.evidence_sha256}", f"  manifest sha256 {self.manifest_sha256}"])
 
 
 def verify(
@@ -48,9 +49,10 @@ def verify(
 ) -> Verification:
     """Check the report in the folder ``path`` (or beside the file ``path``) against its manifest.
 
-    ``model``, ``data``, ``labels``: where given, hashed and held against the hashes that the report states. ``expect``: the evidence
-    sha256 you kept elsewhere, which also finds a manifest rewritten together with the files. Raises InvalidInput where there is
-    no report, CorruptFile where its manifest cannot be read.
+    ``model``, ``data``, ``labels``: where given, hashed and held against the hashes that the report states. ``expect``: a sha256 you
+    kept elsewhere. The manifest's covers every file, also against a manifest rewritten together with them; the evidence's, which
+    each form of the report prints, covers report.json. Raises InvalidInput where there is no report, CorruptFile where its manifest
+    cannot be read.
     """
     folder = Path(path)
     folder = folder.parent if folder.is_file() else folder
@@ -67,9 +69,12 @@ def verify(
     listed = {*manifest["files"], MANIFEST}
     added = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() and str(p.relative_to(folder)) not in listed)
     problems = _inconsistent(folder, manifest) + _other_inputs(manifest, model, data, labels)
-    if expect is not None and expect.strip().lower() != manifest["evidence_sha256"]:
-        problems.append(f"evidence: {expect} was expected, the manifest states {manifest['evidence_sha256']}")
-    return Verification(folder, manifest["evidence_sha256"], tuple(intact), tuple(changed), tuple(missing), tuple(added), tuple(problems))
+    own = _sha256(folder / MANIFEST)
+    if expect is not None and expect.strip().lower() not in (own, manifest["evidence_sha256"]):
+        problems.append(f"sha256: {expect} was expected; the manifest has {own}, the evidence {manifest['evidence_sha256']}")
+    return Verification(
+        folder, manifest["evidence_sha256"], own, tuple(intact), tuple(changed), tuple(missing), tuple(added), tuple(problems)
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -242,6 +242,17 @@ def test_a_manifest_rewritten_for_other_inputs_contradicts_the_evidence(copy: Pa
     assert not explainer.verify(copy).ok
 
 
+def test_a_page_rewritten_with_its_manifest_is_found_by_the_manifests_hash(copy: Path, report: explainer.reports.audit.Report) -> None:
+    assert explainer.verify(copy, expect=report.manifest_sha256).ok
+    page = (copy / "report.html").read_bytes().replace(b"fail", b"pass")
+    (copy / "report.html").write_bytes(page)
+    manifest = json.loads((copy / "manifest.json").read_bytes())
+    manifest["files"]["report.html"]["sha256"] = hashlib.sha256(page).hexdigest()
+    (copy / "manifest.json").write_bytes(rfc8785.dumps(manifest))
+    assert explainer.verify(copy).ok
+    assert "expected" in explainer.verify(copy, expect=report.manifest_sha256).problems[0]
+
+
 def test_a_full_disk_leaves_nothing_and_keeps_the_old_report(model: explainer.Model, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p.name: p.read_bytes() for p in copy.iterdir()}
 
@@ -345,7 +356,7 @@ def series(n: int) -> tuple[list[np.ndarray], np.ndarray, object]:
 
 @pytest.mark.parametrize(("modality", "make_data"), [("image", images), ("text", texts), ("series", series)])
 def test_every_kind_of_data_is_reported_whole(modality: str, make_data: object, tmp_path: Path) -> None:
-    data, labels, predict = make_data(40)  # type: ignore[operator]
+    data, labels, predict = make_data(24)  # type: ignore[operator]
 
     def two(x: object) -> np.ndarray:
         p = predict(x)
