@@ -40,6 +40,7 @@ def create_app(specimens: Sequence[Any], *, host: str = "127.0.0.1", password: s
         update_title=None,  # type: ignore[arg-type]
         assets_folder=str(Path(__file__).parent / "assets"),
         pages_folder="",
+        use_pages=False,
         suppress_callback_exceptions=True,
         add_log_handler=False,
         enable_mcp=False,

@@ -116,7 +116,7 @@ def _body(app: dash.Dash) -> Response | None:
     if not request.path.endswith("_dash-update-component"):
         return _plain(404, "Nothing takes a POST here.")
     length = request.content_length
-    if length is None or length > MAX_BODY:
+    if length is not None and length > MAX_BODY:
         return _plain(413, f"The request is larger than {MAX_BODY // 2**20} MB.")
     try:
         body = json.loads(request.get_data(cache=True))

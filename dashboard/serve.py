@@ -73,6 +73,8 @@ def _warm() -> None:
 def listen(host: str, port: int) -> socket.socket:
     """A socket bound to ``host`` and ``port``. Raises InvalidInput, saying which port was taken or what host is unknown."""
     try:
+        if not 0 <= port <= 65535:
+            raise OverflowError("no such port")
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, OverflowError) as error:
         raise InvalidInput(

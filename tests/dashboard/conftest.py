@@ -135,12 +135,12 @@ def series(name: str = "small-series") -> SimpleNamespace:
     return _specimen(model, (made[12:], labels[12:]), (made[:12], labels[:12]))
 
 
-def slow(name: str = "slow-table", pause: float = 0.02) -> SimpleNamespace:
+def slow(name: str = "slow-table", pause: float = 0.001) -> SimpleNamespace:
     """A table whose model takes its time, to see progress and to stop it."""
     import time
 
     def scores(frame: Any) -> np.ndarray:
-        time.sleep(pause)
+        time.sleep(pause * len(frame))
         p = 1 / (1 + np.exp(-np.asarray(frame, dtype=float).sum(1)))
         return np.stack([1 - p, p], axis=1)
 

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dashboard.predictions import Predictions, wilson
+from dashboard.view import View
+
+SCORES = np.array([[0.9, 0.1], [0.4, 0.6], [0.05, 0.95], [0.7, 0.3], [0.52, 0.48]])
+LABELS = np.array([0, 0, 0, 0, 0])
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    return Predictions(SCORES, LABELS, ("no", "yes"))
+
+
+def test_errors_come_first_and_the_least_sure_of_them(predictions: Predictions) -> None:
+    assert predictions.ordered(View()).tolist() == [1, 2, 4, 3, 0]
+    assert predictions.ordered(View(order="unsure")).tolist() == [4, 1, 3, 0, 2]
+    assert predictions.ordered(View(order="sure")).tolist() == [2, 0, 3, 1, 4]
+    assert predictions.ordered(View(order="row")).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_cell_of_the_confusion_matrix_filters(predictions: Predictions) -> None:
+    assert predictions.confusion.tolist() == [[3, 2], [0, 0]]
+    assert predictions.ordered(View(cell="0,1")).tolist() == [1, 2]
+    assert predictions.ordered(View(cell="1,1")).tolist() == []
+    assert predictions.ordered(View(cell="77,99")).tolist() == []
+
+
+def test_flags_name_the_confident_errors_and_the_guesses(predictions: Predictions) -> None:
+    assert [predictions.flag(k) for k in range(5)] == ["", "", "label?", "", "unsure"]
+
+
+def test_margins_and_accuracy(predictions: Predictions) -> None:
+    assert predictions.margin == pytest.approx([0.8, 0.2, 0.9, 0.4, 0.04])
+    value, low, high = predictions.accuracy
+    assert value == 0.6 and 0 < low < 0.6 < high < 1
+
+
+def test_wilson_against_known_figures() -> None:
+    # Brown, Cai and DasGupta (2001), and the closed form at the ends: 0 of n gives z^2 / (n + z^2).
+    assert wilson(0, 10)[1:] == pytest.approx((0.0, 0.2775), abs=1e-3)
+    assert wilson(50, 100)[1:] == pytest.approx((0.4038, 0.5962), abs=1e-3)
+
+
+def test_without_labels_nothing_is_wrong_and_nothing_is_claimed() -> None:
+    bare = Predictions(SCORES, None, ("no", "yes"))
+    assert bare.accuracy is None and bare.confusion is None
+    assert not bare.wrong.any()
+    assert bare.ordered(View()).tolist() == [4, 1, 3, 0, 2]
+
+
+def test_a_regression_orders_by_error() -> None:
+    found = Predictions(np.array([[1.0], [2.0], [3.0]]), np.array([1.5, 2.0, 9.0]), ("value",), regression=True)
+    assert found.ordered(View()).tolist() == [2, 0, 1]
+    assert found.confidence == pytest.approx([0.5, 0.0, 6.0])
+    assert found.accuracy is None and found.confusion is None
