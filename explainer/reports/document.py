@@ -166,7 +166,8 @@ def _verification(sha256: str) -> list[Block]:
         {"kind": "code", "text": sha256},
         blocks.text(
             "The report is not signed. Files rewritten together with the manifest can only be noticed against a hash kept elsewhere: that "
-            "of manifest.json, which explainer verify prints, covers every file; the one above covers the evidence. The same model, data, date and settings on the same versions and machine give the same bytes."
+            "of manifest.json, which explainer verify prints, covers every file; the one above covers the evidence. The same "
+            "model, data, date and settings on the same versions and machine give the same bytes."
         ),
     ]
 
