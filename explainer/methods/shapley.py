@@ -11,7 +11,7 @@ from explainer.coalitions import Budget, Clock, Coalitions
 from explainer.errors import Unsupported, unknown
 from explainer.methods.attribution import Attribution
 from explainer.methods.quadrature import MOST_PAIRS, odd_process
-from explainer.methods.trees import tree_values
+from explainer.methods.trees import is_tree, tree_values
 
 ALGORITHMS = ("auto", "exact", "gaussian", "permutation", "tree")
 _MOST_EXACT = 20  # players; beyond, enumeration is out of reach
@@ -43,7 +43,7 @@ def shap(
             return found
         if algorithm == "tree":
             raise Unsupported(f"algorithm='tree' does not fit here: {found} Use algorithm='auto'.")
-        notes = (found,) if model.framework == "sklearn" else ()
+        notes = (found,) if is_tree(model) else ()
     features, n = coalitions.features, len(inputs)
     games = [_Game(coalitions, i) for i in range(n)]
     how = [_algorithm(game.d, algorithm, coalitions.budget) for game in games]

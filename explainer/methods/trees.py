@@ -15,6 +15,11 @@ _BOOSTED = ("GradientBoosting", "HistGradientBoosting", "XGB", "LGBM")
 _TOLERANCE = 1e-4
 
 
+def is_tree(model: Any) -> bool:
+    """Whether the model is a tree or an ensemble of trees, seen directly rather than through a pipeline."""
+    return type(getattr(model, "estimator", None)).__name__.startswith((*_FORESTS, *_BOOSTED))
+
+
 def tree_values(model: Any, inputs: Any, target: Any, output: str, background: Any, features: Features) -> Attribution | str:
     """The attribution, or the reason in words why the tree algorithm would not be right here.
 
@@ -50,9 +55,8 @@ def tree_values(model: Any, inputs: Any, target: Any, output: str, background: A
 
 
 def _unfit(model: Any, inputs: Any, target: Any, output: str, features: Features) -> str:
-    estimator = getattr(model, "estimator", None)
-    kind = type(estimator).__name__
-    if estimator is None or not kind.startswith((*_FORESTS, *_BOOSTED)):
+    kind = type(getattr(model, "estimator", None)).__name__
+    if not is_tree(model):
         return "The model is not a tree ensemble."
     if model.task == "classification" and output == "probability" and kind.startswith(_BOOSTED):
         # shap rescales the margin's values to sum to the probability; they are not the Shapley values of the probability.
