@@ -105,10 +105,7 @@ class AttentionTap(TorchFunctionMode):
     def _multi_head(self, need_weights: bool = True, average_attn_weights: bool = True, **rest: Any) -> tuple[Tensor, Tensor | None]:
         if rest.get("training") and rest.get("dropout_p", 0) > 0:
             raise Unsupported("This module drops attention at random even in eval mode: its weights differ from call to call.")
-        if rest.get("is_causal") and rest.get("attn_mask") is None:
-            raise Unsupported("A multi-head attention call is causal without attn_mask, which PyTorch needs to give weights.")
-        # is_causal is a hint that lets PyTorch drop the mask; with the weights asked for it must be applied.
-        output, weights = F.multi_head_attention_forward(**{**rest, "is_causal": False}, need_weights=True, average_attn_weights=False)
+        output, weights = F.multi_head_attention_forward(**rest, need_weights=True, average_attn_weights=False)
         assert weights is not None
         output = _differentiable(output)
         self._keep(self._computed, weights, output, 0, "multi-head attention")

@@ -122,6 +122,17 @@ def test_multihead_attention_gives_its_weights_and_its_own_result(need_weights: 
     torch.testing.assert_close(tap.layers[0].weights, wanted, atol=1e-6, rtol=0)
 
 
+def test_the_causal_hint_of_an_encoder_is_kept() -> None:
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).eval()
+    x, mask = torch.randn(2, 5, 8), nn.Transformer.generate_square_subsequent_mask(5)
+    plain = encoder(x, mask=mask, is_causal=True)
+    with AttentionTap(2) as tap:
+        tapped = encoder(x, mask=mask, is_causal=True)
+    torch.testing.assert_close(tapped, plain, atol=1e-6, rtol=0)
+    assert [bool((layer.weights.triu(1) == 0).all()) for layer in tap.layers] == [True, True]
+
+
 @pytest.mark.parametrize("queries", [4, 6])
 @pytest.mark.parametrize("case", ["plain", "causal", "boolean", "float", "scale", "blind"])
 def test_weights_equal_what_the_fused_kernel_computes(queries: int, case: str) -> None:

@@ -41,6 +41,7 @@ CASES: dict[str, Callable[[], tuple[explainer.Model, Any]]] = {
     "frozen": lambda: (gallery.text(gallery.seeded(gallery.Fused).requires_grad_(False)), gallery.TEXTS),
     "dict": lambda: (gallery.tabular(gallery.Container(gallery.mlp(), "dict")), gallery.table()),
     "softmax inside": lambda: (gallery.tabular(gallery.mlp(final=nn.Softmax(1))), gallery.table()),
+    "in place": lambda: (gallery.tabular(nn.Sequential(nn.ELU(inplace=True), gallery.mlp())), gallery.table()),
     "compiled": lambda: (gallery.tabular(torch.compile(gallery.mlp(), backend="eager")), gallery.table()),
 }
 
@@ -181,6 +182,29 @@ def test_saturated_softmax_still_has_a_gradient() -> None:
         found = run(saliency, gallery.tabular(nn.Sequential(sure, final).eval() if final else sure), gallery.table())
         assert all((v > 0).any() for v in found.values)
         assert not any("exactly 0" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("functional", [True, False])
+def test_a_saturated_sigmoid_inside_the_module_is_differentiated_exactly(functional: bool) -> None:
+    class Sure(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.sigmoid = nn.Linear(5, 1), nn.Sigmoid()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(self.layer(x)) if functional else self.sigmoid(self.layer(x))
+
+    torch.manual_seed(0)
+    module = Sure()
+    with torch.no_grad():
+        module.layer.bias.fill_(25.0)
+    model = gallery.tabular(module, class_names=["no", "yes"])
+    assert (model.raw(gallery.table()) == 1).all()  # float32 has nothing left
+    weights = module.layer.weight.detach().numpy()[0].astype(float)
+    logits = gallery.table().to_numpy().astype(float) @ weights + 25
+    expected = weights * (np.exp(-logits) / (1 + np.exp(-logits)) ** 2)[:, None]
+    found = run(saliency, model, gallery.table(), target="yes", absolute=False)
+    np.testing.assert_allclose(np.stack(found.values)[..., 0], expected, rtol=1e-4)
 
 
 def test_a_dead_gradient_is_said_aloud() -> None:

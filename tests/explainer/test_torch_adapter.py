@@ -137,6 +137,28 @@ def test_series_of_unequal_length_without_a_lengths_argument_are_never_padded() 
     np.testing.assert_allclose(model.scores(series), alone, atol=1e-7)
 
 
+@pytest.mark.parametrize("modality", ["text", "series"])
+def test_a_module_that_ignores_its_padding_is_never_given_any(modality: str) -> None:
+    class Careless(gallery.Head):
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return self.head(self.embed(ids).mean(1))
+
+    class CarelessSeries(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.head = nn.GRU(3, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            return self.head(self.rnn(x)[0][:, -1])
+
+    torch.manual_seed(0)
+    model = gallery.text(Careless()) if modality == "text" else explainer.wrap(CarelessSeries(), modality="series")
+    inputs = gallery.TEXTS if modality == "text" else gallery.series()
+    assert model.padding_counts  # type: ignore[attr-defined]
+    alone = np.concatenate([model.scores(inputs[i : i + 1]) for i in range(len(inputs))])
+    np.testing.assert_allclose(model.scores(inputs), alone, atol=1e-7)
+
+
 def test_memory_running_out_halves_the_batch_and_gives_the_same_scores() -> None:
     module = gallery.mlp()
     whole = gallery.tabular(module).scores(gallery.table(20))
