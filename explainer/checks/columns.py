@@ -106,7 +106,9 @@ def _is_missing(value: Any) -> bool:
         return True
     try:
         return bool(value != value)
-    except (TypeError, ValueError):
+    except ArithmeticError:  # a signalling NaN
+        return True
+    except Exception:
         return False
 
 

@@ -67,9 +67,9 @@ def compare(a: pd.Series, b: pd.Series) -> list[dict[str, Any]]:
     if numeric and len(np.unique(np.concatenate([known_a, known_b]))) > FEW_VALUES:
         distance, p = compare_numbers(known_a.to_numpy(dtype=float), known_b.to_numpy(dtype=float))
         return [*tests, {"test": "Kolmogorov-Smirnov", "distance": distance, "p": p}]
-    left, right = (known_a, known_b) if numeric else (known_a.astype(str), known_b.astype(str))
-    levels = pd.unique(pd.concat([left, right]).astype(object))
-    sides = [s.astype(object).value_counts().reindex(levels, fill_value=0).to_numpy() for s in (left, right)]
+    left, right = ((one.to_numpy(dtype=float) if numeric else _written(one)) for one in (known_a, known_b))
+    codes, levels = pd.factorize(np.concatenate([left, right]))
+    sides = [np.bincount(part, minlength=len(levels)) for part in (codes[: len(left)], codes[len(left) :])]
     distance, p = compare_counts(*sides)
     new = [str(level) for level, x, y in zip(levels, *sides, strict=True) if x and not y]
     shares = sides[0] / sides[0].sum() - sides[1] / sides[1].sum()
@@ -83,6 +83,11 @@ def compare(a: pd.Series, b: pd.Series) -> list[dict[str, Any]]:
             "most changed": str(levels[np.abs(shares).argmax()]),
         },
     ]
+
+
+def _written(values: pd.Series) -> np.ndarray:
+    """Values as plain strings (pandas' own cannot hold every one)."""
+    return np.array([str(v) for v in values.tolist()], dtype=object)
 
 
 def drift(context: Context) -> Finding:

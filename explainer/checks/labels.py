@@ -54,7 +54,7 @@ def labels_of(values: Any, reading: Reading, what: str = "labels") -> Labels | N
         values = values.to_pandas()
     if isinstance(values, pd.DataFrame):
         values = values.iloc[:, 0] if values.shape[1] == 1 else values.to_numpy()
-    if np.ndim(values) == 0 or isinstance(values, (str, bytes, dict)):
+    if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__len__"):
         raise InvalidInput(f"{what} is one {type(values).__name__}; pass one label per item, {reading.attempted:,} in all.")
     series = values if isinstance(values, pd.Series) else _series(values, what)
     series = series.iloc[reading.align(len(series), what)]

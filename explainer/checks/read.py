@@ -110,10 +110,20 @@ def as_frame(inputs: Any) -> Any:
         except (ValueError, TypeError) as error:
             raise InvalidInput(f"A dict was given whose values do not make columns of one length ({error}).") from None
     if isinstance(inputs, (list, tuple)) and len(inputs) and all(isinstance(one, dict) for one in inputs):
-        return pd.DataFrame(list(inputs))
+        return _records(list(inputs))
     if hasattr(inputs, "detach"):  # a torch tensor
         return inputs.detach().cpu().numpy()
     return inputs
+
+
+def _records(records: list[dict]) -> Any:
+    """A frame of records, whatever is in them: pandas' own strings cannot hold a lone surrogate, plain ones can."""
+    import pandas as pd
+
+    try:
+        return pd.DataFrame(records)
+    except (UnicodeError, ValueError, TypeError, OverflowError):
+        return pd.DataFrame(records, dtype=object)
 
 
 def infer(inputs: Any) -> Modality:
@@ -262,8 +272,6 @@ def _parquet(path: Path, labels: str | None, modality: str | None) -> Data:
 
 
 def _jsonl(path: Path, labels: str | None, modality: str | None) -> Data:
-    import pandas as pd
-
     records, bad, kept = [], [], []
     try:
         lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
@@ -277,7 +285,7 @@ def _jsonl(path: Path, labels: str | None, modality: str | None) -> Data:
             continue
         kept.append(number)
         records.append(record if isinstance(record, dict) else {"text" if isinstance(record, str) else "value": record})
-    frame = pd.DataFrame(records)
+    frame = _records(records)
     if modality is None:
         fields = [c for c in frame.columns if c != labels]
         if len(fields) == 1 and all(isinstance(v, str) or v is None for v in frame[fields[0]].tolist()):

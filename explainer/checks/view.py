@@ -25,7 +25,6 @@ class View(ABC):
     noun: str
     n: int
     positions: np.ndarray
-    aside: str = ""  # what is left out when items are compared, in words
 
     @cached_property
     @abstractmethod
@@ -66,6 +65,11 @@ class View(ABC):
         """The positions, in the data as given, of the items ``index`` (ints or a mask)."""
         index = np.asarray(index)
         return self.positions[np.flatnonzero(index) if index.dtype == bool else index.astype(int)].tolist()
+
+    @property
+    def aside(self) -> str:
+        """What is left out when items are compared, in words."""
+        return ""
 
     def show(self, index: int) -> str:
         """A short text by which a person recognises one item."""

@@ -51,10 +51,43 @@ def images(n=150, seed=0, side=28):
     return np.clip(result / 2, 0, 1).astype(np.float32)
 
 
-WORDS = (
-    "river stone market window garden letter bridge winter silver morning harbour village orange candle forest engine paper mirror "
-    "thunder copper meadow lantern island pepper hammer valley marble saddle blanket feather cellar turnip anchor basket needle"
-).split()
+WORDS = [
+    "river",
+    "stone",
+    "market",
+    "window",
+    "garden",
+    "letter",
+    "bridge",
+    "winter",
+    "silver",
+    "morning",
+    "harbour",
+    "village",
+    "orange",
+    "candle",
+    "forest",
+    "engine",
+    "paper",
+    "mirror",
+    "thunder",
+    "copper",
+    "meadow",
+    "lantern",
+    "island",
+    "pepper",
+    "hammer",
+    "valley",
+    "marble",
+    "saddle",
+    "blanket",
+    "feather",
+    "cellar",
+    "turnip",
+    "anchor",
+    "basket",
+    "needle",
+]
 
 
 def texts(n=300, seed=0, length=(15, 60)):

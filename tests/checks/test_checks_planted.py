@@ -36,9 +36,12 @@ def with_column(frame, name, values):
     return frame.assign(**{name: values})
 
 
-def copies(frame, labels, rows, change=lambda f: f):
+def copies(frame, labels, rows, change=lambda f: f, label=None):
     extra = change(frame.iloc[rows].copy())
-    return pd.concat([frame, extra], ignore_index=True), np.append(labels, labels[rows])
+    return pd.concat([frame, extra], ignore_index=True), np.append(labels, labels[rows] if label is None else label)
+
+
+CODES = {"Berlin": 3, "Roma": 1, "Łódź": 7, "Paris": 2}
 
 
 def noisy(frame):
@@ -60,7 +63,7 @@ TABLE = [
     table_case("near duplicates", lambda f, y: (*copies(f, y, [4, 8], noisy), {400, 401})),
     table_case("redundant columns", lambda f, y: (with_column(f, "monthly", f["income"] / 12), y, set())),
     table_case("redundant columns", lambda f, y: (with_column(f, "log", np.log(f["income"])), y, set())),
-    table_case("redundant columns", lambda f, y: (with_column(f, "code", f["city"].map({"Berlin": 3, "Roma": 1, "Łódź": 7, "Paris": 2})), y, set())),
+    table_case("redundant columns", lambda f, y: (with_column(f, "code", f["city"].map(CODES)), y, set())),
     table_case("identifier columns", lambda f, y: (with_column(f, "customer", [f"C-{i * 7919 % 10007}" for i in range(len(f))]), y, set())),
     table_case("identifier columns", lambda f, y: (with_column(f, "row", np.arange(1000, 1000 + len(f))), y, set())),
     table_case("outlying values", lambda f, y: (set_cell(f, [11], "n3", f["n3"].std() * 15), y, {11})),
@@ -68,7 +71,7 @@ TABLE = [
     table_case("missing labels", lambda f, y: (f, np.where(np.arange(400) == 6, None, y), {6})),
     table_case("class names", lambda f, y: (f, np.where(np.arange(400) == 6, "Yes ", y), {6})),
     table_case("class balance", lambda f, y: (f, np.where(np.arange(400) < 12, "rare", "common"), set(range(12)))),
-    table_case("conflicting labels", lambda f, y: (pd.concat([f, f.iloc[[5]]], ignore_index=True), np.append(y, "no" if y[5] == "yes" else "yes"), {5, 400})),
+    table_case("conflicting labels", lambda f, y: (*copies(f, np.where(np.arange(400) == 5, "no", y), [5], label="yes"), {5, 400})),
     table_case("label given away", lambda f, y: (with_column(f, "letter sent", np.where(y == "yes", 1, 0)), y, set())),
     table_case("label given away", lambda f, y: (with_column(f, "closed", pd.Series(np.where(y == "yes", 5.0, np.nan))), y, set())),
     table_case(
