@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from explainer.checks.columns import column_of, normalised
 from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, percent, plural, share
@@ -44,8 +45,6 @@ class Labels:
 
 def labels_of(values: Any, reading: Reading, what: str = "labels") -> Labels | None:
     """Read labels, one per item given or per item that could be read. Raises InvalidInput on another length."""
-    import pandas as pd
-
     if values is None:
         return None
     if hasattr(values, "detach"):
@@ -75,8 +74,6 @@ def labels_of(values: Any, reading: Reading, what: str = "labels") -> Labels | N
 
 
 def _series(values: Any, what: str) -> Any:
-    import pandas as pd
-
     if isinstance(values, np.ndarray):
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
@@ -179,13 +176,13 @@ def group_sizes(context: Context) -> Finding:
     small: list[str] = []
     rows = np.zeros(context.view.n, dtype=bool)
     for name, values in context.groups.items():
-        written = np.array([("missing" if v is None or v != v else str(v)) for v in values.tolist()], dtype=object)
-        levels, codes, sizes = np.unique(written, return_inverse=True, return_counts=True)
+        known = ~pd.isna(values)  # whose group is not known is in none
+        levels, codes, sizes = np.unique(values[known].astype(str), return_inverse=True, return_counts=True)
         order = np.argsort(sizes, kind="stable")
         evidence[name] = {str(levels[i]): int(sizes[i]) for i in order[:EVIDENCE_SHOWN]}
         few = np.flatnonzero(sizes < GROUP_LEAST)
         small += [f"{name} = {levels[i]} ({sizes[i]:,})" for i in few]
-        rows |= np.isin(codes, few)
+        rows[np.flatnonzero(known)[np.isin(codes, few)]] = True
     least = min((min(sizes.values()) for sizes in evidence.values() if sizes), default=0)
     details: dict[str, Any] = {"value": least, "threshold": GROUP_LEAST, "evidence": evidence}
     if small:

@@ -15,8 +15,8 @@ RANK_WIDTH = 0.01  # numbers closer than this share of a column's rows are nearl
 INDEX_COLUMNS = 24  # columns in the search tree; the rest only confirm
 SAMPLED_PAIRS = 400_000  # random pairs of rows by which coincidence is measured
 LIKENESS_TINY = 0.03  # distance of unit vectors (correlation 0.9995) that is a copy in any collection
-LIKENESS_MOST = 0.15  # and one (correlation 0.989) that is never called a copy
-LIKENESS_SHARE = 0.33  # in between: this share of the collection's usual distance to a nearest neighbour
+LIKENESS_MOST = 0.10  # and one (correlation 0.995) beyond which none is called a copy: two people's straight "1" reach 0.9935
+LIKENESS_SHARE = 0.15  # in between: this share of the collection's usual distance to a nearest neighbour
 BRUTE_ITEMS = 8_000  # up to here all pairs are compared, above a search tree finds neighbours
 CHUNK = 2_000
 JACCARD = 0.8  # shared share of five-letter pieces above which one text is nearly another
@@ -51,10 +51,14 @@ def close_ranks(view: TableView, other: TableView | None) -> tuple[list[Pair], f
     grid = np.column_stack([_comparable(parts)[kept] for parts in columns])
     side = np.concatenate([np.full(t.n, k) for k, t in enumerate(tables)])[kept]
     left, right = _random_pairs(side, other is not None)
-    agree = (np.abs(grid[left] - grid[right]) <= RANK_WIDTH).mean(axis=0) if len(left) else np.ones(grid.shape[1])
+    agree, together = np.ones(grid.shape[1]), np.ones(len(left), dtype=bool)
+    for k in range(grid.shape[1] if len(left) else 0):  # column by column: wide tables need not fit twice
+        close = np.abs(grid[left, k] - grid[right, k]) <= RANK_WIDTH
+        agree[k] = close.mean()
+        together &= close
     pairs = view.n * (other.n if other is not None else (view.n - 1) / 2)
     expected = float(np.prod(np.maximum(agree, 1 / max(1, len(left)))) * pairs)
-    joint = float((np.abs(grid[left] - grid[right]) <= RANK_WIDTH).all(axis=1).mean()) * pairs if len(left) else 0.0
+    joint = float(together.mean()) * pairs if len(left) else 0.0
     if expected >= max(1, len(kept)) or joint > 50 * len(kept):  # so coarse a table has more pairs than rows: nothing can be told
         return [], max(expected, joint)
     order = np.argsort(agree, kind="stable")[:INDEX_COLUMNS]
@@ -119,8 +123,8 @@ def close_vectors(
 ) -> list[Pair]:
     """Pairs of unit vectors far closer than neighbours in this collection usually are.
 
-    A pair counts when its distance d = sqrt(2 (1 - correlation)) is below ``LIKENESS_TINY``, or below ``LIKENESS_MOST`` and a
-    third of the median distance to a nearest neighbour, and ``confirm(i, j)`` (the full-size distances) says the same. Items
+    A pair counts when its distance d = sqrt(2 (1 - correlation)) is below ``LIKENESS_TINY``, or below ``LIKENESS_MOST`` and
+    ``LIKENESS_SHARE`` of the median distance to a nearest neighbour, and ``confirm(i, j)`` (the full-size distances) says the same. Items
     with equal ``keys`` are copies, not near copies: one of each is kept. With ``split``, only pairs across that index.
     """
     if split is None:

@@ -22,7 +22,9 @@ REDUNDANT_LINEAR = 0.999  # with it 99.8 % of one column's variance is the other
 CORRELATION_ROWS = 20_000  # a correlation of 0.999 is known to the fourth digit on this many
 IDENTIFIER_SHARE = 0.99  # distinct in this share of rows
 IDENTIFIER_LEAST = 30  # rows: with fewer, all values may differ by chance
-PLACEHOLDERS = frozenset({"?", "-", "--", "n/a", "na", "nan", "null", "none", "missing", "#n/a", "(null)", "<na>", "nil", "not available"})
+PLACEHOLDERS = frozenset(
+    {"?", "-", "--", "n/a", "nan", "null", "missing", "#n/a", "(null)", "<na>", "not available"}
+)  # "none" may be a kind
 SENTINEL = re.compile(r"^-?(9{3,}|6{3,}|8{3,}|7{3,})$|^-(9|99|1)$")
 SENTINEL_LEAST = 2  # the same odd number twice is a code, once is an outlier
 

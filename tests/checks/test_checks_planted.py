@@ -379,6 +379,31 @@ def test_a_group_too_small_to_measure_is_named(found):
     assert "sex = x (9)" in finding.message
 
 
+def test_items_of_no_known_group_are_no_small_group(found):
+    groups = {"sex": np.array([None] * 5 + ["a", "b"] * 100, dtype=object)}
+    assert found("group sizes", clean.table(205), groups=groups).state == "pass"
+
+
+def test_repeats_in_a_table_of_few_values_are_called_neither_copies_nor_conflicts(found):
+    rng = np.random.default_rng(0)
+    coarse = pd.DataFrame(rng.integers(0, 3, size=(300, 3)))
+    few = found("exact duplicates", coarse)
+    assert few.state == "pass"
+    assert "cannot be told apart" in few.message
+    assert found("near duplicates", coarse).state == "not run"
+    assert found("overlap, exact", coarse, reference=coarse).state == "pass"
+    fine = pd.DataFrame(rng.normal(size=(300, 2)))
+    assert found("exact duplicates", pd.concat([fine, fine.iloc[:3]])).count == 3
+
+
+def test_a_copy_under_a_new_number_is_a_copy(found):
+    frame = clean.table().assign(id=np.arange(400))
+    copy = frame.iloc[[9]].assign(id=400)
+    finding = found("exact duplicates", pd.concat([frame, copy], ignore_index=True))
+    assert finding.rows == (400,)
+    assert "leaving out 'id'" in finding.message
+
+
 def test_numbers_as_labels_are_given_away_by_their_copy(found):
     frame = clean.table()
     y = frame["n0"].to_numpy() * 3 + np.random.default_rng(0).normal(size=400)
