@@ -83,6 +83,12 @@ def run() -> Run:
     return invoke
 
 
+def facts_of(result: Any) -> Any:
+    """What a command printed with --json; its exit code says that it ran."""
+    assert result.exit_code in (0, 1), result.output
+    return json.loads(result.stdout)
+
+
 def misuse(result: Any) -> str:
     """The one message of a refused command: no traceback, nothing on stdout, exit code 2."""
     assert result.exit_code == 2, result.output
@@ -94,7 +100,7 @@ def misuse(result: Any) -> str:
 def test_explain_prints_what_explain_gives(place: Path, run: Run) -> None:
     result = run("explain", "models.py:linear", "rows.csv#3,7", "--method", "shap", "--json")
     assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
+    facts = facts_of(result)
     model = sources.resolve_model("models.py:linear")
     rows = pd.read_csv("rows.csv")
     ex = explainer.explain(model, rows.iloc[[3, 7]], "shap")
@@ -124,13 +130,13 @@ def test_explain_saves_what_can_be_loaded_and_a_page_that_needs_no_network(place
 
 
 def test_top_limits_the_features_and_says_how_many_there_are(place: Path, run: Run) -> None:
-    instance = json.loads(run("explain", "models.py:linear", "rows.csv#3", "--top", "1", "--json").stdout)["instances"][0]
+    instance = facts_of(run("explain", "models.py:linear", "rows.csv#3", "--top", "1", "--json"))["instances"][0]
     assert len(instance["features"]) == 1 and instance["features_in_all"] == 3
 
 
 def test_a_failed_verdict_is_a_finding(place: Path, run: Run) -> None:
     result = run("explain", "models.py:parity", "rows.csv#3", "--method", "lime", "--json")
-    assert json.loads(result.stdout)["instances"][0]["verdict"]["status"] == "fail"
+    assert facts_of(result)["instances"][0]["verdict"]["status"] == "fail"
     assert result.exit_code == 1
 
 
@@ -139,7 +145,7 @@ def test_a_failed_verdict_is_a_finding(place: Path, run: Run) -> None:
 )
 def test_targets(place: Path, run: Run, word: str, label: str | None) -> None:
     result = run("explain", "models.py:linear", "rows.csv#3", "--method", "shap", "--target", word, "--json")
-    instance = json.loads(result.stdout)["instances"][0]
+    instance = facts_of(result)["instances"][0]
     assert label is None or instance["target"] == label
     if word == "all":
         assert set(instance["score"]) == {"no", "yes"} and {f["target"] for f in instance["features"]} == {"no", "yes"}
@@ -148,7 +154,7 @@ def test_targets(place: Path, run: Run, word: str, label: str | None) -> None:
 def test_a_text_model_takes_the_text_itself_or_a_file(place: Path, run: Run) -> None:
     (place / "note.txt").write_text("calm words and LOUD ones")
     for word in ("calm words and LOUD ones", "note.txt"):
-        instance = json.loads(run("explain", "models.py:shouting", word, "--target", "shouting", "--json").stdout)["instances"][0]
+        instance = facts_of(run("explain", "models.py:shouting", word, "--target", "shouting", "--json"))["instances"][0]
         assert instance["features"][0]["feature"] == "LOUD"
         assert instance["score"] == pytest.approx(0.2)
 
@@ -189,11 +195,11 @@ def test_debug_shows_where_an_error_came_from(place: Path, run: Run) -> None:
 def test_check_reports_findings_and_exits_accordingly(place: Path, run: Run) -> None:
     frame = pd.read_csv("rows.csv")
     result = run("check", "rows.csv", "--labels", "outcome", "--json")
-    facts = json.loads(result.stdout)
+    facts = facts_of(result)
     assert facts["rows"] == 80 and facts["ok"] is (result.exit_code == 0)
     pd.concat([frame, frame.head(20)]).assign(same=1).to_csv("bad.csv", index=False)
     result = run("check", "bad.csv", "--labels", "outcome", "--json")
-    failed = {f["check"] for f in json.loads(result.stdout)["findings"] if f["state"] == "fail"}
+    failed = {f["check"] for f in facts_of(result)["findings"] if f["state"] == "fail"}
     assert result.exit_code == 1 and any("constant" in name for name in failed) and any("duplicate" in name for name in failed)
 
 
@@ -205,7 +211,7 @@ def test_check_for_a_person_says_what_to_do(place: Path, run: Run) -> None:
 
 def test_check_against_a_reference_finds_the_overlap(place: Path, run: Run) -> None:
     pd.read_csv("rows.csv").head(30).to_csv("test.csv", index=False)
-    facts = json.loads(run("check", "test.csv", "--labels", "outcome", "--reference", "rows.csv", "--json").stdout)
+    facts = facts_of(run("check", "test.csv", "--labels", "outcome", "--reference", "rows.csv", "--json"))
     overlap = [f for f in facts["findings"] if "overlap" in f["check"]]
     assert overlap and overlap[0]["state"] == "fail" and overlap[0]["count"] == 30
 
@@ -218,11 +224,11 @@ def test_audit_writes_a_report_and_verify_finds_every_change(place: Path, run: R
     words = ("models.py:linear", "rows.csv", "--labels", "outcome", "--group", "sex", "--favourable", "yes")
     result = run("audit", *words, "--profile", "finance", "--date", "2026-05-31", "--out", "report", "--json")
     assert result.exit_code in (0, 1), result.output
-    facts = json.loads(result.stdout)
+    facts = facts_of(result)
     assert facts["ok"] is (result.exit_code == 0) and {"report.html", "report.pdf", "report.json"} <= set(facts["files"])
     assert any("sex" in o["topic"] for o in (*facts["outcomes"], *facts["not_assessed"]))
     assert run("verify", "report").exit_code == 0
-    assert json.loads(run("verify", "report", "--expect", facts["evidence_sha256"], "--json").stdout)["ok"] is True
+    assert facts_of(run("verify", "report", "--expect", facts["evidence_sha256"], "--json"))["ok"] is True
     with open("report/report.html", "ab") as handle:
         handle.write(b" ")
     changed = run("verify", "report", "--json")
@@ -246,8 +252,8 @@ def test_verify_of_what_is_no_report_is_misuse(place: Path, run: Run) -> None:
 def test_methods_tell_what_each_is_on_a_model(place: Path, run: Run) -> None:
     from explainer.methods import METHODS
 
-    assert [m["name"] for m in json.loads(run("methods", "--json").stdout)] == list(METHODS)
-    told = {m["name"]: (m["level"], m["reason"]) for m in json.loads(run("methods", "models.py:linear", "--json").stdout)}
+    assert [m["name"] for m in facts_of(run("methods", "--json"))] == list(METHODS)
+    told = {m["name"]: (m["level"], m["reason"]) for m in facts_of(run("methods", "models.py:linear", "--json"))}
     expected = sources.resolve_model("models.py:linear").capabilities()
     assert told == {name: (c.level, c.reason) for name, c in expected.items()}
     assert "○ unsupported" in run("methods", "models.py:linear").stdout
@@ -359,7 +365,7 @@ def test_a_zoo_row_is_the_row_of_its_test_split(run: Run) -> None:
     import zoo
 
     specimen = zoo.load("loan-mlp")
-    facts = json.loads(run("explain", "zoo:loan-mlp", "zoo:loan-mlp#7", "--verify", "off", "--json").stdout)
+    facts = facts_of(run("explain", "zoo:loan-mlp", "zoo:loan-mlp#7", "--verify", "off", "--json"))
     row = specimen.data.test.inputs.iloc[[7]]
     score = specimen.model.scores(row)[0]
     instance = facts["instances"][0]
@@ -367,7 +373,7 @@ def test_a_zoo_row_is_the_row_of_its_test_split(run: Run) -> None:
 
 
 def test_check_of_zoo_data_holds_the_test_rows_against_the_training_rows(run: Run) -> None:
-    facts = json.loads(run("check", "zoo:vowels-rnn", "--json").stdout)
+    facts = facts_of(run("check", "zoo:vowels-rnn", "--json"))
     ran = {f["check"]: f["state"] for f in facts["findings"]}
     assert facts["modality"] == "series" and facts["rows"] == 370
     assert ran["overlap, exact"] in ("pass", "fail") and ran["fits the model"] == "pass"
