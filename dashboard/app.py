@@ -108,7 +108,7 @@ def _frame(app: dash.Dash, desk: Desk) -> None:
         if route is None:
             raise PreventUpdate
         view = View.parse(search)
-        page = _PAGES.get(route.get("page") if isinstance(route, dict) else None)
+        page = _PAGES.get(str(route.get("page")) if isinstance(route, dict) else "")
         try:
             exhibit = desk.exhibit(view.model)
         except ExplainerError as error:

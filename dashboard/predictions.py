@@ -93,5 +93,5 @@ def wilson(right: int, n: int) -> tuple[float, float, float]:
     """A share and its 95 % Wilson score interval (Wilson 1927)."""
     from explainer.plots.model import wilson as interval
 
-    low, high = interval(np.array([right / n]), n)
+    low, high = interval(np.array([right / n]), np.array([n]))
     return right / n, float(low[0]), float(high[0])

@@ -58,7 +58,7 @@ def weigh(value: Any, depth: int = 4) -> int:
         return int(value.nbytes)
     if hasattr(value, "memory_usage"):
         usage = value.memory_usage(deep=False)
-        return int(usage if np.isscalar(usage) else usage.sum())
+        return int(np.sum(usage))
     if isinstance(value, (bytes, str)):
         return len(value)
     if depth == 0:

@@ -79,8 +79,8 @@ def register(app: dash.Dash, desk: Desk) -> None:
         except ExplainerError as error:
             return states.failed(error), answers.DONE
         keys = [answers.question(desk, exhibit, view, inputs, getattr(view, side)).key for side in ("a", "b")]
-        found = [desk.store.get(key) for key in keys]
-        if None in found:
+        found = [ex for ex in map(desk.store.get, keys) if ex is not None]
+        if len(found) < 2:
             return html.Div("Waiting for both explanations.", className="dim"), answers.again()
         return _row(found), answers.DONE
 

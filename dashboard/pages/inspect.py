@@ -70,7 +70,9 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
     if methods.get("attention") and methods["attention"].level != "unsupported":
         right.append(attention.frame())
     own = [dcc.Store(id="table-key"), dcc.Store(id="change-key"), dcc.Store(id="reset"), dcc.Store(id=ids.PAGE_MODEL, data=exhibit.name)]
-    return html.Div([*own, left, html.Section(right, className="right")], className=f"inspect inspect-{modality}")
+    return html.Div(
+        [*own, left, html.Section(right, className="right")], className=f"inspect inspect-{modality}", **{"data-model": exhibit.name}
+    )
 
 
 def register(app: dash.Dash, desk: Desk) -> None:

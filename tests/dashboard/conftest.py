@@ -155,6 +155,11 @@ def specimens() -> list[SimpleNamespace]:
     return [table(), images(), texts(), series()]
 
 
+@pytest.fixture(scope="session")
+def slow_table() -> SimpleNamespace:
+    return slow()
+
+
 @pytest.fixture
 def small() -> SimpleNamespace:
     return table(40)

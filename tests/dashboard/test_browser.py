@@ -1,0 +1,346 @@
+"""The dashboard as a person uses it: in a real, headless Chromium."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.browser
+WAIT = 60_000
+
+
+@pytest.fixture(scope="module")
+def chrome(chromium: str) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def address(served: Any, specimens: list[SimpleNamespace], slow_table: SimpleNamespace) -> str:
+    return served([*specimens, slow_table])
+
+
+@pytest.fixture
+def visit(chrome: Any) -> Iterator[Callable[..., Any]]:
+    """Open a page in a browser context of its own; at the end no page may have had an error in its console or from the server."""
+    contexts, wrong = [], []
+
+    def start(url: str, **options: Any) -> Any:
+        context = chrome.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        page.on(
+            "console", lambda message: wrong.append(f"{message.type}: {message.text}") if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("response", lambda answer: wrong.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
+        page.goto(url)
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def _panel(page: Any, side: str) -> Any:
+    """The explanation in a panel, once it is there."""
+    found = page.locator(f"#figure-{side}")
+    found.wait_for()
+    return found
+
+
+def _choose(page: Any, selector: str, option: str) -> None:
+    page.locator(selector).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def _until(page: Any, told: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait in steps: the page's policy forbids the evaluation that playwright's own waiting is made of."""
+    for _ in range(int(seconds / 0.1)):
+        if told():
+            return
+        page.wait_for_timeout(100)
+    pytest.fail("it did not happen in time")
+
+
+def _fits(page: Any) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, "something is cut off on the right"
+
+
+def test_the_first_screen_is_an_answer(visit: Callable[..., Any], address: str) -> None:
+    page = visit(address)
+    for side in "ab":
+        panel = _panel(page, side)
+        panel.locator(".verdict .badge").wait_for()
+        panel.locator(".js-plotly-plot").wait_for()
+    assert re.search(r"test set 90 rows.*accuracy 0\.\d+", page.locator("#stats").inner_text().replace("\n", " "))
+    assert page.locator(".confusion .cell").count() >= 2
+    first = page.locator("#grid [row-index='0']")
+    assert "refused" in first.inner_text() and "granted" in first.inner_text()  # an error comes first
+    _fits(page)
+
+
+@pytest.mark.parametrize("name", ["small-table", "small-images", "small-texts", "small-series"])
+def test_each_kind_of_input_is_explained_by_two_methods(visit: Callable[..., Any], address: str, name: str) -> None:
+    page = visit(address)
+    _choose(page, "#model-pick", name)
+    page.locator(f".inspect[data-model='{name}']").wait_for()
+    a, b = _panel(page, "a"), _panel(page, "b")
+    assert a.get_attribute("data-method") != b.get_attribute("data-method")
+    assert a.get_attribute("data-score") == b.get_attribute("data-score")
+    assert page.locator("#change").inner_text() or page.locator("#change textarea").count() or page.locator("#change canvas").count()
+    _fits(page)
+
+
+def test_a_method_is_chosen_and_the_address_says_so(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/inspect?model=small-images&row=5")
+    _panel(page, "a")
+    _choose(page, ".panel:nth-child(1) .method-pick input", "Saliency")
+    page.wait_for_url("**a=saliency**")
+    page.locator("#figure-a[data-method=saliency]").wait_for()
+    assert "row=5" in page.url
+    page.go_back()
+    page.locator("#figure-a[data-method=integrated_gradients]").wait_for()
+
+
+def test_methods_that_are_not_valid_say_why(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/inspect?model=small-texts")
+    _panel(page, "a")
+    page.locator(".panel:nth-child(1) .method-pick input").click()
+    option = page.get_by_role("option", name=re.compile("^Saliency: .*no gradients"))
+    option.wait_for()
+    assert option.get_attribute("data-combobox-disabled") == "true"
+
+
+def test_a_link_shows_a_colleague_the_same(visit: Callable[..., Any], address: str) -> None:
+    link = f"{address}/inspect?model=small-table&row=11&a=lime&b=shap&target=0&cell=0%2C1"
+    for _ in range(2):
+        page = visit(link)
+        assert _panel(page, "a").get_attribute("data-method") == "lime"
+        assert "row 11" in page.locator("#detail-head").inner_text()
+        assert "of refused" in page.locator("#figure-a .panel-sum").inner_text()
+        page.get_by_role("button", name="true refused, predicted granted").wait_for()
+
+
+def test_a_cell_of_the_confusion_matrix_filters_the_table(visit: Callable[..., Any], address: str) -> None:
+    page = visit(address)
+    _panel(page, "a")
+    cell = page.locator(".cell-wrong").first
+    count = int(cell.inner_text())
+    cell.click()
+    page.locator("#count", has_text=re.compile(rf"^{count} of 90$")).wait_for()
+    _until(page, lambda: page.locator("#grid .ag-center-cols-container .ag-row").count() == count)
+    page.locator(".confusion-note .chip").click()
+    page.locator("#count", has_text="90 of 90").wait_for()
+
+
+def test_rows_are_walked_with_keys_and_clicks(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/inspect?model=small-table&order=row")
+    _panel(page, "a")
+    head = page.locator("#detail-head")
+    head.get_by_text("row 0").wait_for()
+    page.locator("#grid [row-index='3']").wait_for()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    head.get_by_text("row 2").wait_for()
+    page.keyboard.press("k")
+    head.get_by_text("row 1").wait_for()
+    page.locator("#grid [row-index='4'] [col-id='true']").click()
+    head.get_by_text("row 4").wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("jj")
+    assert page.locator("#search").input_value() == "jj"  # typing is not walking
+    head.get_by_text("row 4").wait_for()
+
+
+def test_a_changed_column_moves_score_and_explanations(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/inspect?model=small-table&row=3&target=1")
+    before = {side: float(_panel(page, side).get_attribute("data-score")) for side in "ab"}
+    field = page.get_by_label("income")
+    field.fill(str(float(field.input_value()) + 40))
+    field.press("Tab")
+    page.get_by_text("undo the change").wait_for()
+    for side in "ab":
+        page.locator(f"#figure-{side}:not([data-score='{before[side]:.6f}'])").wait_for()
+        assert float(_panel(page, side).get_attribute("data-score")) > before[side] + 0.01
+    assert page.locator(".prob-before").count() == 2
+    page.get_by_text("undo the change").click()
+    page.locator(f"#figure-a[data-score='{before['a']:.6f}']").wait_for()
+    assert "row=3" in page.url
+
+
+def test_changed_words_move_the_score(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/inspect?model=small-texts&row=2&target=1")
+    before = float(_panel(page, "a").get_attribute("data-score"))
+    page.locator("#change textarea").first.fill("You may, free, permission granted.")
+    page.locator(f"#figure-a:not([data-score='{before:.6f}'])").wait_for()
+    assert float(_panel(page, "a").get_attribute("data-score")) > 0.9
+    page.locator("#change textarea").first.fill("   ")
+    page.locator(".change-note .bad", has_text="empty").wait_for()
+
+
+def test_an_uploaded_and_a_drawn_picture_move_the_score(visit: Callable[..., Any], address: str) -> None:
+    from PIL import Image
+
+    page = visit(f"{address}/inspect?model=small-images&row=3&target=0")
+    before = float(_panel(page, "a").get_attribute("data-score"))
+    picture = np.zeros((48, 48), dtype=np.uint8)
+    picture[:, :24] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    page.locator("#edit-upload input").set_input_files({"name": "left.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
+    page.locator(f"#figure-a:not([data-score='{before:.6f}'])").wait_for()
+    uploaded = float(_panel(page, "a").get_attribute("data-score"))
+    assert uploaded > 0.99
+    page.locator("[data-clear]").click()
+    page.locator("#figure-a[data-score='0.500000']").wait_for()  # an empty picture says nothing
+    page.locator("#edit-upload input").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"})
+    page.locator(".change-note .bad", has_text="not a picture").wait_for()
+
+
+def test_a_scaled_channel_moves_the_score(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/inspect?model=small-series&row=3")
+    before = _panel(page, "a").get_attribute("data-score")
+    page.locator("#edit-scale [role=slider]").focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowLeft")
+    page.locator(f"#figure-a:not([data-score='{before}'])").wait_for()
+    page.locator(".tag-changed").wait_for()
+
+
+def test_two_people_do_not_affect_each_other(visit: Callable[..., Any], address: str) -> None:
+    mine, theirs = (visit(f"{address}/inspect?model=small-table&row=7&target=1") for _ in range(2))
+    before = _panel(theirs, "a").get_attribute("data-score")
+    _panel(mine, "a")
+    field = mine.get_by_label("income")
+    field.fill(str(float(field.input_value()) + 30))
+    field.press("Tab")
+    mine.locator(f"#figure-a:not([data-score='{before}'])").wait_for()
+    mine.locator("#theme").click()
+    theirs.keyboard.press("j")
+    theirs.wait_for_url("**row=**")
+    theirs.keyboard.press("k")
+    theirs.reload()
+    assert _panel(theirs, "a").get_attribute("data-score") == before
+    assert theirs.locator(".tag-changed").count() == 0
+    assert theirs.evaluate("document.documentElement.dataset.mantineColorScheme") == "light"
+    assert mine.evaluate("document.documentElement.dataset.mantineColorScheme") == "dark"
+
+
+def test_stopping_is_ones_own_affair(visit: Callable[..., Any], address: str) -> None:
+    link = f"{address}/inspect?model=slow-table&row=2&a=shap&b=shap"
+    mine, theirs = visit(link), visit(link)
+    for page in (mine, theirs):
+        page.locator(".panel:nth-child(1) .loading-long").wait_for()
+        page.locator(".panel:nth-child(1)", has_text="SHAP for row 2").wait_for()
+    for side in (1, 2):
+        mine.locator(f".panel:nth-child({side})").get_by_text("Stop", exact=True).click()
+    mine.get_by_text("You stopped this").first.wait_for()
+    bar = theirs.locator(".panel:nth-child(1) .mantine-Progress-section")
+    before = float(bar.get_attribute("aria-valuenow"))
+    _until(theirs, lambda: float(bar.get_attribute("aria-valuenow")) > before)
+    assert theirs.get_by_text("You stopped this").count() == 0
+    assert mine.locator(".loading").count() == 0
+
+
+def test_jobs_show_what_this_tab_asked_for(visit: Callable[..., Any], address: str) -> None:
+    page, other = visit(f"{address}/inspect?model=slow-table&row=5&a=lime&b=shap"), visit(f"{address}/jobs")
+    page.locator(".loading-long").first.wait_for()
+    page.get_by_role("link", name="Jobs").click()
+    page.locator(".job", has_text="for row 5").first.wait_for()
+    page.locator(".job", has_text="shap for row 5").get_by_text("Stop").click()
+    page.locator(".job", has_text="shap for row 5").get_by_text("cancelled").first.wait_for()
+    other.get_by_text("Nothing was computed for this tab yet").wait_for()
+
+
+def test_a_finding_opens_its_rows(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/data?model=small-table")
+    card = page.locator(".finding-fail", has_text="missing values")
+    card.locator("summary").click()
+    card.get_by_text("in Inspect").click()
+    page.wait_for_url("**/inspect?**rows=missing+values**")
+    page.locator("#count .chip", has_text="missing values").wait_for()
+    page.locator("#count", has_text="6 of 90").wait_for()
+
+
+def test_the_report_is_written_and_downloaded(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/report?model=small-table")
+    _choose(page, "#profile", "Finance")
+    page.wait_for_url("**profile=finance**")
+    page.get_by_role("heading", name="What Finance asks for").wait_for()
+    page.get_by_text("Write the report").click()
+    page.get_by_text("Everything (zip)").wait_for(timeout=120_000)
+    with page.expect_download() as waiting:
+        page.get_by_text("Everything (zip)").click()
+    assert waiting.value.suggested_filename == "small-table-finance-report.zip"
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        assert {"report.html", "report.pdf", "report.json"} <= set(archive.namelist())
+        assert archive.read("report.pdf").startswith(b"%PDF")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="HTML").click()
+    assert "small-table" in Path(waiting.value.path()).read_text("utf-8")
+
+
+@pytest.mark.parametrize("page_name", ["model", "compare", "global", "data", "report", "jobs"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+def test_every_page_fits_its_screen(visit: Callable[..., Any], address: str, page_name: str, size: tuple[int, int]) -> None:
+    page = visit(f"{address}/{page_name}?model=small-table", viewport={"width": size[0], "height": size[1]}, color_scheme="dark")
+    page.locator("main .card").first.wait_for()
+    page.wait_for_timeout(300)
+    _fits(page)
+    assert page.evaluate("document.documentElement.dataset.mantineColorScheme") == "dark"
+
+
+@pytest.mark.parametrize("name", ["small-table", "small-images", "small-texts", "small-series"])
+def test_inspect_is_usable_on_a_phone(visit: Callable[..., Any], address: str, name: str) -> None:
+    page = visit(f"{address}/inspect?model={name}", viewport={"width": 390, "height": 844}, has_touch=True)
+    _panel(page, "b")
+    _fits(page)
+    link = page.get_by_role("link", name="Compare")
+    assert link.bounding_box()["x"] < 0, "the navigation covers the page"
+    page.locator("#burger").click()
+    page.wait_for_timeout(400)
+    assert link.bounding_box()["x"] >= 0
+    link.click()
+    page.wait_for_url("**/compare?**")
+    _panel(page, "a")
+    _fits(page)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/inspect?model=nowhere", "No such model here"),
+        ("/nowhere", "No such page"),
+        ("/inspect?model=small-table&row=99999", "No such row"),
+        ("/inspect?model=small-table&target=77", "No such class"),
+        ("/inspect?model=small-texts&a=saliency", "Not available on this model"),
+        ("/compare?model=small-table&a=shap&b=shap", "The same method twice"),
+    ],
+)
+def test_what_is_not_there_is_told(visit: Callable[..., Any], address: str, path: str, said: str) -> None:
+    visit(address + path).get_by_text(said).first.wait_for()
+
+
+def test_the_verdict_tells_its_numbers_on_hover(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/inspect?model=small-table")
+    _panel(page, "a")
+    badge = page.locator("#figure-a .verdict")
+    assert re.search(r"[✓!✗○]\s*(pass|warn|fail|not run)", badge.inner_text())
+    badge.hover()
+    page.locator(".checks .check").first.wait_for()
+    assert "threshold" in page.locator(".checks").inner_text()
