@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import platform
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -287,15 +287,16 @@ def load(path: str | os.PathLike[str]) -> Explanation:
 
 def write_atomic(path: Path, write: Any) -> None:
     """Write through a temporary file, fsync and rename, so that a crash or a full disk leaves the old file or none."""
-    handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115 - renamed below
+    # Not tempfile: its files are readable by their owner only, and the result must be an ordinary file.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with handle:
+        with temporary.open("xb") as handle:
             write(handle)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(handle.name, path)
+        os.replace(temporary, path)
     except BaseException:
-        Path(handle.name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
