@@ -9,7 +9,7 @@ from torch import nn
 class Loans(nn.Module):
     """Two hidden layers with dropout; ``(n, columns)`` -> logits ``(n, classes)``."""
 
-    def __init__(self, columns: int, classes: int, width: int = 64, dropout: float = 0.4) -> None:
+    def __init__(self, columns: int, classes: int, width: int = 32, dropout: float = 0.5) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(columns, width), nn.ReLU(), nn.Dropout(dropout),

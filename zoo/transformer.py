@@ -31,7 +31,7 @@ class Block(nn.Module):
         super().__init__()
         self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = Attention(width, heads)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ class Block(nn.Module):
 
 
 class Licences(nn.Module):
-    """Token and position embeddings, encoder blocks, and a linear layer on the first token's ([CLS]) state.
+    """Token and position embeddings, encoder blocks, and a linear layer on the mean of the real tokens' states.
 
     ids ``(n, T)`` int64, mask ``(n, T)`` True on real tokens -> logits ``(n, classes)``.
     """
@@ -62,4 +62,5 @@ class Licences(nn.Module):
         x = self.dropout(self.tokens(ids) + self.positions.weight[: ids.shape[1]])
         for block in self.blocks:
             x = block(x, mask)
-        return self.head(self.norm(x[:, 0]))
+        real = mask[..., None].to(x)
+        return self.head((self.norm(x) * real).sum(1) / real.sum(1))

