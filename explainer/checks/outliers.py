@@ -142,14 +142,14 @@ def outlying_items(context: Context) -> Finding:
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
-    """Columns about their median in units of spread, clipped; those that hardly vary are left out."""
+    """Columns about their median in units of spread, clipped; those that are one value in eight rows of ten are left out."""
     kept = []
     for column in values.T:
         known = column[np.isfinite(column)]
         if len(known) < LEAST or known.min() == known.max():
             continue
         low, middle, high = np.quantile(known, [0.1, 0.5, 0.9])
-        spread = (high - low) / 2.56 or known.std()
+        spread = (high - low) / 2.56  # q10 to q90 of a normal, in standard deviations
         if spread > 0 and np.isfinite(spread):
             kept.append(np.clip(np.nan_to_num((column - middle) / spread, nan=0, posinf=CLIP, neginf=-CLIP), -CLIP, CLIP))
     return np.column_stack(kept).astype(np.float32) if kept else np.zeros((len(values), 0), dtype=np.float32)

@@ -13,6 +13,7 @@ from explainer.checks.image import shrink
 from explainer.checks.leakage import auc_by_fold, binned
 from explainer.checks.neighbours import close_texts, shingles, signatures
 from explainer.checks.outliers import isolation, tail_limits, uncorrelated
+from explainer.checks.run import check
 
 RNG = np.random.default_rng(0)
 
@@ -111,6 +112,11 @@ def test_distance_to_neighbours_is_that_of_brute_force():
     gaps = np.take_along_axis(distance, order[:, 4:5], axis=1)[:, 0]
     expected = gaps / np.maximum(gaps[order].min(axis=1), np.median(gaps) / 2)
     np.testing.assert_allclose(isolation(points), expected, rtol=1e-3)
+
+
+def test_a_rare_value_of_a_column_is_no_odd_combination():
+    frame = pd.DataFrame(RNG.normal(size=(600, 4))).assign(rare=(np.arange(600) % 120 == 0).astype(float) * 7.5)
+    assert check(frame, only=["outlying items"])[0].state == "pass"
 
 
 def test_uncorrelated_points_have_unit_covariance():
