@@ -100,7 +100,7 @@ def _frame(app: dash.Dash, desk: Desk) -> None:
         Output(ids.DEFAULTS, "data"),
         Input(ids.ROUTE, "data"),
         Input(ids.slot("tick", "page"), "data"),
-        Input("page-press", "data"),
+        Input(ids.slot("press", "page"), "data"),
         State(ids.URL, "search"),
         State(ids.BROWSER, "data"),
     )
@@ -126,7 +126,7 @@ def _frame(app: dash.Dash, desk: Desk) -> None:
             defaults = {"model": exhibit.name, "row": filled.row, "a": filled.a, "b": filled.b, "rows": order}
             return page.layout(desk, exhibit, filled), stats(exhibit, predictions), exhibit.name, defaults
 
-        shown, done = answers.answer(desk, desk.scoring(exhibit), browser, "page-press", press, fill, height=420)
+        shown, done = answers.answer(desk, desk.scoring(exhibit), browser, ids.slot("press", "page"), press, fill, height=420)
         if isinstance(shown, tuple):
             content, numbers, name, defaults = shown
             return content, answers.DONE, numbers, name, defaults

@@ -84,6 +84,11 @@ class Exhibit:
         record = getattr(self.specimen, "record", None)
         return dict(record) if record else {}
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """What each column means, where the data says so."""
+        return dict(getattr(getattr(self.specimen, "data", None), "columns", None) or {})
+
     @contextmanager
     def model(self) -> Iterator[Model]:
         """A copy of the model nobody else runs meanwhile: methods put hooks and modes on it, which must not meet.

@@ -76,6 +76,11 @@
     else field();
   }
 
+  /* Questions that will be asked again soon, by place; a press (stop, again) takes their turn. */
+  const timers = {};
+  const placeOf = (id) => String(id.side || id.name || id);
+  const hush = (id) => window.clearTimeout(timers[placeOf(id)]);
+
   const parsed = (id) => { try { return JSON.parse(id); } catch (error) { return id; } };
 
   document.addEventListener("click", (event) => {
@@ -85,7 +90,11 @@
     else if (target.dataset.step !== undefined) step(Number(target.dataset.step));
     else if (target.dataset.copy !== undefined) copyLink(target);
     /* A button made inside a callback's answer: it writes into a store that is always there. */
-    else set(parsed(target.dataset.press), { data: { value: target.dataset.value || "", at: Date.now() } });
+    else {
+      const id = parsed(target.dataset.press);
+      hush(id);
+      set(id, { data: { value: target.dataset.value || "", at: Date.now() } });
+    }
   });
 
   document.addEventListener("keydown", (event) => {
@@ -240,8 +249,9 @@
 
       /* Ask again a moment after an answer was shown, if its place is still there. */
       poll: (value, id) => {
+        hush(id);
         if (value) {
-          window.setTimeout(() => {
+          timers[placeOf(id)] = window.setTimeout(() => {
             const place = "name" in id ? { name: id.name, type: "slot-body" } : { side: id.side, type: "panel-body" };
             if (id.name === "page" || document.getElementById(JSON.stringify(place))) {
               set(Object.assign({}, id, { type: id.type.replace("poll", "tick") }), { data: Date.now() });

@@ -40,6 +40,7 @@ class _Column:
 
     def __init__(self, exhibit: Exhibit, one: Any, name: str) -> None:
         self.name = name
+        self.meaning = exhibit.columns.get(name, "")
         self.known = exhibit.inputs[name].dropna()
         value = one[name].iloc[0]
         self.missing = value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value))) or str(value) in ("<NA>", "nan")
@@ -54,7 +55,7 @@ class _Column:
     def field(self) -> Any:
         common = {
             "id": {"type": "edit-cell", "column": self.name},
-            "label": self.name,
+            "label": html.Span(self.name, title=self.meaning or self.name),
             "size": "xs",
             "value": self.start,
             "placeholder": "missing",

@@ -90,10 +90,13 @@ def _strips(figure: go.Figure, channels: Sequence[str]) -> go.Figure:
     height = 70 + max(36, min(96, 330 // max(len(strips), 1))) * len(strips)
     figure.update_layout(title=None, margin={"l": 4, "r": 6, "t": 4, "b": 58}, height=height)
     figure.update_xaxes(title=None, tickfont={"size": 10})
-    figure.update_yaxes(tickfont={"size": 8}, nticks=2, title={"font": {"size": 10}, "standoff": 2})
-    if len(channels) == len(strips):
-        for k, name in enumerate(channels):
-            figure.layout[f"yaxis{k + 1 if k else ''}"].title.text = escape(name)
+    for k, strip in enumerate(strips):
+        # The name stands where the ticks were: in a strip this thin, numbers and a turned title run into each other.
+        axis = figure.layout[f"yaxis{k + 1 if k else ''}"]
+        name = channels[k] if len(channels) == len(strips) else strip.name or f"channel {k}"
+        axis.update(
+            title=None, tickmode="array", tickvals=[sum(axis.range) / 2], ticktext=[escape(str(name))], tickfont={"size": 10}, ticks=""
+        )
     bar = {"orientation": "h", "x": 0.5, "len": 0.9, "y": 0, "yref": "paper", "yanchor": "top", "ypad": 24, "thickness": 9}
     strips[0].colorbar.update(bar | {"title": {"text": ""}, "nticks": 5, "tickformat": ".2~g", "tickfont": {"size": 10}})
     return figure

@@ -60,9 +60,9 @@ def lines(series: np.ndarray, channels: tuple[str, ...], height: int = 150) -> A
         figure.add_scatter(
             y=series[:, c], mode="lines", name=name, line=style, hovertemplate=f"{name}, step %{{x}}: %{{y:.3~g}}<extra></extra>"
         )
-    finish(figure, height=height)
+    finish(figure, height=max(height, 24 + 16 * series.shape[1]))
     figure.update_layout(
-        margin={"l": 4, "r": 4, "t": 4, "b": 4}, legend={"font": {"size": 10}, "itemwidth": 30, "tracegroupgap": 0}, showlegend=True
+        margin={"l": 4, "r": 4, "t": 4, "b": 4}, legend={"font": {"size": 9}, "itemwidth": 30, "tracegroupgap": 0}, showlegend=True
     )
     figure.update_xaxes(title={"text": "time step", "font": {"size": 10}, "standoff": 2}, tickfont={"size": 10})
     figure.update_yaxes(tickfont={"size": 10}, nticks=5)

@@ -31,7 +31,7 @@ def layout(names: list[str]) -> Any:
         dcc.Store(id=ids.DEFAULTS),
         dcc.Store(id=ids.EDIT),
         dcc.Store(id=ids.BROWSER, data=uuid.uuid4().hex),
-        dcc.Store(id="page-press"),
+        dcc.Store(id=ids.slot("press", "page")),
         dcc.Store(id=ids.slot("poll", "page")),
         dcc.Store(id=ids.slot("tick", "page")),
         html.Div(id="sink", hidden=True),

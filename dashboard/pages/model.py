@@ -21,6 +21,15 @@ from explainer.methods import METHODS
 from explainer.plots.look import three
 
 
+TITLES = {
+    "roc_auc": "ROC AUC",
+    "macro_f1": "macro F1",
+    "ece": "calibration error",
+    "log_loss": "log loss (lower is better)",
+    "brier": "Brier score",
+}
+
+
 def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
     """All of the page: nothing on it takes work beyond the scores of the test set."""
     predictions = desk.predictions(exhibit)
@@ -35,7 +44,7 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
         cards.append(
             _card(
                 "Training",
-                [_facts(exhibit.record), graph(_short(plots.plot_history(exhibit.record["history"]), 260), label="Training curves")],
+                [_facts(exhibit.record), graph(_short(plots.plot_history(exhibit.record["history"]), 300), label="Training curves")],
             )
         )
     text = exhibit.card or "This model came without a card. A zoo specimen, or an object with a .card text, brings one."
@@ -72,7 +81,7 @@ def metrics(exhibit: Exhibit, predictions: Predictions) -> Any:
     for name, value in found.items():
         if not isinstance(value, dict) or "value" not in value:
             continue
-        rows.append((name.replace("_", " "), _said(value), _said(others.get(name))))
+        rows.append((TITLES.get(name, name.replace("_", " ")), _said(value), _said(others.get(name))))
     table = _table(("", "this model", f"baseline: {baseline.get('name', 'none')}"), rows)
     return [table, html.Div("On the test set, with 95 % bootstrap intervals.", className="dim")]
 
@@ -111,7 +120,7 @@ def _calibration(predictions: Predictions) -> list[Any]:
 
 
 def _short(figure: Any, height: int) -> Any:
-    return figure.update_layout(title=None, height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8})
+    return figure.update_layout(title=None, height=height, margin={"l": 8, "r": 8, "t": 44, "b": 8})
 
 
 def _facts(record: dict[str, Any]) -> html.Div:

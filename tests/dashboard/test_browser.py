@@ -254,7 +254,7 @@ def test_stopping_is_ones_own_affair(visit: Callable[..., Any], address: str) ->
     before = float(bar.get_attribute("aria-valuenow"))
     _until(theirs, lambda: float(bar.get_attribute("aria-valuenow")) > before)
     assert theirs.get_by_text("You stopped this").count() == 0
-    assert mine.locator(".loading").count() == 0
+    assert mine.locator(".loading").count() == 0 and mine.get_by_text("You stopped this").count() == 2
 
 
 def test_jobs_show_what_this_tab_asked_for(visit: Callable[..., Any], address: str) -> None:
