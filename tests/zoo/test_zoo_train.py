@@ -1,0 +1,236 @@
+"""The training loop: reproducible, resumable after a kill, nothing half-written, errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import zoo
+from explainer.errors import Cancelled, CorruptFile, ExplainerError, InvalidInput, UnknownName
+from zoo import checkpoint
+from zoo import train as training
+from zoo.recipes import RECIPES
+
+QUICK = {"progress": False, "log": False, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A third of the vowels, so that a run takes a second or two."""
+    data = RECIPES["vowels-rnn"].data()
+    import dataclasses
+
+    return dataclasses.replace(data, train=data.train.take(np.arange(0, len(data.train), 3)), test=data.test.take(np.arange(0, 370, 3)))
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """An uninterrupted run of three epochs."""
+    folder = tmp_path_factory.mktemp("whole")
+    return training.train("vowels-rnn", out=folder, epochs=3, data=small, **QUICK), folder
+
+
+def timeless(record):
+    return {key: value for key, value in record.items() if key != "seconds"}
+
+
+def stop_after(steps):
+    def progress(done, total):
+        if done >= steps:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_run_leaves_weights_record_card_and_nothing_else(whole):
+    record, folder = whole
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "preprocess.json", "background.json", "record.json", "card.md"}
+    assert json.loads((folder / "record.json").read_text()) == record
+    specimen = zoo.load("vowels-rnn", folder)
+    assert specimen.record["epochs"] == 3
+    assert [row["epoch"] for row in specimen.record["history"]] == [1, 2, 3]
+
+
+def test_training_learns(whole):
+    record, _ = whole
+    losses = [row["train_loss"] for row in record["history"]]
+    assert losses[-1] < losses[0]
+    assert record["metrics"]["accuracy"]["low"] > 1 / 9
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(whole, small, tmp_path):
+    again = training.train("vowels-rnn", out=tmp_path / "a", epochs=3, data=small, **QUICK)
+    assert timeless(again) == timeless(whole[0])
+    other = training.train("vowels-rnn", out=tmp_path / "b", epochs=3, data=small, seed=1, **QUICK)
+    assert other["weights_sha256"] != whole[0]["weights_sha256"]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_result(whole, small, tmp_path):
+    steps = -(-len(small.train) // RECIPES["vowels-rnn"].batch)
+    with pytest.raises(Cancelled, match=r"Stopped\. Kept: .*epoch 1 of 3\).*goes on from there"):
+        training.train("vowels-rnn", out=tmp_path, epochs=3, data=small, **{**QUICK, "progress": stop_after(steps + 1)})
+    assert {path.name for path in tmp_path.iterdir()} == {checkpoint.NAME}
+    resumed = training.train("vowels-rnn", out=tmp_path, epochs=3, data=small, **QUICK)
+    assert timeless(resumed) == timeless(whole[0])
+    assert not (tmp_path / checkpoint.NAME).exists()
+
+
+def test_interrupted_before_the_first_epoch_nothing_was_kept(small, tmp_path):
+    with pytest.raises(Cancelled, match="nothing was kept"):
+        training.train("vowels-rnn", out=tmp_path, epochs=3, data=small, **{**QUICK, "progress": stop_after(1)})
+
+
+def test_a_killed_process_resumes_to_the_same_weights(tmp_path):
+    """SIGKILL in the middle; then the same command runs to the end, and equals a run that was never killed."""
+    code = "import torch; torch.set_num_threads(1); from zoo.train import train; train('loan-mlp', out={!r}, epochs=12, progress=False, log=False, device='cpu')"
+    killed, never = str(tmp_path / "killed"), str(tmp_path / "never")
+    process = subprocess.Popen([sys.executable, "-c", code.format(killed)])
+    path = tmp_path / "killed" / checkpoint.NAME
+    deadline = time.monotonic() + 120
+    while checkpoint.epoch(path) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "record.json").exists(), "the run ended before it was killed"
+    assert 2 <= checkpoint.epoch(path) < 12
+    for folder in (killed, never):
+        subprocess.run([sys.executable, "-c", code.format(folder)], check=True)
+    weights = [load_file(f"{folder}/model.safetensors") for folder in (killed, never)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
+
+
+def test_a_checkpoint_of_another_run_is_refused(small, tmp_path):
+    with pytest.raises(Cancelled):
+        training.train("vowels-rnn", out=tmp_path, epochs=3, data=small, **{**QUICK, "progress": stop_after(4)})
+    assert checkpoint.epoch(tmp_path / checkpoint.NAME) == 1
+    with pytest.raises(InvalidInput, match=r"its seed is not this one's.*--fresh"):
+        training.train("vowels-rnn", out=tmp_path, epochs=3, data=small, seed=1, **QUICK)
+    assert training.train("vowels-rnn", out=tmp_path, epochs=1, data=small, seed=1, resume=False, **QUICK)["seed"] == 1
+
+
+def test_a_damaged_checkpoint_is_said(small, tmp_path):
+    (tmp_path / checkpoint.NAME).write_bytes(b"not a checkpoint")
+    with pytest.raises(CorruptFile, match="not a readable checkpoint"):
+        training.train("vowels-rnn", out=tmp_path, epochs=1, data=small, **QUICK)
+
+
+def test_a_full_disk_leaves_the_old_weights(whole, small, tmp_path, monkeypatch):
+    for path in whole[1].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    real = training.write_atomic
+
+    def full(path, write):
+        if path.name == ".record.json.new":
+            raise OSError(28, "No space left on device")
+        real(path, write)
+
+    monkeypatch.setattr(training, "write_atomic", full)
+    with pytest.raises(ExplainerError, match=r"No space left on device.*untouched.*Kept: .*checkpoint"):
+        training.train("vowels-rnn", out=tmp_path, epochs=1, seed=5, data=small, **QUICK)
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {checkpoint.NAME}
+    assert zoo.load("vowels-rnn", tmp_path).model is not None
+
+
+def test_random_state_and_accelerate_are_as_they_were(small, tmp_path):
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    training.train("vowels-rnn", out=tmp_path, epochs=1, data=small, **QUICK)
+    assert torch.equal(torch.rand(3), expected)
+    from accelerate.state import AcceleratorState
+
+    assert not AcceleratorState._shared_state
+
+
+def test_training_stops_when_validation_no_longer_improves(small, tmp_path, monkeypatch):
+    import dataclasses
+
+    monkeypatch.setitem(RECIPES, "vowels-rnn", dataclasses.replace(RECIPES["vowels-rnn"], patience=2, rate=0.0))
+    record = training.train("vowels-rnn", out=tmp_path, epochs=9, data=small, **QUICK)
+    assert record["epochs"] == record["best_epoch"] + 2 < 9
+
+
+def test_tensorboard_gets_the_history(small, tmp_path):
+    training.train("vowels-rnn", out=tmp_path / "out", epochs=1, data=small, **{**QUICK, "log": tmp_path / "log"})
+    assert list((tmp_path / "log" / "vowels-rnn").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"name": "vowel-rnn"}, UnknownName, "Did you mean 'vowels-rnn'"),
+        ({"name": "vowels-rnn", "device": "gpu"}, UnknownName, "cuda"),
+        ({"name": "vowels-rnn", "epochs": 0}, InvalidInput, "at least 1"),
+    ],
+)
+def test_bad_arguments_are_said(arguments, error, says, tmp_path):
+    with pytest.raises(error, match=says):
+        training.train(**arguments, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_without_a_device_is_said(small, tmp_path):
+    with pytest.raises(InvalidInput, match="no CUDA device"):
+        training.train("vowels-rnn", out=tmp_path, data=small, **{**QUICK, "device": "cuda"})
+
+
+def application():
+    import typer
+
+    from zoo import cli
+
+    app = typer.Typer()
+    app.command("train")(cli.train)
+    app.command("models")(cli.models)
+    return app
+
+
+def test_command_line_trains_into_the_folder_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    result = CliRunner().invoke(application(), ["train", "loan-mlp", "--epochs", "1", "--json", "--log", "log"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["epochs"] == 1
+    assert (tmp_path / "runs" / "loan-mlp" / "model.safetensors").exists()
+
+
+def test_command_line_says_what_is_wrong_and_exits_with_2():
+    result = CliRunner().invoke(application(), ["train", "loan-mpl"])
+    assert result.exit_code == 2
+    assert "Did you mean 'loan-mlp'" in result.output
+
+
+def test_command_line_lists_the_models_with_their_figures():
+    result = CliRunner().invoke(application(), ["models", "--json"])
+    rows = {row["model"]: row for row in json.loads(result.stdout)}
+    assert set(rows) == {f"zoo:{name}" for name in zoo.names()}
+    assert rows["zoo:vowels-rnn"]["value"]["value"] == zoo.load("vowels-rnn").record["metrics"]["accuracy"]["value"]
+    assert "zoo:loan-mlp" in CliRunner().invoke(application(), ["models"]).stdout
+
+
+def test_ctrl_c_says_what_was_kept_and_exits_with_130(tmp_path):
+    code = "import typer; from zoo.cli import train; typer.run(train)"
+    arguments = [sys.executable, "-c", code, "loan-mlp", "--out", str(tmp_path), "--epochs", "150", "--log", str(tmp_path / "log"), "--json"]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while checkpoint.epoch(tmp_path / checkpoint.NAME) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130, shown
+    assert "Stopped. Kept:" in shown
+    assert not (tmp_path / "model.safetensors").exists()
