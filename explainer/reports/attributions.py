@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 WORDS_SHOWN = 160
+TOLD = 0.1  # a word is marked from this share of the largest attribution on
 FEWEST_TEXTS = 3
 BUDGET = 500  # evaluations per row for the overall importance: an average over rows forgives more noise than one case does
 SAMPLE: Mapping[str, int] = {"tabular": 60, "image": 24, "text": 24, "series": 24}
@@ -188,9 +189,10 @@ def words(ex: Explanation, text: str) -> dict[str, Any]:
     for j in range(first, last):
         start, end = (int(v) for v in spans[j])
         before = text[int(spans[j - 1][1]) : start] if j > first else ""
-        if before.strip():
-            pieces.append({"text": clean(before.strip()), "share": 0.0})
-        pieces.append({"text": clean(text[start:end]), "share": float(values[j] / scale) if scale else 0.0})
+        # What stands between two words is kept as it is, so that the text reads as it was written.
+        gap = " ".join(clean(before).split())
+        lead = (" " if before[:1].isspace() else "") + gap + (" " if gap and before[-1:].isspace() else "")
+        pieces.append({"lead": lead, "text": clean(text[start:end]), "share": float(values[j] / scale) if scale else 0.0})
     return {"pieces": pieces, "first": first, "shown": last - first, "total": n}
 
 

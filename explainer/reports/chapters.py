@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from explainer.reports import blocks
+from explainer.reports.attributions import TOLD
 from explainer.reports.blocks import Block
 from explainer.reports.groups import FOUR_FIFTHS
+from explainer.reports.performance import ECE_BINS
 from explainer.reports.wording import beside, count, interval, number, percent, shown
 
 Section = Mapping[str, Any]
@@ -91,7 +93,10 @@ def _reliability(section: Section, svg: str) -> dict[str, str]:
     bins = section["calibration"]["bins"]
     said = "; ".join(f"stated {percent(b['stated'])}, observed {percent(b['observed'])} of {b['n']}" for b in bins)
     caption = "Calibration. Points on the dashed line are perfectly calibrated; lines are 95 % Wilson intervals; "
-    return blocks.figure(svg, f"Calibration: {said}.", caption + "larger points stand for more rows.")
+    caption += (
+        f"larger points stand for more rows. The expected calibration error is over {ECE_BINS} bins of the predicted class's probability."
+    )
+    return blocks.figure(svg, f"Calibration: {said}.", caption)
 
 
 def _confused(section: Section) -> list[list[str]]:
@@ -258,5 +263,13 @@ def _words(words: Section) -> Block:
     last = words["first"] + words["shown"]
     cut = words["shown"] < words["total"]
     which = f"Words {words['first'] + 1} to {last} of {words['total']}, where most is said." if cut else f"All {words['total']} words."
-    caption = f"{which} Red with a solid line speaks for the prediction, blue with a dashed line against it."
-    return {"kind": "words", "pieces": words["pieces"], "before": words["first"] > 0, "after": last < words["total"], "caption": caption}
+    caption = f"{which} Red with a solid line speaks for the prediction, blue with a dashed line against it; words under "
+    caption += "a tenth of the largest attribution are left plain."
+    return {
+        "kind": "words",
+        "pieces": words["pieces"],
+        "told": TOLD,
+        "before": words["first"] > 0,
+        "after": last < words["total"],
+        "caption": caption,
+    }

@@ -90,25 +90,31 @@ def reliability(bins: Sequence[Mapping[str, Any]], x_title: str, y_title: str) -
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     """Counts of true class (row) against predicted class (column); shade by the share of the row, the count always written."""
     k = len(names)
-    cell, left, top = (58, 110, 30) if k <= 3 else (max(26, min(40, 380 // k)), 86, 30)
-    longest = 6 if k > 5 else 10
+    cell = 58 if k <= 3 else 48 if k <= 6 else max(30, 380 // k)
+    labels = [_short(name, 16) for name in names]
+    longest = 6.0 * max(len(label) for label in labels)
+    turned = longest > cell - 4
+    left, top = 26 + longest, 24 + (longest * 0.75 if turned else 12)
     parts = [
         _text(left + cell * k / 2, 12, "predicted", anchor="middle", size=11),
         _text(12, top + cell * k / 2, "true", anchor="middle", size=11, rotate=-90),
     ]
     for i, row in enumerate(matrix):
         total = max(1, sum(row))
-        parts.append(_text(left - 6, top + cell * i + cell / 2 + 4, _short(names[i], 12), anchor="end", size=11))
-        parts.append(_text(left + cell * i + cell / 2, top - 5, _short(names[i], longest), anchor="middle", size=11))
+        middle = left + cell * (i + 0.5)
+        parts.append(_text(left - 6, top + cell * (i + 0.5) + 4, labels[i], anchor="end", size=11))
+        column = {"anchor": "start", "rotate": -45} if turned else {"anchor": "middle"}
+        parts.append(_text(middle, top - 6, labels[i], size=11, **column))  # type: ignore[arg-type]
         for j, count in enumerate(row):
             share = count / total
             shade, ink = _mix(share if count else 0), "#ffffff" if share > 0.55 else "#1c2430"
             x, y = left + cell * j, top + cell * i
             frame = ' stroke="#1c2430" stroke-width="1.4"' if i == j else ' stroke="#c3cad4" stroke-width="0.6"'
-            parts.append(f'<rect x="{x}" y="{y}" width="{cell}" height="{cell}" fill="{shade}"{frame}/>')
-            middle = f'x="{x + cell / 2}" y="{y + cell / 2 + 4}" text-anchor="middle"'
-            parts.append(f'<text {middle} font-size="{11 if cell > 30 else 9}" fill="{ink}">{count}</text>')
-    return _svg(left + cell * k + 8, top + cell * k + 8, parts)
+            parts.append(f'<rect x="{x:g}" y="{y:g}" width="{cell}" height="{cell}" fill="{shade}"{frame}/>')
+            place = f'x="{x + cell / 2:g}" y="{y + cell / 2 + 4:g}" text-anchor="middle"'
+            parts.append(f'<text {place} font-size="{11 if cell > 30 else 9}" fill="{ink}">{count}</text>')
+    spill = longest * 0.75 - cell / 2 if turned else 0  # the last turned label leans out to the right
+    return _svg(left + cell * k + max(8, spill), top + cell * k + 8, parts)
 
 
 def picture_panels(picture: np.ndarray, values: np.ndarray) -> str:

@@ -8,6 +8,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from explainer.reports.attributions import TOLD
 from explainer.reports.wording import badge, number
 
 _NO_NETWORK = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -142,13 +143,14 @@ def _words(b: Mapping[str, Any], _chapter: int | None) -> str:
     parts = []
     for piece in b["pieces"]:
         share, text = piece["share"], escape(piece["text"])
-        if abs(share) < 0.05:
+        parts.append(escape(piece["lead"]))
+        if abs(share) < TOLD:
             parts.append(text)
             continue
         kind = "for" if share > 0 else "against"
         strength = round(min(1.0, abs(share)) * 0.75, 3)
         parts.append(f'<mark class="{kind}" style="--s:{strength}" title="{number(share, 2, sign=True)} of the largest">{text}</mark>')
-    body = ("… " if b["before"] else "") + " ".join(parts) + (" …" if b["after"] else "")
+    body = ("… " if b["before"] else "") + "".join(parts) + (" …" if b["after"] else "")
     return f'<figure class="words"><p>{body}</p><figcaption>{escape(b["caption"])}</figcaption></figure>'
 
 

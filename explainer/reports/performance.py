@@ -14,6 +14,7 @@ Metric = Callable[[np.ndarray], float]
 LEVEL = 0.95
 _Z = 1.959963984540054
 CALIBRATION_TOLERANCE = 0.05
+ECE_BINS = 15
 _TITLES = {
     "accuracy": ("Accuracy", "higher"),
     "balanced_accuracy": ("Balanced accuracy (mean recall of the classes)", "higher"),
@@ -73,8 +74,8 @@ def classification(labels: np.ndarray, probabilities: np.ndarray, class_names: S
     one_hot = np.eye(k)[labels]
     log_losses = -np.log(np.clip(own, 1e-15, 1))
     briers = ((probabilities - one_hot) ** 2).sum(1)
-    confidence, correct = reliability_axes(labels, probabilities)
-    bins = bin_index(confidence)
+    confidence, correct = probabilities.max(1), (predicted == labels).astype(float)
+    bins = bin_index(confidence, ECE_BINS)
 
     def confusion(weights: np.ndarray) -> np.ndarray:
         return np.bincount(cell, weights=weights, minlength=k * k).reshape(k, k)
@@ -127,32 +128,32 @@ def regression(labels: np.ndarray, predictions: np.ndarray, seed: int) -> dict[s
 
 
 def calibration(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], seed: int) -> dict[str, Any]:
-    """Reliability in ten equal bins of the stated probability, and how large an ECE chance alone would give.
+    """Reliability in ten equal bins of the stated probability; the ECE, and how large an ECE chance alone would give.
 
-    The chance level is the 95 % quantile of the ECE when labels are drawn from the stated probabilities themselves (Broecker and
-    Smith 2007, Vaicenavicius et al. 2019): a perfectly calibrated model stays below it 19 times in 20.
+    The ECE is that of Guo et al. (2017): 15 equal bins of the predicted class's probability. The chance level is its 95 % quantile
+    when outcomes are drawn from the stated probabilities themselves (Broecker and Smith 2007, Vaicenavicius et al. 2019): a
+    perfectly calibrated model stays below it 19 times in 20.
     """
-    confidence, correct = reliability_axes(labels, probabilities)
-    bins = bin_index(confidence)
-    ones = np.ones(len(labels))
+    top, right = probabilities.max(1), (probabilities.argmax(1) == labels).astype(float)
+    which, ones = bin_index(top, ECE_BINS), np.ones(len(labels))
     rng = np.random.default_rng(seed + 1)
-    chance = [_ece(confidence, (rng.random(len(labels)) < confidence).astype(float), bins, ones) for _ in range(500)]
+    chance = [_ece(top, (rng.random(len(labels)) < top).astype(float), which, ones) for _ in range(500)]
+    stated, observed = reliability_axes(labels, probabilities)
+    bins = bin_index(stated, 10)
     rows = []
     for b in range(10):
         inside = bins == b
         n = int(inside.sum())
         if n:
-            low, high = wilson(float(correct[inside].sum()), n)
-            rows.append(
-                {"from": b / 10, "to": (b + 1) / 10, "n": n, "stated": float(confidence[inside].mean()),
-                 "observed": float(correct[inside].mean()), "low": low, "high": high}
-            )  # fmt: skip
+            low, high = wilson(float(observed[inside].sum()), n)
+            means = {"stated": float(stated[inside].mean()), "observed": float(observed[inside].mean())}
+            rows.append({"from": b / 10, "to": (b + 1) / 10, "n": n, **means, "low": low, "high": high})
     binary = probabilities.shape[1] == 2
     return {
         "of": f"probability of {class_names[1]!r}" if binary else "probability of the predicted class",
         "observed": f"share that is {class_names[1]!r}" if binary else "share that is right",
         "bins": rows,
-        "ece": _ece(confidence, correct, bins, ones),
+        "ece": _ece(top, right, which, ones),
         "chance": float(np.quantile(chance, LEVEL)),
     }
 
@@ -164,14 +165,14 @@ def reliability_axes(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.
     return probabilities.max(1), (probabilities.argmax(1) == labels).astype(float)
 
 
-def bin_index(confidence: np.ndarray) -> np.ndarray:
-    """Which of ten equal bins of [0, 1] each probability falls in; 1 belongs to the last."""
-    return np.clip((confidence * 10).astype(int), 0, 9)
+def bin_index(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """Which of ``bins`` equal bins of [0, 1] each probability falls in; 1 belongs to the last."""
+    return np.clip((confidence * bins).astype(int), 0, bins - 1)
 
 
 def _ece(confidence: np.ndarray, correct: np.ndarray, bins: np.ndarray, weights: np.ndarray) -> float:
     """Expected calibration error: sum over bins of ``n_b / n * |observed_b - stated_b|`` (Naeini et al. 2015)."""
-    gaps = np.bincount(bins, weights=weights * (correct - confidence), minlength=10)
+    gaps = np.bincount(bins, weights=weights * (correct - confidence), minlength=1)
     return float(np.abs(gaps).sum() / weights.sum())
 
 

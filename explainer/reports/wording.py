@@ -30,6 +30,8 @@ def number(value: Any, digits: int = 3, sign: bool = False) -> str:
     if value == 0:
         return "0"
     size = abs(value)
+    while size < 1 and digits < 6 and f"{size:.{digits}g}" == "1":  # not quite one is not told as one
+        digits += 1
     text = f"{size:,.0f}" if size >= 1000 else f"{size:.{digits}g}"
     if "e" in text:
         mantissa, exponent = text.split("e")
@@ -49,7 +51,7 @@ def shown(value: Any, digits: int = 3) -> str:
 
 def percent(value: Any) -> str:
     """A share as a percentage with one decimal; "–" where there is none."""
-    return "–" if value is None or not np.isfinite(value) else f"{100 * float(value):.1f} %"
+    return "–" if value is None or not np.isfinite(value) else f"{100 * float(value):.1f}\N{NO-BREAK SPACE}%"
 
 
 def interval(low: Any, high: Any, as_percent: bool = False) -> str:

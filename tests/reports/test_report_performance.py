@@ -67,8 +67,11 @@ def test_wilson_by_hand_and_without_rows() -> None:
 def test_ece_by_hand() -> None:
     p = np.array([[0.75, 0.25]] * 4 + [[0.05, 0.95]] * 6)
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0])
-    # bin 0.2-0.3: stated .25, observed 0, share .4; bin 0.9-1: stated .95, observed 5/6, share .6
-    assert performance.calibration(labels, p, ["n", "y"], 0)["ece"] == pytest.approx(0.4 * 0.25 + 0.6 * (0.95 - 5 / 6))
+    # Of the predicted class: stated .75, right 1, share .4; stated .95, right 5/6, share .6.
+    found = performance.calibration(labels, p, ["n", "y"], 0)
+    assert found["ece"] == pytest.approx(0.4 * 0.25 + 0.6 * (0.95 - 5 / 6))
+    # The diagram of two classes is of the second one's probability.
+    assert [(b["stated"], b["observed"], b["n"]) for b in found["bins"]] == [(0.25, 0.0, 4), (pytest.approx(0.95), pytest.approx(5 / 6), 6)]
 
 
 def test_a_calibrated_model_stays_under_the_chance_level_and_an_overconfident_one_does_not() -> None:
