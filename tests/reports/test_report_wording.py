@@ -30,7 +30,8 @@ def test_a_value_is_told_against_the_largest() -> None:
 
 
 def test_markdown_of_a_card_becomes_blocks() -> None:
-    text = "# Title\n\nSome **bold** [words](x).\n- one\n- two\n  more\n\n| a | b |\n| --- | --: |\n| 1 | 2 |\n\n```\ncode # not a heading\n```\n"
+    text = "# Title\n\nSome **bold** [words](x).\n- one\n- two\n  more\n\n"
+    text += "| a | b |\n| --- | --: |\n| 1 | 2 |\n\n```\ncode # not a heading\n```\n"
     found = blocks_of(text)
     assert [b["kind"] for b in found] == ["heading", "text", "list", "table", "code"]
     assert found[1]["text"] == "Some bold words."
