@@ -101,11 +101,13 @@ class Desk:
 
         def work(progress: Progress) -> Any:
             train = exhibit.train
-            reference = {} if train is None else {"reference": exhibit.face.canonical(train.inputs), "reference_labels": train.labels}
+            reference = {}
+            if train is not None:
+                reference = {"reference": exhibit.face.canonical(train.inputs), "reference_labels": exhibit.named(train.labels)}
             with exhibit.model() as model:
                 return explainer.check(
                     exhibit.inputs,
-                    exhibit.labels,
+                    exhibit.named(exhibit.labels),
                     modality=model.modality,
                     model=model,
                     groups=exhibit.groups,

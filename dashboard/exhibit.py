@@ -158,7 +158,33 @@ class Exhibit:
         inputs = self.face.canonical(test.inputs)
         if labels is not None and len(labels) != len(inputs):
             raise InvalidInput(f"{self.name} has {len(inputs)} test inputs but {len(labels)} labels; they must be equally many.")
-        return inputs, None if labels is None else np.asarray(labels), getattr(test, "groups", None)
+        return inputs, None if labels is None else self._indices(np.asarray(labels)), getattr(test, "groups", None)
+
+    def _indices(self, labels: np.ndarray) -> np.ndarray:
+        """Labels as class indices, whether they came as indices or as names; numbers of a regression as they are."""
+        face = self.face
+        if face.task == "regression":
+            return labels.astype(float)
+        if labels.dtype.kind in "iub":
+            wrong = labels[(labels.astype(int) < 0) | (labels.astype(int) >= len(face.class_names))]
+            found = labels.astype(np.int64)
+        else:
+            place = {name: k for k, name in enumerate(face.class_names)}
+            wrong = np.array([label for label in labels if str(label) not in place])
+            found = np.array([place.get(str(label), 0) for label in labels], dtype=np.int64)
+        if len(wrong):
+            raise InvalidInput(
+                f"{len(wrong)} labels of {self.name} are no class of the model, the first is {str(wrong[0])[:60]!r}; labels are class "
+                f"indices 0 to {len(face.class_names) - 1} or names: {', '.join(face.class_names[:12])}."
+            )
+        return found
+
+    def named(self, labels: Any) -> Any:
+        """Class indices as the names people know; anything else as it is."""
+        if labels is None or self.face.task == "regression":
+            return labels
+        given = np.asarray(labels)
+        return np.array(self.face.class_names)[given] if given.dtype.kind in "iu" else given
 
     def predict(self, progress: Callable[[int, int], None]) -> Predictions:
         """Score the whole test set, in chunks, so that it can be watched and stopped."""

@@ -42,6 +42,7 @@ class _Column:
         self.name = name
         self.meaning = exhibit.columns.get(name, "")
         self.known = exhibit.inputs[name].dropna()
+        self.gaps = len(self.known) < len(exhibit.inputs)
         value = one[name].iloc[0]
         self.missing = value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value))) or str(value) in ("<NA>", "nan")
         numeric = self.known.dtype.kind in "iufb"
@@ -53,25 +54,23 @@ class _Column:
             self.start = "" if self.missing else (int(value) if self.whole and float(value).is_integer() else float(f"{float(value):.6g}"))
 
     def field(self) -> Any:
+        low, high = (float(self.known.min()), float(self.known.max())) if not self.choice and len(self.known) else (0.0, 1.0)
+        span = "" if self.choice else f"{three(low)} to {three(high)}"
+        label = html.Span(
+            [self.name, html.Span(f" {span}", className="span")], title=": ".join(filter(None, (self.meaning or self.name, span)))
+        )
         common = {
             "id": {"type": "edit-cell", "column": self.name},
-            "label": html.Span(self.name, title=self.meaning or self.name),
+            "label": label,
             "size": "xs",
             "value": self.start,
             "placeholder": "missing",
         }
         if self.choice:
             choices = sorted({_say(v) for v in self.known.unique()} | ({self.start} if self.start is not None else set()))[:MOST_CHOICES]
-            return dmc.Select(data=choices, clearable=True, searchable=len(choices) > 8, allowDeselect=False, **common)
-        low, high = (float(self.known.min()), float(self.known.max())) if len(self.known) else (0.0, 1.0)
+            return dmc.Select(data=choices, clearable=self.gaps, searchable=len(choices) > 8, allowDeselect=False, **common)
         step = 1 if self.whole and high - low < 200 else 10.0 ** np.floor(np.log10(max((high - low) / 20, 1e-9)))
-        return dmc.NumberInput(
-            step=step,
-            debounce=350,
-            description=f"{three(low)} to {three(high)}",
-            inputWrapperOrder=["label", "input", "description"],
-            **common,
-        )
+        return dmc.NumberInput(step=step, debounce=350, **common)
 
 
 def _say(value: Any) -> str:

@@ -65,7 +65,7 @@ def _overlay(figure: go.Figure) -> go.Figure:
     """The heat map alone: the bare picture stands beside the panels, once for both."""
     figure.data = figure.data[1:]
     figure.layout.annotations = ()
-    figure.update_layout(title=None, margin={"l": 2, "r": 2, "t": 2, "b": 2}, height=300)
+    figure.update_layout(title=None, margin={"l": 2, "r": 2, "t": 2, "b": 2}, height=280)
     figure.update_layout(
         xaxis={"domain": [0, 0.001]}, yaxis={"domain": [0, 0.001]}, xaxis2={"domain": [0, 1]}, yaxis2={"domain": [0.14, 1]}
     )

@@ -72,8 +72,8 @@ def sums(ex: Explanation) -> list[Any]:
     score = three(float(ex.scores.ravel()[0]))
     target = html.Strong(ex.target[0])
     if ex.additive:
-        return [f"{scale} of ", target, f": {three(float(ex.base_values.ravel()[0]))} without the input, {score} with it"]
-    return [f"{scale} of ", target, f": {score}; values do not add up to it"]
+        return [f"{scale} of ", target, ": ", html.Strong(score), f", from {three(float(ex.base_values.ravel()[0]))} at the baseline"]
+    return [f"{scale} of ", target, ": ", html.Strong(score), "; the values do not add up to it"]
 
 
 def cost(ex: Explanation) -> str:

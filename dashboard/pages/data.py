@@ -66,7 +66,9 @@ def _all(found: Findings, exhibit: Exhibit, predictions: Predictions) -> html.Di
     head = html.Div([html.Strong(f"{found.rows:,} test rows checked{against}"), *counts], className="findings-head")
     loud = [_card(f, exhibit, predictions) for f in found if f.state in ("fail", "error")]
     quiet = [_card(f, exhibit, predictions) for f in found if f.state not in ("fail", "error")]
-    return html.Div([head, html.Div(loud, className="cards findings"), html.Div(quiet, className="cards findings findings-quiet")])
+    return html.Div(
+        [head, *([html.Div(loud, className="cards findings")] if loud else []), html.Div(quiet, className="cards findings findings-quiet")]
+    )
 
 
 def _card(finding: Finding, exhibit: Exhibit, predictions: Predictions) -> html.Section:

@@ -20,7 +20,6 @@ from explainer import plots
 from explainer.methods import METHODS
 from explainer.plots.look import three
 
-
 TITLES = {
     "roc_auc": "ROC AUC",
     "macro_f1": "macro F1",
@@ -90,9 +89,14 @@ def _said(value: Any) -> Any:
     if not isinstance(value, dict) or "value" not in value:
         return "–"
     return [
-        html.Strong(three(value["value"])),
-        html.Span(f" [{three(value['low'])}, {three(value['high'])}]" if "low" in value else "", className="dim"),
+        html.Strong(_rounded(value["value"])),
+        html.Span(f" [{_rounded(value['low'])}, {_rounded(value['high'])}]" if "low" in value else "", className="dim"),
     ]
+
+
+def _rounded(value: float) -> str:
+    """Three significant digits, but never a 1 that is not one."""
+    return percent(value) if 0.999 < value < 1 else three(value)
 
 
 def capabilities(desk: Desk, exhibit: Exhibit) -> html.Div:

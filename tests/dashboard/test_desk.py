@@ -84,6 +84,16 @@ def test_a_file_makes_a_model_with_or_without_data(tmp_path: Path) -> None:
         exhibit_of(f"{file}:short").predict(_nothing)
 
 
+def test_labels_may_be_names(small: SimpleNamespace) -> None:
+    named = SimpleNamespace(**vars(small))
+    names = np.array(small.model.class_names)[small.data.test.labels]
+    named.data = SimpleNamespace(test=SimpleNamespace(inputs=small.data.test.inputs, labels=names))
+    assert Exhibit("named", named).labels.tolist() == small.data.test.labels.tolist()
+    names[3] = "perhaps"
+    with pytest.raises(InvalidInput, match="1 labels of bad are no class .* 'perhaps'.*refused, granted"):
+        Exhibit("bad", named).predict(_nothing)
+
+
 def test_a_model_without_any_rows_says_what_to_do() -> None:
     model = explainer.wrap(lambda texts: np.full((len(texts), 2), 0.5), modality="text", class_names=["a", "b"], name="bare")
     with pytest.raises(InvalidInput, match="data.test"):
