@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from explainer.reports import blocks
-from explainer.reports.attributions import TOLD
+from explainer.reports.attributions import FEWEST_TEXTS, TOLD
 from explainer.reports.blocks import Block
 from explainer.reports.groups import FOUR_FIFTHS
 from explainer.reports.performance import ECE_BINS
@@ -188,6 +188,7 @@ def importance(section: Section, pictures: Pictures, _evidence: Section) -> list
             f"Mean size of the attribution to the predicted output over {section['rows']:,} of {section['of_rows']:,} rows (drawn with the "
             f"seed), by the method {section['method']} on the {section['output']} scale, summarised by {section['of']}. It says what the "
             "model uses, not what causes the outcome."
+            + (f" Only words found in at least {FEWEST_TEXTS} of these texts are named." if section["of"].startswith("words") else "")
         )
     ]
     if section["of"] == "pixels":

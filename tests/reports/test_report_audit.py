@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -80,6 +82,31 @@ def test_same_inputs_same_bytes(model: explainer.Model, tmp_path: Path) -> None:
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
     other = small(model, tmp_path / "c", date="2026-06-01")
     assert other.evidence_sha256 != first.evidence_sha256
+
+
+PROGRAM = """
+import sys, numpy as np, pandas as pd, explainer
+rng = np.random.default_rng(0)
+frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=["a", "b", "c"])
+frame["kind"] = rng.choice(["x", "y", "z"], 60)
+
+def score(f):
+    return 1 / (1 + np.exp(-f["a"].to_numpy(dtype=float) - (f["kind"] == "x").to_numpy()))
+
+model = explainer.wrap(lambda f: np.stack([1 - score(f), score(f)], 1), modality="tabular", class_names=["no", "yes"], background=frame[:9])
+groups = pd.DataFrame({"g": rng.choice(["p", "q"], 60)})
+report = explainer.audit(model, frame, (score(frame) > 0.6).astype(int), groups=groups, out=sys.argv[1], date="2026-05-31", sample=5)
+print(report.manifest_sha256)
+"""
+
+
+def test_a_fresh_process_with_another_hash_seed_writes_the_same_bytes(tmp_path: Path) -> None:
+    told = []
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path / hash_seed)]
+        told.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert told[0] == told[1] and len(told[0].strip()) == 64
 
 
 def test_json_is_canonical_and_its_hash_stands_in_every_form(report: explainer.reports.audit.Report) -> None:
