@@ -86,15 +86,16 @@ def read_record(folder: Path, name: str) -> dict[str, Any]:
     path = folder / "record.json"
     try:
         record = json.loads(path.read_bytes())
-        if record["name"] != name:
-            raise InvalidInput(f"{folder} holds {record['name']!r}, not {name!r}; load it by that name.")
+        found = record["name"]
         if not set(REQUIRED) <= set(record["files"]):
             raise KeyError("files")
-        return record
     except FileNotFoundError:
         raise InvalidInput(f"{folder} holds no trained {name}. Train one: explainer train {name} --out {folder}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path} is not a training record ({type(error).__name__}: {error}). {repair(name)}") from error
+    if found != name:
+        raise InvalidInput(f"{folder} holds {found!r}, not {name!r}; load it by that name.")
+    return record
 
 
 def checked(path: Path, expected: str) -> bytes:

