@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -9,6 +11,8 @@ from plotly.subplots import make_subplots
 from explainer.errors import InvalidInput
 from explainer.explanation import Explanation
 from explainer.plots.look import Part, colour_bar, escape, finish, heading, part, scale
+
+_TIME = re.compile(r" (at )?(steps? |t)\d+(-\d+)?$")  # as in "LPC 1 at step 0" and "LPC 1 t0-3"
 
 
 def plot_series(ex: Explanation, *, instance: int = 0, output: int | str | None = None, dark: bool = False) -> go.Figure:
@@ -68,8 +72,8 @@ def painted(drawn: Part) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def channel_names(drawn: Part, channels: int) -> list[str]:
-    """The model's names of the channels, which stand before the time in each cell's name ("F2 t0-3"), else their numbers."""
+    """The model's names of the channels, which stand before the time in each cell's name, else their numbers."""
     names = drawn.ex.feature_names[0]
-    if len(names) != drawn.values.size or any(" " not in name for name in names[:channels]):
+    if len(names) != drawn.values.size:
         return [f"channel {c}" for c in range(channels)]
-    return [name.rsplit(" ", 1)[0] for name in names[:channels]]
+    return [_TIME.sub("", name) for name in names[:channels]]

@@ -70,7 +70,8 @@ def text(**changes: Any) -> Explanation:
 
 def series() -> Explanation:
     rng = np.random.default_rng(3)
-    return explanation(rng.normal(size=(9, 2)), ("time", "channel"), tuple(f"t{i}" for i in range(9)), [rng.normal(size=(9, 2))], "series")
+    names = tuple(f"{c} at step {t}" for t in range(9) for c in ("left ear", "right ear"))
+    return explanation(rng.normal(size=(9, 2)), ("time", "channel"), names, [rng.normal(size=(9, 2))], "series")
 
 
 def segments() -> Explanation:
@@ -285,6 +286,7 @@ def test_series_tints_hold_the_values_under_the_signal() -> None:
     np.testing.assert_array_equal(np.vstack([s.z for s in strips]), ex.values[0].T)
     np.testing.assert_array_equal(np.vstack([line.y for line in lines]), ex.inputs[0].T)
     assert all(s.zmin == -np.abs(ex.values).max() == -s.zmax for s in strips)
+    assert [s.name for s in strips] == ["left ear", "right ear"]
 
 
 def test_segments_tint_each_of_their_steps_and_channels_keep_their_names() -> None:
