@@ -37,8 +37,8 @@ def load() -> Data:
     """Texts, a list of str, and their category."""
     table = prepared()
     labels = np.array([CLASSES.index(category) for _, category in table], dtype=np.int64)
-    parts = [Split([table[i][0] for i in rows], labels[rows]) for rows in stratified(labels, (0.7, 0.1, 0.2))]
-    return Data(*parts, CLASSES, SOURCE.format(version=metadata.version("licensedcode-data")), RULE)
+    train, validation, test = (Split([table[i][0] for i in rows], labels[rows]) for rows in stratified(labels, (0.7, 0.1, 0.2)))
+    return Data(train, validation, test, CLASSES, SOURCE.format(version=metadata.version("licensedcode-data")), RULE)
 
 
 def background(data: Data) -> None:

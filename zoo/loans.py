@@ -93,18 +93,19 @@ def load() -> Data:
     labels = frame[TARGET].to_numpy(dtype=np.int64)
     groups = frame[[*PROTECTED, *PROXIES]].astype(float)
     features = clean(frame.drop(columns=[TARGET, *LEAKS, *PROTECTED, *PROXIES, *CONSTANT]))
-    parts = [
+    train, validation, test = (
         Split(features.iloc[rows].reset_index(drop=True), labels[rows], groups.iloc[rows].reset_index(drop=True))
         for rows in stratified(labels, (0.6, 0.15, 0.25))
-    ]
-    return Data(*parts, ("refused", "approved"), SOURCE, RULE, feature_names=tuple(features.columns), columns=COLUMNS)
+    )
+    classes = ("refused", "approved")
+    return Data(train, validation, test, classes, SOURCE, RULE, feature_names=tuple(features.columns), columns=COLUMNS)
 
 
 def clean(frame: pd.DataFrame) -> pd.DataFrame:
     """Codes of "not known" become missing, coded categories become words, numbers become float."""
     import pandas as pd
 
-    cleaned = {}
+    cleaned: dict[str, pd.Series] = {}
     for name in frame.columns:
         column = frame[name]
         if name in CATEGORIES:

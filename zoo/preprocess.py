@@ -181,7 +181,7 @@ class Category:
 
     @classmethod
     def fit(cls, column: pd.Series) -> Category:
-        return cls(column.name, tuple(sorted(column.dropna().unique())))
+        return cls(str(column.name), tuple(sorted(column.dropna().unique())))
 
     @property
     def width(self) -> int:
