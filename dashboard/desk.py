@@ -94,7 +94,8 @@ class Desk:
                 return explainer.explain(model, inputs, method=method, target=target, seed=SEED, progress=progress)
 
         key = ("explanation", exhibit.name, exhibit.sha, method, target, inputs_.sha256(inputs), SEED)
-        return Task(key, f"{method} for {label} of {exhibit.name}", work)
+        title = METHODS[method].title if method in METHODS else method
+        return Task(key, f"{title} for {label} of {exhibit.name}", work)
 
     def checking(self, exhibit: Exhibit) -> Task:
         """The data checks of the test set, against the training set where there is one."""

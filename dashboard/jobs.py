@@ -15,6 +15,7 @@ from explainer.errors import Cancelled
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
+SERVER = "server"  # who asks for what is computed ahead
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
@@ -41,6 +42,7 @@ class Job:
     done: int = 0
     total: int = 0
     asked: float = 0.0
+    pace: tuple[float, int] | None = None
     started: float | None = None
     ended: float | None = None
     value: Any = None
@@ -60,9 +62,10 @@ class Job:
 
     def left(self, now: float) -> float | None:
         """Seconds left, from the pace so far; None while that cannot be told."""
-        if self.state != "running" or not 0 < self.done < self.total:
+        if self.state != "running" or self.pace is None or not self.pace[1] < self.done < self.total:
             return None
-        return self.seconds(now) * (self.total - self.done) / self.done
+        since, before = self.pace
+        return (now - since) * (self.total - self.done) / (self.done - before)
 
 
 class Jobs:
@@ -136,7 +139,7 @@ class Jobs:
     def others(self, watcher: str) -> int:
         """How many jobs run or wait that this browser did not ask for."""
         with self._lock:
-            return sum(j.active and watcher not in j.known for j in self._jobs.values())
+            return sum(j.active and watcher not in j.known and bool(j.known - {SERVER}) for j in self._jobs.values())
 
     def close(self) -> None:
         """Ask everything to stop; running work ends at its next progress report."""
@@ -173,6 +176,8 @@ class Jobs:
         def progress(done: int, total: int) -> None:
             with self._lock:
                 job.done, job.total = int(done), int(total)
+                # The first report sets the clock: what came before it (imports, loading) is no measure of the rest.
+                job.pace = job.pace or (time.monotonic(), job.done)
                 if job.active and self._alone(job):
                     self._finish(job, "cancelled")
                 if not job.active:

@@ -12,6 +12,7 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dashboard.jobs import SERVER
 from dashboard.security import USER, is_loopback
 from explainer.errors import InvalidInput
 
@@ -50,6 +51,8 @@ def serve(
         say(f"User name {USER!r}, and the password that was set.")
     if not is_loopback(host):
         say("The password travels unencrypted; put a proxy with TLS before this when others can listen.")
+    # The first screen needs the first model's scores: they are under way while the person is still opening the browser.
+    app.desk.jobs.ask(app.desk.scoring(app.desk.exhibit("")), SERVER)
     threading.Thread(target=_warm, daemon=True).start()
     if open_browser:
         opener = threading.Timer(0.6, lambda: webbrowser.open(address))

@@ -23,13 +23,13 @@ def frame() -> html.Div:
         [
             html.Span("attention heads", className="caption"),
             dmc.Select(id="layer", data=["0"], value="0", size="xs", w=96, allowDeselect=False),
-            dmc.Select(id="head", data=["mean"], value="mean", size="xs", w=116, allowDeselect=False),
+            dmc.Select(id="head", data=["mean"], value="mean", size="xs", w=140, allowDeselect=False),
         ],
         className="attention-head",
     )
     place = html.Div(id=ids.slot("body", "attention"))
-    tick = dcc.Store(id=ids.slot("poll", "attention")), dcc.Store(id=ids.slot("tick", "attention"))
-    return html.Div([pickers, place, tick, dcc.Store(id=ids.slot("press", "attention"))], className="attention-box")
+    stores = [dcc.Store(id=ids.slot(part, "attention")) for part in ("poll", "tick", "press")]
+    return html.Div([pickers, place, *stores], className="attention-box")
 
 
 def register(app: dash.Dash, desk: Desk) -> None:

@@ -54,6 +54,8 @@ def _bare(figure: go.Figure) -> go.Figure:
     for trace in figure.data:
         if trace.type == "bar" and trace.orientation == "h":
             trace.textposition = "none"
+            # An unseen letter at the end: a word such as "9" or "4.0" would be taken for a place on the axis.
+            trace.y = [f"{label}\u200b" for label in trace.y]
             for label, value in zip(trace.y, trace.x, strict=True):
                 figure.add_annotation(
                     x=1, xref="paper", xanchor="right", xshift=52, y=label, text=three(value), showarrow=False, font={"size": 11}

@@ -82,7 +82,6 @@ def table(predictions: Predictions) -> dag.AgGrid:
     return dag.AgGrid(
         id=ids.GRID,
         columnDefs=columns,
-        rowData=[],
         defaultColDef={"sortable": True, "filter": True, "resizable": True, "suppressHeaderMenuButton": False, "suppressMovable": True},
         getRowId="params.data.row + ''",
         dashGridOptions={

@@ -30,9 +30,8 @@ def matrix(counts: np.ndarray, names: tuple[str, ...], view: View, page: str | N
     """Counts by true class (rows) and predicted class (columns); the stronger the tint, the larger the share of the row."""
     k = len(names)
     totals = np.maximum(counts.sum(1), 1)
-    short = [n if len(n) <= 14 else n[:13] + "…" for n in names]
-    slanted = k > 4 or max(len(n) for n in short) > 8
-    long = slanted and max(len(n) for n in short) > 3
+    short = [n if len(n) <= 18 else n[:17] + "…" for n in names]
+    long = k > 6 and max(len(n) for n in short) > 3
     head = html.Tr(
         [html.Th("true \\ predicted" if k <= 3 else "", className="corner")]
         + [html.Th(html.Span(s), title=n, scope="col") for s, n in zip(short, names, strict=True)]

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import zoo
+
 pytestmark = pytest.mark.browser
 WAIT = 60_000
 
@@ -56,10 +58,10 @@ def visit(chrome: Any) -> Iterator[Callable[..., Any]]:
     assert wrong == []
 
 
-def _panel(page: Any, side: str) -> Any:
+def _panel(page: Any, side: str, patience: int = WAIT) -> Any:
     """The explanation in a panel, once it is there."""
     found = page.locator(f"#figure-{side}")
-    found.wait_for()
+    found.wait_for(timeout=patience)
     return found
 
 
@@ -104,6 +106,38 @@ def test_each_kind_of_input_is_explained_by_two_methods(visit: Callable[..., Any
     assert a.get_attribute("data-score") == b.get_attribute("data-score")
     assert page.locator("#change").inner_text() or page.locator("#change textarea").count() or page.locator("#change canvas").count()
     _fits(page)
+
+
+@pytest.fixture(scope="module")
+def gallery(served: Any) -> str:
+    return served(zoo.names())
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_each_specimen_of_the_zoo_is_toured(visit: Callable[..., Any], gallery: str, name: str) -> None:
+    """Open, explain by two methods, change the input, see score and explanation move, and the way back."""
+    page = visit(f"{gallery}/inspect?model={name}")
+    scores = {side: _panel(page, side, 150_000).get_attribute("data-score") for side in "ab"}
+    assert scores["a"] == scores["b"]
+    assert page.locator("#figure-a").get_attribute("data-method") != page.locator("#figure-b").get_attribute("data-method")
+    _fits(page)
+    if name == "digits-cnn":
+        page.locator("[data-clear]").click()
+    elif name == "licence-transformer":
+        page.locator(".attention-box .js-plotly-plot").wait_for()
+        _choose(page, "#head", "head 2")
+        words = page.locator("#change textarea").first
+        words.fill("Permission is hereby granted, free of charge, to any person to use, copy and sell the software.")
+    elif name == "vowels-rnn":
+        page.locator("#edit-scale [role=slider]").focus()
+        page.keyboard.press("Home")
+    else:
+        page.get_by_label("loanamt").fill("700")
+        page.get_by_label("loanamt").press("Tab")
+    for side in "ab":
+        page.locator(f"#figure-{side}:not([data-score='{scores[side]}'])").wait_for()
+    page.get_by_text("undo the change").click()
+    page.locator(f"#figure-a[data-score='{scores['a']}']").wait_for()
 
 
 def test_a_method_is_chosen_and_the_address_says_so(visit: Callable[..., Any], address: str) -> None:

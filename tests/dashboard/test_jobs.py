@@ -154,10 +154,10 @@ def test_a_failing_job_does_not_take_its_thread_along(jobs: Jobs) -> None:
 
 
 def test_time_left_follows_the_pace() -> None:
-    job = Job(Task(("k",), "t", lambda progress: None), 1, "running", done=25, total=100, started=100.0)
-    assert job.left(now=110.0) == pytest.approx(30.0)
-    job.done = 0
-    assert job.left(now=110.0) is None
+    job = Job(Task(("k",), "t", lambda progress: None), 1, "running", done=25, total=100, started=20.0, pace=(100.0, 5))
+    assert job.left(now=110.0) == pytest.approx(10.0 * 75 / 20)
+    job.done = 5
+    assert job.left(now=110.0) is None  # nothing is known of the pace yet
 
 
 def test_a_browser_sees_its_own_jobs_only_and_cannot_stop_others(jobs: Jobs) -> None:
