@@ -18,7 +18,7 @@ def plot_bars(ex: Explanation, *, instance: int = 0, output: int | str | None = 
     rows = min(drawn.values.size, top) + (drawn.values.size > top)
     finish(figure, dark=dark, height=130 + 26 * max(rows, 3), title=heading(drawn), bargap=0.3)
     annotate_errors(figure)
-    figure.update_xaxes(title=escape(axis_title(drawn)), zeroline=True)
+    figure.update_xaxes(title=escape(axis_title(drawn)), zeroline=True, range=span(figure.data[0]))
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
     return figure
 
@@ -36,9 +36,10 @@ def bar_trace(drawn: Part, top: int) -> go.Bar:
     if len(rest):
         x.append(float(np.nansum(values[rest])))
         y.append(f"rest of {len(rest)} features")
-        if spread is not None and errors is not None:
-            # The errors of sampled values depend on each other; their plain sum is the bound that holds anyhow.
-            spread.append(float(np.nansum(errors[rest])) * INTERVAL)
+        if spread is not None:
+            # None for the rest: the errors of sampled values depend on each other, so those of a sum are not known from
+            # theirs, and the bound that always holds (their plain sum) would dwarf every other bar.
+            spread.append(float("nan"))
     numbers = np.array(x)
     around = "" if spread is None else " ± %{error_x.array:.3~g}"
     return go.Bar(
@@ -58,6 +59,15 @@ def bar_trace(drawn: Part, top: int) -> go.Bar:
     )
 
 
+def span(bars: go.Bar) -> list[float]:
+    """Ends of the axis, with room beyond the bars for the numbers that stand outside them."""
+    half = 0.0 if bars.error_x.array is None else np.nan_to_num(np.asarray(bars.error_x.array, dtype=float))
+    x = np.nan_to_num(np.asarray(bars.x, dtype=float))
+    low, high = min(0.0, float((x - half).min())), max(0.0, float((x + half).max()))
+    pad = 0.12 * (high - low or 1.0)
+    return [low - pad * (low < 0), high + pad * (high > 0)]
+
+
 def annotate_errors(figure: go.Figure) -> None:
     """Where error bars are drawn, write each value and half its interval in a column on the right."""
     bars = figure.data[0]
@@ -65,7 +75,13 @@ def annotate_errors(figure: go.Figure) -> None:
         return
     for name, value, half in zip(bars.y, bars.x, bars.error_x.array, strict=True):
         figure.add_annotation(
-            text=f"{three(value)} ± {half:.2g}", x=1.01, xref="x domain", xanchor="left", y=name, showarrow=False, font={"size": 11}
+            text=three(value) + ("" if np.isnan(half) else f" ± {half:.2g}"),
+            x=1.01,
+            xref="x domain",
+            xanchor="left",
+            y=name,
+            showarrow=False,
+            font={"size": 11},
         )
     figure.update_layout(margin={"r": 118})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from explainer.explanation import Explanation
-from explainer.plots.bars import annotate_errors, axis_title, bar_trace
+from explainer.plots.bars import annotate_errors, axis_title, bar_trace, span
 from explainer.plots.look import Part, escape, finish, heading, part, three, tint
 
 WIDTH, LINES = 760, 36
@@ -35,7 +35,7 @@ def plot_text(ex: Explanation, *, instance: int = 0, output: int | str | None = 
     # A fixed width, and room for the bars' labels inside the plot: only so do the words' places in pixels hold.
     finish(figure, dark=dark, height=inner + 64 + 48, width=WIDTH, title=heading(drawn), bargap=0.3)
     figure.update_layout(margin={"l": _MARGIN, "r": _MARGIN, "t": 64, "b": 48})
-    figure.update_xaxes(title=escape(axis_title(drawn)), zeroline=True, automargin=False, domain=[0.24, 1])
+    figure.update_xaxes(title=escape(axis_title(drawn)), zeroline=True, automargin=False, domain=[0.24, 1], range=span(bars))
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ", automargin=False, domain=[0, bar_height / inner])
     annotate_errors(figure)
     if bars.error_x.array is not None:

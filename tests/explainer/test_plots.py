@@ -174,9 +174,18 @@ def test_error_bars_are_95_percent_intervals_and_written_out() -> None:
     assert plots.plot(table()).data[0].error_x.array is None
 
 
-def test_the_interval_of_the_rest_is_never_understated() -> None:
-    ex = table(30, stderr=np.full((1, 30), 0.01))
-    assert plots.plot(ex, top=12).data[0].error_x.array[-1] == pytest.approx(1.96 * 0.01 * 18)
+def test_the_rest_has_no_interval_for_none_is_known() -> None:
+    figure = plots.plot(table(30, stderr=np.full((1, 30), 0.01)), top=12)
+    assert np.isnan(figure.data[0].error_x.array[-1]) and np.isfinite(figure.data[0].error_x.array[:-1]).all()
+    assert figure.layout.annotations[-1].text == look.three(figure.data[0].x[-1])
+
+
+@pytest.mark.parametrize("form", ["table", "many columns", "text", "attention"])
+def test_the_axis_leaves_room_beyond_the_longest_bars(form: str) -> None:
+    figure = plots.plot(FORMS[form]())
+    low, high = figure.layout.xaxis.range
+    x = figure.data[0].x
+    assert low <= 0 <= high and (low < x.min() or x.min() > 0 == low) and (high > x.max() or x.max() < 0 == high)
 
 
 def test_columns_of_the_same_name_stay_apart() -> None:
