@@ -187,3 +187,13 @@ def test_stratified_parts_are_disjoint_and_complete():
     parts = zoo_data.stratified(labels, (0.5, 0.2, 0.3))
     assert sorted(np.concatenate(parts)) == list(range(60))
     assert [int((labels[part] == 1).sum()) for part in parts] == [5, 2, 3]
+
+
+def test_of_nearly_equal_notices_one_is_kept() -> None:
+    text = (
+        "Permission is hereby granted, free of charge, to any person obtaining a copy of this software, to deal in it without restriction."
+    )
+    near = text.replace("software", "package")
+    other = "This program is distributed under the terms of the General Public License as published by the Foundation, version two."
+    found = licences.unlike([(text, "Permissive"), (near, "Copyleft"), (other, "Copyleft")])
+    assert found == [(text, "Permissive"), (other, "Copyleft")]
