@@ -89,3 +89,29 @@ def test_compare():
         explainer.compare([a, explainer.explain(model, x[:1], "shap")])
     with pytest.raises(InvalidInput, match="two or more"):
         explainer.compare([a])
+
+
+def test_randomisation_is_judged_on_parts_that_say_something(monkeypatch):
+    """A dark border is 0 under any weights; it must not make two unlike maps look alike."""
+    from explainer.methods.attribution import Attribution
+    from explainer.trust.sanity import randomisation_checks
+
+    def map_(seed):
+        values = np.zeros((400, 1))
+        values[:60, 0] = np.random.default_rng(seed).normal(size=60)
+        return Attribution([values], ("column",), [()])
+
+    class Torchlike:
+        differentiable = True
+
+    monkeypatch.setattr("explainer.trust.sanity._randomised", lambda model, seed: model)
+    unlike = randomisation_checks(map_(1), lambda model: map_(2), Torchlike(), 0)[0]
+    same = randomisation_checks(map_(1), lambda model: map_(1), Torchlike(), 0)[0]
+    assert unlike.status == "pass" and unlike.value < 0.4
+    assert same.status == "fail" and "hardly depends" in same.reason
+
+
+def test_parts_too_small_to_be_named_do_not_count_for_stability():
+    from explainer.trust.stability import top
+
+    assert top(np.array([1.0, 0.001, -0.002, 0.0, 0.6])) == {0, 4}
