@@ -7,7 +7,6 @@ import inspect
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -78,13 +77,15 @@ def test_types_are_shipped(package: str) -> None:
 
 
 def test_help_answers_at_once() -> None:
-    times = []
+    """Processor time, the best of three: what else the machine does is not our slowness."""
+    resource = pytest.importorskip("resource", reason="Windows does not tell the processor time of child processes.")
+    spent = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         fresh("import sys; sys.argv = ['explainer', '--help']\nfrom explainer.cli import main\ntry:\n    main()\nexcept SystemExit: pass")
-        times.append(time.perf_counter() - started)
-    # The best of three, and twice what is meant: another process on the machine is not our slowness.
-    assert min(times) < 1.0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.7
 
 
 def test_help_loads_no_framework() -> None:
