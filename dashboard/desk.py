@@ -27,7 +27,7 @@ from explainer.model import Capability
 
 # Which two methods are shown first, per kind of input: one exact where there is one, beside one that works differently.
 FIRST: Mapping[str, tuple[str, ...]] = {
-    "tabular": ("trees", "shap", "integrated_gradients", "lime"),
+    "tabular": ("shap", "integrated_gradients", "lime"),
     "image": ("integrated_gradients", "shap", "lime", "saliency"),
     "text": ("integrated_gradients", "shap", "lime", "attention"),
     "series": ("integrated_gradients", "shap", "lime", "saliency"),
