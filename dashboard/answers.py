@@ -39,7 +39,7 @@ def answer(
     ``press`` is what the buttons in the place wrote into the store ``press_id``: "stop" or "again".
     """
     watcher = watching(browser)
-    pressed = press.get("value") if isinstance(press, dict) and ctx.triggered_id == press_id else ""
+    pressed = press.get("value") if isinstance(press, dict) and press_id in ctx.triggered_prop_ids.values() else ""
     if pressed == "stop":
         desk.jobs.leave(task.key, watcher)
         return states.stopped(press_id), DONE
@@ -62,7 +62,7 @@ def watching(browser: Any) -> str:
 
 def asked_for(desk: Desk, task: Task, browser: Any, press_id: Any, press: Any) -> bool:
     """Whether this browser wants ``task``: its button was just pressed, it waits for it already, or the answer is there."""
-    if ctx.triggered_id == press_id and isinstance(press, dict):
+    if press_id in ctx.triggered_prop_ids.values() and isinstance(press, dict):
         return True
     return task.key in desk.store or desk.jobs.waits(task.key, watching(browser))
 

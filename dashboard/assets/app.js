@@ -78,7 +78,7 @@
 
   /* Questions that will be asked again soon, by place; a press (stop, again) takes their turn. */
   const timers = {};
-  const placeOf = (id) => String(id.side || id.name || id);
+  const placeOf = (id) => String(id.side || id.name || id).replace(/-press$/, "");
   const hush = (id) => window.clearTimeout(timers[placeOf(id)]);
 
   const parsed = (id) => { try { return JSON.parse(id); } catch (error) { return id; } };

@@ -220,7 +220,7 @@ def _detail(app: dash.Dash, desk: Desk) -> None:
         exhibit, view = answers.here(desk, search, shown)
         view = desk.filled(view, exhibit)
         wanted = [exhibit.name, view.row]
-        if (key == wanted and ctx.triggered_id != "reset") or not 0 <= (view.row or 0) < len(exhibit.inputs):
+        if (key == wanted and "reset" not in ctx.triggered_prop_ids.values()) or not 0 <= (view.row or 0) < len(exhibit.inputs):
             raise PreventUpdate
         return change.form(exhibit, exhibit.row(view.row or 0), view.row or 0), wanted
 

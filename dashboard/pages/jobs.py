@@ -44,7 +44,7 @@ def register(app: dash.Dash, desk: Desk) -> None:
     def show(tick: Any, press: Any, browser: Any) -> Any:
         watcher = answers.watching(browser)
         desk.jobs.touch(watcher)
-        number = str(press.get("value", "")) if isinstance(press, dict) and ctx.triggered_id == "jobs-press" else ""
+        number = str(press.get("value", "")) if isinstance(press, dict) and "jobs-press" in ctx.triggered_prop_ids.values() else ""
         if number.isdigit():
             desk.jobs.leave_number(int(number), watcher)
         found = desk.jobs.of(watcher)

@@ -135,7 +135,7 @@ def series(name: str = "small-series") -> SimpleNamespace:
     return _specimen(model, (made[12:], labels[12:]), (made[:12], labels[:12]))
 
 
-def slow(name: str = "slow-table", pause: float = 0.001) -> SimpleNamespace:
+def slow(name: str = "slow-table", pause: float = 0.004) -> SimpleNamespace:
     """A table whose model takes its time, to see progress and to stop it."""
     import time
 
