@@ -78,12 +78,12 @@ def resolve_data(word: str, labels: str | None, modality: str | None, model: str
     intended = intended or specimen.model
     return {
         "data": test.inputs,
-        "labels": test.labels,
+        "labels": _named(specimen, test.labels),
         "groups": test.groups,
         "modality": intended.modality,
         "model": intended,
         "reference": train.inputs,
-        "reference_labels": train.labels,
+        "reference_labels": _named(specimen, train.labels),
     }
 
 
@@ -93,13 +93,21 @@ def resolve_reference(word: str, labels: str | None, modality: str | None) -> di
 
     specimen = resolve_specimen(word)
     if specimen is not None:
-        return {"reference": specimen.data.train.inputs, "reference_labels": specimen.data.train.labels}
+        return {"reference": specimen.data.train.inputs, "reference_labels": _named(specimen, specimen.data.train.labels)}
     found = read(Path(word), labels, modality=modality)
     if found.unreadable:
         raise InvalidInput(
             f"The reference {word} cannot be read whole: {found.unreadable[0][0]}: {found.unreadable[0][1]}. Repair it first."
         )
     return {"reference": found.inputs, "reference_labels": found.labels}
+
+
+def _named(specimen: Any, labels: Any) -> Any:
+    """Class numbers as the names people know."""
+    import numpy as np
+
+    model = specimen.model
+    return labels if model.task == "regression" else np.array(model.class_names)[labels]
 
 
 def resolve_audit(

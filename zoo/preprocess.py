@@ -123,12 +123,16 @@ class Tokens:
         return [encoding.tokens for encoding in self._encode(texts)]
 
     def unknown_share(self, texts: Sequence[str]) -> np.ndarray:
-        """Per text the share of its tokens that are not in the vocabulary; 1 for a text without tokens."""
-        shares = []
-        for encoding in self._encode(texts):
-            real = [i for i in encoding.ids if i not in self.special_ids]
-            shares.append(sum(i == self.unknown_id for i in real) / len(real) if real else 1.0)
-        return np.array(shares)
+        """Per text the share of its words that the vocabulary can only spell, letter by letter, or not at all; 1 without words."""
+        return np.array([self._unknown(encoding) for encoding in self._encode(texts)])
+
+    def _unknown(self, encoding: Any) -> float:
+        pieces: dict[int, list[str]] = {}
+        for word, token in zip(encoding.word_ids, encoding.tokens, strict=True):
+            if word is not None:
+                pieces.setdefault(word, []).append(token.removeprefix("##"))
+        spelt = [self.UNKNOWN in parts or (len(parts) > 1 and all(len(p) == 1 for p in parts)) for parts in pieces.values()]
+        return sum(spelt) / len(spelt) if spelt else 1.0
 
     def _encode(self, texts: Sequence[str]) -> list[Any]:
         return list(self._tokenizer.encode_batch(list(texts)))

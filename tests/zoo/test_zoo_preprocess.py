@@ -105,6 +105,7 @@ def test_tokens_start_with_cls_and_point_into_the_text():
     assert tokens.unknown_share([text])[0] > 0
     assert tokens.unknown_share([NOTICES[0]])[0] == 0
     assert tokens.unknown_share(["\u2603"])[0] == 1
+    assert tokens.unknown_share(["xqzj xqzj"])[0] == 1  # spelt letter by letter, or not at all
 
 
 def test_tokens_cut_long_texts_at_their_length():
