@@ -197,3 +197,12 @@ def test_of_nearly_equal_notices_one_is_kept() -> None:
     other = "This program is distributed under the terms of the General Public License as published by the Foundation, version two."
     found = licences.unlike([(text, "Permissive"), (near, "Copyleft"), (other, "Copyleft")])
     assert found == [(text, "Permissive"), (other, "Copyleft")]
+
+
+def test_no_licence_notice_is_nearly_another() -> None:
+    from explainer.checks.neighbours import close_texts, shingles
+
+    data = licences.load()
+    texts = [*data.train.inputs, *data.validation.inputs, *data.test.inputs]
+    assert len(texts) > 5000
+    assert close_texts([shingles(text) for text in texts]) == []
