@@ -3,7 +3,7 @@
   "use strict";
   const none = () => window.dash_clientside.no_update;
   const set = (id, props) => window.dash_clientside.set_props(id, props);
-  let defaults = {};
+  let defaults = {}, shown = null;
 
   function current() {
     const params = new URLSearchParams(window.location.search);
@@ -206,11 +206,13 @@
       row: (cell) => { if (cell && cell.rowId !== undefined) go({ row: cell.rowId }); return none(); },
 
       selected: (search, data) => {
-        const row = current().get("row");
-        window.setTimeout(() => {
+        const row = current().get("row"), wanted = current().get("model") + " " + row;
+        /* The table turns to the row when the row changes, not when the same rows come in another order. */
+        if (wanted !== shown) window.setTimeout(() => {
           const api = gridApi();
           const node = api && api.getRowNode(String(row));
           if (!node) return;
+          shown = wanted;
           const size = api.paginationGetPageSize ? api.paginationGetPageSize() : 0;
           if (size && node.rowIndex !== null) api.paginationGoToPage(Math.floor(node.rowIndex / size));
           api.ensureNodeVisible(node);

@@ -34,13 +34,18 @@ def rows(exhibit: Exhibit, predictions: Predictions, view: View, only: set[int] 
             record |= {"true": _number(predictions.labels, i), "predicted": _rounded(predicted[i]), "p": _rounded(confidence[i])}
         else:
             true = "" if predictions.labels is None else names[int(predictions.labels[i])]
-            record |= {"true": true, "predicted": names[int(predicted[i])], "p": _rounded(confidence[i]), "margin": _rounded(margin[i])}
+            record |= {"true": true, "predicted": names[int(predicted[i])], "p": _share(confidence[i]), "margin": _share(margin[i])}
         records.append(record)
     return records
 
 
 def _rounded(value: float) -> float | None:
     return round(float(value), 4) if np.isfinite(value) else None
+
+
+def _share(value: float) -> float | None:
+    """To four digits, but never a 1 that is not one."""
+    return min(round(float(value), 4), 0.9999) if value < 1 else 1.0
 
 
 def _number(labels: np.ndarray | None, i: int) -> float | None:
@@ -60,7 +65,7 @@ def _hints(exhibit: Exhibit) -> Any:
 
 def table(predictions: Predictions) -> dag.AgGrid:
     """The empty table; its rows come with the address."""
-    form = {"function": "params.value == null ? '' : d3.format('.3f')(params.value)"}
+    form = {"function": "params.value == null ? '' : params.value > 0.9994 && params.value < 1 ? '>0.999' : d3.format('.3f')(params.value)"}
     number = {"type": "rightAligned", "filter": "agNumberColumnFilter", "valueFormatter": form}
     wrong = {"cell-is-wrong": "params.data.true !== '' && params.data.true !== params.data.predicted"}
     columns: list[dict[str, Any]] = [
@@ -75,7 +80,7 @@ def table(predictions: Predictions) -> dag.AgGrid:
     else:
         columns[2]["cellClassRules"] = wrong
         columns += [
-            {"field": "p", "headerName": "p", "width": 54, **number},
+            {"field": "p", "headerName": "p", "width": 60, **number},
             {"field": "margin", "headerName": "margin", "width": 72, **number},
         ]
     columns += [{"field": "flag", "headerName": "flag", "width": 62}, {"field": "text", "hide": True}]
