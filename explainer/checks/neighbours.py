@@ -22,6 +22,7 @@ CHUNK = 2_000
 JACCARD = 0.8  # shared share of five-letter pieces above which one text is nearly another
 SHINGLE = 5
 BANDS, BAND_ROWS = 20, 5  # at a likeness of 0.8 a pair is missed once in 2,800; at 0.4 it is a candidate 1 time in 5
+CROWD = 16  # items of one bucket compared each with each
 TEXT_LETTERS = 20_000  # of a longer text only so much is compared
 
 Pair = tuple[int, int, float]
@@ -264,14 +265,16 @@ def close_texts(pieces: Sequence[np.ndarray], split: int | None = None) -> list[
 
 
 def _bucket_pairs(band: np.ndarray) -> np.ndarray:
-    """Pairs of items equal in one band: each with the next and with the first of its bucket, so that crowds stay cheap."""
+    """Pairs of items equal in one band: all pairs of a bucket of up to ``CROWD``; in a larger one each with the next ``CROWD``."""
     folded = band[:, 0]
     for k in range(1, band.shape[1]):
         folded = _mix(folded) ^ band[:, k]
     order = np.argsort(folded, kind="stable")
     ordered = folded[order]
-    start = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    first = order[np.maximum.accumulate(np.where(start, np.arange(len(order)), 0))]
-    with_next = np.column_stack([order[:-1], order[1:]])[~start[1:]]
-    with_first = np.column_stack([first, order])[~start]
-    return np.sort(np.concatenate([with_next, with_first]), axis=1) if len(with_next) else np.zeros((0, 2), dtype=int)
+    pairs = [np.zeros((0, 2), dtype=np.int64)]
+    for step in range(1, CROWD + 1):
+        same = ordered[step:] == ordered[:-step]
+        if not same.any():
+            break
+        pairs.append(np.column_stack([order[:-step], order[step:]])[same])
+    return np.sort(np.concatenate(pairs), axis=1)

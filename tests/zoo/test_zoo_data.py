@@ -200,9 +200,10 @@ def test_of_nearly_equal_notices_one_is_kept() -> None:
 
 
 def test_no_licence_notice_is_nearly_another() -> None:
-    from explainer.checks.neighbours import close_texts, shingles
+    import explainer
 
     data = licences.load()
-    texts = [*data.train.inputs, *data.validation.inputs, *data.test.inputs]
-    assert len(texts) > 5000
-    assert close_texts([shingles(text) for text in texts]) == []
+    rest = [*data.train.inputs, *data.validation.inputs]
+    assert len(rest) > 4000
+    found = explainer.check(data.test.inputs, reference=rest, only=["near duplicates", "exact duplicates", "overlap, near", "overlap, exact"])
+    assert [f.state for f in found] == ["pass"] * 4
