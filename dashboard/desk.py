@@ -24,6 +24,7 @@ from explainer import inputs as inputs_
 from explainer.errors import InvalidInput, unknown
 from explainer.methods import METHODS
 from explainer.model import Capability
+from explainer.sources import made
 
 # Which two methods are shown first, per kind of input: one exact where there is one, beside one that works differently.
 FIRST: Mapping[str, tuple[str, ...]] = {
@@ -242,7 +243,7 @@ def exhibit_of(given: Any) -> Exhibit:
             if name not in zoo.names():
                 raise unknown("model", given, (*zoo.names(), "path/to/file.py:factory"))
             return Exhibit(name, lambda: zoo.load(name))
-        given = made_by(given)
+        given = _wrapped(made(given))
     model = given if hasattr(given, "scores") else getattr(given, "model", None)
     if model is None or not hasattr(model, "scores"):
         raise InvalidInput(
@@ -251,20 +252,6 @@ def exhibit_of(given: Any) -> Exhibit:
     return Exhibit(str(getattr(given, "name", None) or model.name), given)
 
 
-def made_by(word: str) -> Any:
-    """What the factory of ``path/to/file.py:factory`` returns: a Model, anything ``wrap`` takes, or an object with .model and .data."""
-    import importlib.util
-
-    path, _, name = word.rpartition(":")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path) if Path(path).is_file() else None
-    if spec is None or spec.loader is None:
-        raise InvalidInput(
-            f"There is no Python file {path!r}; pass path/to/file.py:factory, the factory being a function that returns a model."
-        )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    factory = getattr(module, name, None)
-    if not callable(factory):
-        raise unknown(f"factory in {path}", name, [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")])
-    made = factory()
-    return made if hasattr(made, "scores") or hasattr(getattr(made, "model", None), "scores") else explainer.wrap(made)
+def _wrapped(given: Any) -> Any:
+    """A Model or a specimen as it is; anything else behind the Model face."""
+    return given if hasattr(given, "scores") or hasattr(getattr(given, "model", None), "scores") else explainer.wrap(given)

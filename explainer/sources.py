@@ -33,9 +33,10 @@ def resolve_model(word: str) -> Model:
 
     Raises UnknownName, or InvalidInput for a file or a factory that gives no model.
     """
-    file, _, factory = word.rpartition(":")
-    if file.endswith(".py"):
-        return _from_file(Path(file), factory)
+    if is_file(word):
+        given = made(word)
+        inner = getattr(given, "model", None)
+        return inner if isinstance(inner, Model) else wrap(given)
     prefix, colon, name = word.partition(":")
     if colon:
         return wrap(_offered("explainer.models", prefix, "model prefix")(name))
@@ -199,9 +200,17 @@ def _rows(text: str, count: int, source: str) -> list[int]:
     return rows
 
 
-def _from_file(path: Path, factory: str) -> Model:
-    if not path.is_file():
-        raise InvalidInput(f"There is no file {path}; pass path/to/file.py:factory, the factory being a function that returns a model.")
+def is_file(word: str) -> bool:
+    """Whether ``word`` has the form ``path/to/file.py:factory``."""
+    return word.rpartition(":")[0].endswith(".py")
+
+
+def made(word: str) -> Any:
+    """What the factory of ``path/to/file.py:factory`` returns: a Model, anything ``wrap`` takes, or an object with .model and .data."""
+    file, _, factory = word.rpartition(":")
+    path = Path(file)
+    if not path.is_file() or path.suffix != ".py":
+        raise InvalidInput(f"There is no Python file {path}; pass path/to/file.py:factory, a function that returns a model.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -212,7 +221,7 @@ def _from_file(path: Path, factory: str) -> Model:
             raise unknown(
                 f"factory in {path}", factory, [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
             )
-        return wrap(function())
+        return function()
 
 
 @contextmanager

@@ -169,7 +169,7 @@ def test_a_text_model_takes_the_text_itself_or_a_file(place: Path, run: Run) -> 
         (("models.py:lienar", "rows.csv#0"), "Did you mean 'linear'?"),
         (("models.py:VALUE", "rows.csv#0"), "Unknown factory in models.py 'VALUE'"),
         (("models.py:nothing", "rows.csv#0"), "wrap() takes"),
-        (("other.py:linear", "rows.csv#0"), "There is no file other.py"),
+        (("other.py:linear", "rows.csv#0"), "There is no Python file other.py"),
         (("linear", "rows.csv#0"), "'linear' is no model. Pass zoo:NAME"),
         (("zo:linear", "rows.csv#0"), "Unknown model prefix 'zo'. Did you mean 'zoo'?"),
         (("zoo:digit-cnn", "rows.csv#0"), "Did you mean 'digits-cnn'?"),

@@ -19,7 +19,8 @@ def plot_bars(ex: Explanation, *, instance: int = 0, output: int | str | None = 
     finish(figure, dark=dark, height=130 + 26 * max(rows, 3), title=heading(drawn), bargap=0.3)
     annotate_errors(figure)
     figure.update_xaxes(title=escape(axis_title(drawn)), zeroline=True, range=span(figure.data[0]))
-    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
+    # Category: words such as "4.0" are names here, not places on a scale.
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticksuffix="  ")
     return figure
 
 

@@ -175,6 +175,9 @@ def plot_importance(
     return figure
 
 
+RIGHT = (BAR_MAGNITUDE, "#1b7837", "#b35806")  # lines of the right-hand scale
+
+
 def plot_history(history: Sequence[Mapping[str, float]], *, dark: bool = False) -> go.Figure:
     """Draw losses (left) and the other measures (right) over the epochs of a training record."""
     figure = go.Figure()
@@ -184,7 +187,7 @@ def plot_history(history: Sequence[Mapping[str, float]], *, dark: bool = False) 
     keys = [k for k, v in history[-1].items() if k != "epoch" and isinstance(v, (int, float)) and not isinstance(v, bool)]
     losses = [k for k in keys if k.endswith("loss")]
     shown = losses + [k for k in keys if k.startswith("validation_") and k not in losses]
-    colours = {"train_loss": BAR_NEGATIVE, "validation_loss": BAR_POSITIVE}
+    colours = {"train_loss": BAR_NEGATIVE, "validation_loss": BAR_POSITIVE, **dict(zip(shown[len(losses) :], RIGHT, strict=False))}
     for key in shown:
         y = [row.get(key) for row in history]
         style = {"color": colours.get(key, BAR_MAGNITUDE), "dash": "solid" if key in losses else "dot"}
@@ -200,8 +203,8 @@ def plot_history(history: Sequence[Mapping[str, float]], *, dark: bool = False) 
             )
         )
     right = [k for k in shown if k not in losses]
-    finish(figure, dark=dark, height=320, hovermode="x unified", legend={"orientation": "h", "y": 1.14})
-    figure.update_layout(margin={"t": 40})
+    finish(figure, dark=dark, height=320, hovermode="x unified", legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    figure.update_layout(margin={"t": 60})
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title="loss")
     if right:
@@ -213,6 +216,7 @@ def plot_history(history: Sequence[Mapping[str, float]], *, dark: bool = False) 
                 "overlaying": "y",
                 "side": "right",
                 "showgrid": False,
+                "tickformat": ".2f",
             }
         )
     return figure
