@@ -205,5 +205,6 @@ def test_no_licence_notice_is_nearly_another() -> None:
     data = licences.load()
     rest = [*data.train.inputs, *data.validation.inputs]
     assert len(rest) > 4000
-    found = explainer.check(data.test.inputs, reference=rest, only=["near duplicates", "exact duplicates", "overlap, near", "overlap, exact"])
+    asked = ["near duplicates", "exact duplicates", "overlap, near", "overlap, exact"]
+    found = explainer.check(data.test.inputs, reference=rest, only=asked)
     assert [f.state for f in found] == ["pass"] * 4
