@@ -213,14 +213,16 @@ def _named(name: str, labels: str | None, modality: str | None) -> Data:
 
 
 def _registered(prefix: str, name: str) -> Data:
-    """Data another package offers by entry point group ``explainer.data``: prefix -> function(name) -> .inputs, .labels[, .modality]."""
+    """The test rows of a specimen that another package offers by entry point group ``explainer.specimens``, labels as names."""
     from importlib.metadata import entry_points
 
-    found = {point.name: point for point in entry_points(group="explainer.data")}
+    found = {point.name: point for point in entry_points(group="explainer.specimens")}
     if prefix not in found:
         raise UnknownName(f"No file {prefix}:{name!r}, and no data are registered under {prefix!r}. Valid: {', '.join(found) or 'none'}.")
-    split = found[prefix].load()(name)
-    return Data(split.inputs, split.labels, getattr(split, "modality", None), source=f"{prefix}:{name}")
+    specimen = found[prefix].load()(name)
+    test, model = specimen.data.test, specimen.model
+    labels = test.labels if model.task == "regression" else np.array(model.class_names)[test.labels]
+    return Data(test.inputs, labels, model.modality, source=f"{prefix}:{name}")
 
 
 def _broken(path: Path, reason: object, modality: Modality = "tabular") -> Data:

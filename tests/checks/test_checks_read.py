@@ -228,3 +228,12 @@ def test_a_split_of_a_specimen_is_data_with_labels():
 
 def test_inference_needs_no_more_than_a_look():
     assert infer(np.zeros((2, 3))) == "tabular"
+
+
+def test_a_specimen_is_read_by_its_name():
+    found = read("zoo:loan-mlp")
+    assert found.modality == "tabular"
+    assert len(found.inputs) == len(found.labels) > 400
+    assert set(found.labels) == {"refused", "approved"}
+    with pytest.raises(UnknownName, match="Valid: zoo"):
+        read("zo:loan-mlp")
