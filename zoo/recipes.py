@@ -118,7 +118,7 @@ RECIPES = {
             limits=(
                 "A notice often names its licence, and the name gives the answer away; the figures with the names masked say what is "
                 "left without them.",
-                "Some 6,400 notices are few for learning a language from scratch: the pretrained models that do better are not used here.",
+                "A few thousand notices are little to learn a language from; it starts from nothing, without a pretrained model.",
                 "English only; a text is cut after 255 subwords.",
                 "Categories are those of the licensedcode-data authors; Copyleft Limited and Copyleft differ by a legal judgement.",
             ),

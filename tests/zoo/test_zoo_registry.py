@@ -175,3 +175,10 @@ def test_data_that_changed_since_training_are_warned_about(copy):
 
 def test_recipes_and_weights_are_the_same_set():
     assert {path.name for path in registry.WEIGHTS.iterdir() if path.is_dir()} == set(RECIPES)
+
+
+def test_cards_are_what_the_records_say(specimen):
+    from zoo import card
+    from zoo.recipes import RECIPES
+
+    assert specimen.card == card.markdown(RECIPES[specimen.name], specimen.record)
