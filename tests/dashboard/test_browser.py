@@ -19,6 +19,11 @@ pytestmark = pytest.mark.browser
 WAIT = 60_000
 
 
+# dash-ag-grid asks a grid for its selection a moment after the page has replaced that grid by a filtered one: a warning of the
+# library about its own timing, seen now and then on a busy machine; nothing is lost.
+GRID_GONE = "AG Grid: warning #26"
+
+
 @pytest.fixture(scope="module")
 def chrome(chromium: str) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
@@ -45,7 +50,10 @@ def visit(chrome: Any) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.set_default_timeout(WAIT)
         page.on(
-            "console", lambda message: wrong.append(f"{message.type}: {message.text}") if message.type in ("error", "warning") else None
+            "console",
+            lambda said: (
+                wrong.append(f"{said.type}: {said.text}") if said.type in ("error", "warning") and GRID_GONE not in said.text else None
+            ),
         )
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("response", lambda answer: wrong.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
