@@ -168,6 +168,7 @@ def small() -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def served() -> Iterator[Any]:
     """A function that serves models on a free loopback port and gives the address; all are stopped at the end."""
+    import contextlib
     import threading
 
     from waitress.server import create_server
@@ -181,12 +182,18 @@ def served() -> Iterator[Any]:
         app = create_app(models, **options)
         socket = listen("127.0.0.1", 0)
         server = create_server(app.server, sockets=[socket], threads=8)
-        thread = threading.Thread(target=server.run, daemon=True)
+
+        def run() -> None:
+            with contextlib.suppress(OSError):  # closing the socket is how the loop is told to end
+                server.run()
+
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        stops.append((app, server))
+        stops.append((app, server, thread))
         return url("127.0.0.1", socket.getsockname()[1])
 
     yield start
-    for app, server in stops:
+    for app, server, thread in stops:
         app.desk.close()
         server.close()
+        thread.join(timeout=5)
