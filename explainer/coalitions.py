@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,10 @@ class Coalitions:
             values = self._score(i, masks[list(fresh.values())])
             known.update(zip(fresh, values, strict=True))
         return np.stack([known[key] for key in keys])
+
+    def gather(self, asks: Sequence[tuple[int, np.ndarray]]) -> list[np.ndarray]:
+        """The values of several instances' coalitions ``(i, masks)``, scored in one stream: full batches across instances."""
+        return [self(i, masks) for i, masks in asks]
 
     def forget(self, i: int) -> None:
         """Drop what is known of instance ``i``, when its explanation is done."""

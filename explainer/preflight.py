@@ -20,10 +20,16 @@ def capabilities(model: Model) -> Mapping[str, Capability]:
 
 def capability(model: Model, method: Method) -> Capability:
     """What one method can be on ``model``; a caller's own function is taken at its word."""
-    rules = {"saliency": _saliency, "integrated_gradients": _integrated, "attention": _attention, "shap": _shap, "lime": _lime}
-    if method.name not in rules:
+    if method.own is not None:
         return Capability("approximate", "A method of your own; nothing is known of it before it runs.")
-    return rules[method.name](model)
+    if model.modality not in method.modalities:
+        return Capability("unsupported", f"{method.title} is for {' and '.join(method.modalities)} inputs; these are {model.modality}.")
+    obstacle = {"gradient": _no_gradients, "attention": _no_attention, "coalition": _no_background}[method.family](model)
+    if obstacle:
+        return Capability("unsupported", obstacle)
+    if method.name == "shap" and model.modality == "tabular" and len(model.feature_names) <= _EXACT_PLAYERS:
+        return Capability("exact", f"All coalitions of {len(model.feature_names)} columns are enumerated.")
+    return Capability(method.level, method.caveat)
 
 
 def choose(model: Model) -> str:
@@ -33,45 +39,23 @@ def choose(model: Model) -> str:
     return "shap"
 
 
-def _gradients(model: Model) -> Capability | None:
-    """The reason gradients cannot be had, or None."""
+def _no_gradients(model: Model) -> str:
+    """The reason gradients cannot be had, or nothing."""
     if not model.differentiable:
-        return Capability("unsupported", _NO_GRADIENT.format(name=model.name, framework=model.framework))
+        return _NO_GRADIENT.format(name=model.name, framework=model.framework)
     obstacle = _anatomy(model, "gradient_obstacle")
-    return Capability("unsupported", f"Gradients cannot be had: {obstacle}. Use shap or lime.") if obstacle else None
+    return f"Gradients cannot be had: {obstacle}. Use shap or lime." if obstacle else ""
 
 
-def _saliency(model: Model) -> Capability:
-    return _gradients(model) or Capability("exact", "The gradient itself; it says how the score reacts nearby, not what it is made of.")
+def _no_attention(model: Model) -> str:
+    if model.differentiable and _anatomy(model, "has_attention"):
+        return ""
+    why = _anatomy(model, "attention_obstacle") or "no attention layer was found"
+    return f"{model.name} has no attention layers that can be read ({why}). Use integrated_gradients or shap."
 
 
-def _integrated(model: Model) -> Capability:
-    return _gradients(model) or Capability("approximate", "Exact up to the integration error, which is measured on every input.")
-
-
-def _attention(model: Model) -> Capability:
-    if not model.differentiable or not _anatomy(model, "has_attention"):
-        why = _anatomy(model, "attention_obstacle") or "no attention layer was found"
-        return Capability(
-            "unsupported", f"{model.name} has no attention layers that can be read ({why}). Use integrated_gradients or shap."
-        )
-    return Capability("approximate", "The weights are exact; that they explain the score is not given, so their faithfulness is measured.")
-
-
-def _shap(model: Model) -> Capability:
-    if model.modality == "tabular" and model.background is None:
-        return Capability("unsupported", _NO_BACKGROUND)
-    if model.modality == "tabular" and len(model.feature_names) <= _EXACT_PLAYERS:
-        return Capability("exact", f"All coalitions of {len(model.feature_names)} columns are enumerated.")
-    return Capability(
-        "approximate", "Sampled; each value comes with its standard error. Tree ensembles are exact where the trees can be read."
-    )
-
-
-def _lime(model: Model) -> Capability:
-    if model.modality == "tabular" and model.background is None:
-        return Capability("unsupported", _NO_BACKGROUND)
-    return Capability("approximate", "A linear stand-in; how well it follows the model is measured on every input.")
+def _no_background(model: Model) -> str:
+    return _NO_BACKGROUND if model.modality == "tabular" and model.background is None else ""
 
 
 def _anatomy(model: Any, fact: str) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from explainer.inputs import MODALITIES
+
 Family = Literal["gradient", "attention", "coalition"]
 
 
@@ -16,7 +18,8 @@ class Method:
 
     The function is called as ``function(model, inputs, target, **keywords)`` with those keywords of the pool (output,
     baseline, background, seed, budget, progress, coalitions, and the caller's own) that its signature names. It returns
-    an :class:`~explainer.methods.attribution.Attribution`. ``absolute`` marks values without a sign.
+    an :class:`~explainer.methods.attribution.Attribution`. ``level`` and ``caveat`` say what the values are on a model that
+    the method's family can run on; ``modalities`` are the kinds of input it is for.
     """
 
     name: str
@@ -24,6 +27,9 @@ class Method:
     family: Family
     summary: str
     home: str = ""
+    level: Literal["exact", "approximate"] = "approximate"
+    caveat: str = ""
+    modalities: tuple[str, ...] = MODALITIES
     own: Callable[..., Any] | None = None
 
     @property
@@ -41,26 +47,32 @@ METHODS: dict[str, Method] = {
             "integrated_gradients", "Integrated gradients", "gradient",
             "Each part's share of the score, from gradients along the way from a baseline to the input; the shares add up.",
             "explainer.methods.gradient:integrated_gradients",
+            caveat="Exact up to the integration error, which is measured on every input.",
         ),
         Method(
             "saliency", "Saliency", "gradient",
             "How strongly the score reacts to a tiny change of each part.",
             "explainer.methods.gradient:saliency",
+            level="exact",
+            caveat="The gradient itself; it says how the score reacts nearby, not what it is made of.",
         ),
         Method(
             "attention", "Attention", "attention",
             "Where the model's attention flows from; what it looked at, not what decided.",
             "explainer.methods.attention:attention",
+            caveat="The weights are exact; that they explain the score is not given, so their faithfulness is measured.",
         ),
         Method(
             "shap", "SHAP", "coalition",
             "Shapley values: each part's fair share of the difference between the score and the average score; the shares add up.",
             "explainer.methods.shapley:shap",
+            caveat="Sampled; each value comes with its standard error. Tree ensembles are exact where the trees can be read.",
         ),
         Method(
             "lime", "LIME", "coalition",
             "Coefficients of a simple linear model fitted to the scores around the input.",
             "explainer.methods.lime:lime",
+            caveat="A linear stand-in; how well it follows the model is measured on every input.",
         ),
     )
 }  # fmt: skip
