@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from explainer.inputs import join
 
 
 class Features(ABC):
@@ -30,6 +33,14 @@ class Features(ABC):
     @abstractmethod
     def rows(self, i: int, masks: np.ndarray) -> Any:
         """Model inputs for coalitions ``masks`` (m, players) bool: ``m * repeats`` rows, those of one coalition together."""
+
+    def rows_of(self, asks: Sequence[tuple[int, np.ndarray]]) -> Any:
+        """Model inputs of several instances' coalitions ``(i, masks)``, one after the other."""
+        return join([self.rows(i, masks) for i, masks in asks])
+
+    def row_bytes(self, i: int) -> int:
+        """About how many bytes one model row of instance ``i`` takes when it is built."""
+        return 1024
 
     def players(self, i: int) -> int:
         return int(np.prod(self.shape(i)))
