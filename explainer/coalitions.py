@@ -1,33 +1,42 @@
 """The coalition engine: the one place that scores on/off designs.
 
-``engine(i, masks)`` gives the target's value for each coalition of instance ``i``. Batching, the cache of coalitions already
-seen, retry after out-of-memory, the count of evaluations, budget and progress live here and nowhere else.
+``engine(i, masks)`` gives the target's value for each coalition of instance ``i``; ``engine.gather`` those of many instances
+in one stream of full batches. Batching, the memory of coalitions already seen, retry after out-of-memory, the count of
+evaluations, budget, progress, stopping and the faults of a model live here and nowhere else.
+
+What could not be scored is NaN: coalitions after the person or the clock said stop (``engine.stopped`` says which), and all
+coalitions of an instance on which the model failed (``engine.failed`` says how). A method works with the rows it has.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from explainer.errors import InvalidInput
+from explainer.errors import Cancelled, InvalidInput
+from explainer.faults import model_scores, out_of_memory, reason, score_each
 from explainer.features.base import Features
+from explainer.inputs import sha256, take
 from explainer.progress import Report
+from explainer.scored import Kept, Scored, keys_of
 from explainer.target import Target
 
 EVALUATIONS = 2048
-# Model rows built at once: large enough for full batches, small enough that a table of 200 columns stays under 20 MB.
-ROWS_AT_ONCE = 8192
 _MOST_EVALUATIONS = 50_000
+_BYTES_AT_ONCE = 2**26  # of model rows built at once, whatever the model takes
+_LONG = 4  # batches of unequal inputs handed over together, so that the model can sort them by length
+_MEASURED_FROM = 1024  # model rows asked for at once, from which measuring the batch size pays
+_FLUSH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to sample, per instance: a number of evaluations, seconds, or until the 95 % error is small enough."""
+    """How long to sample: evaluations per instance, seconds in all, or until the 95 % error of each instance is small enough."""
 
     evaluations: int
     seconds: float | None = None
@@ -58,8 +67,28 @@ class Budget:
         return Budget(_MOST_EVALUATIONS, error=number / 100)
 
 
+class Clock:
+    """Whether the seconds given are used up; without seconds it never is."""
+
+    def __init__(self, budget: Budget | float | None) -> None:
+        seconds = budget.seconds if isinstance(budget, Budget) else budget
+        self._end = None if seconds is None else time.perf_counter() + seconds
+
+    @property
+    def left(self) -> float | None:
+        return None if self._end is None else self._end - time.perf_counter()
+
+    @property
+    def over(self) -> bool:
+        return self._end is not None and time.perf_counter() >= self._end
+
+
 class Coalitions:
-    """Scores of coalitions of one batch of inputs, on one target and output scale."""
+    """Scores of coalitions of one batch of inputs, on one target and output scale.
+
+    ``kept`` resumes from, and adds to, what an earlier run scored. ``time_limit``: seconds one batch may take in the model
+    before it counts as hanging.
+    """
 
     def __init__(
         self,
@@ -71,6 +100,8 @@ class Coalitions:
         *,
         budget: Budget | None = None,
         report: Report | None = None,
+        kept: Kept | None = None,
+        time_limit: float | None = None,
     ) -> None:
         self.model = model
         self.inputs = inputs
@@ -79,10 +110,18 @@ class Coalitions:
         self.output = output
         self.budget = budget or Budget(EVALUATIONS)
         self.evaluations = 0
+        self.failed: dict[int, str] = {}
+        self.stopped = ""
+        self._clock = Clock(self.budget.seconds)
         self._report = report or (lambda done, total: None)
         self._total = 0
-        self._known: dict[int, dict[bytes, np.ndarray]] = {}
-        self._rows = ROWS_AT_ONCE
+        self._time_limit = time_limit
+        self._kept = kept
+        self._known: dict[int, Scored] = kept.read() if kept else {}
+        self._flushed = time.perf_counter()
+        self._fewer: int | None = None  # rows at once, since memory ended
+
+    # -- what methods ask ----------------------------------------------------------------------------------------------
 
     def plan(self, evaluations: int) -> None:
         """Tell the progress bar how many coalitions will be asked for in all."""
@@ -90,62 +129,191 @@ class Coalitions:
 
     def __call__(self, i: int, masks: np.ndarray) -> np.ndarray:
         """Target values ``(m, k)`` of coalitions ``masks`` (m, players) bool; each different coalition is scored once."""
-        known = self._known.setdefault(i, {})
-        packed = np.packbits(masks, axis=1)
-        keys = [row.tobytes() for row in packed]
-        fresh = {key: position for position, key in enumerate(keys) if key not in known}
-        if fresh:
-            values = self._score(i, masks[list(fresh.values())])
-            known.update(zip(fresh, values, strict=True))
-        return np.stack([known[key] for key in keys])
+        return self.gather([(i, masks)])[0]
 
     def gather(self, asks: Sequence[tuple[int, np.ndarray]]) -> list[np.ndarray]:
         """The values of several instances' coalitions ``(i, masks)``, scored in one stream: full batches across instances."""
-        return [self(i, masks) for i, masks in asks]
+        k, found, fresh = self.target.k, [], []
+        for i, masks in asks:
+            keys, first, back = np.unique(keys_of(masks), return_index=True, return_inverse=True)
+            values = self._known.setdefault(i, Scored()).find(keys, k)
+            # In the order asked, so that what is known after a stop is the beginning of the design.
+            new = np.flatnonzero(np.isnan(values).any(axis=1))
+            new = new[np.argsort(first[new], kind="stable")]
+            found.append((values, keys, new, back.reshape(-1)))
+            fresh.append((i, masks[first[new]]))
+        if self.failed:
+            fresh = [(i, masks[:0] if i in self.failed else masks) for i, masks in fresh]
+        scored = self._stream(fresh)
+        results = []
+        for (values, keys, new, back), (i, masks), fresh_values in zip(found, fresh, scored, strict=True):
+            if len(masks):
+                values[new] = fresh_values
+                self._remember(i, keys[new], masks, fresh_values)
+            results.append(np.full((len(back), k), np.nan) if i in self.failed else values[back])
+        return results
+
+    def score_rows(self, i: int, rows: Any, repeats: int = 1) -> np.ndarray:
+        """Target values ``(m, k)`` of model inputs made by the caller; ``repeats`` of them count as one evaluation."""
+        if i in self.failed:
+            return np.full((len(rows), self.target.k), np.nan)
+        scores = self._in_batches(rows, repeats)
+        told = np.isfinite(scores).all(axis=1)
+        if not told.all() and not self.stopped:
+            return self._lost([(i, told[:, None])], self._not_finite(int((~told).sum()), len(told), i))[0]
+        values = np.full((len(rows), self.target.k), np.nan)
+        values[told] = self.target(scores[told], i)
+        return values
+
+    def score_shared(self, rows: Any) -> np.ndarray:
+        """Scores ``(m, outputs)`` on the output scale, before the target, of rows that belong to no one instance."""
+        return self._in_batches(rows, 1)
 
     def forget(self, i: int) -> None:
         """Drop what is known of instance ``i``, when its explanation is done."""
         self._known.pop(i, None)
 
-    def score_rows(self, i: int, rows: Any, repeats: int = 1) -> np.ndarray:
-        """Target values ``(m, k)`` of model inputs made by the caller; ``repeats`` of them count as one evaluation."""
-        scores = self.model.rescale(np.asarray(self.model.raw(rows), dtype=np.float64), self.output)
-        bad = int((~np.isfinite(scores)).any(axis=1).sum())
-        if bad:
-            raise InvalidInput(
-                f"The model gave no finite score for {bad} of {len(scores)} perturbed copies of instance {i} ({self.features.absence}). "
-                "Choose another baseline= or background= that the model can score."
-            )
-        self.evaluations += len(scores) // repeats
-        self._report(self.evaluations, max(self._total, self.evaluations))
-        return np.asarray(self.target(scores, i))
+    def clock(self, left: int) -> Clock:
+        """The share of the budget's seconds for one of the ``left`` instances still to be explained."""
+        remaining = self._clock.left
+        return Clock(None if remaining is None else max(0.0, remaining) / max(1, left))
 
-    def _score(self, i: int, masks: np.ndarray) -> np.ndarray:
-        repeats, parts, start = self.features.repeats, [], 0
-        while start < len(masks):
-            chunk = masks[start : start + max(1, self._rows // repeats)]
+    # -- scoring -------------------------------------------------------------------------------------------------------
+
+    def _stream(self, asks: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
+        results = [np.full((len(masks), self.target.k), np.nan) for _, masks in asks]
+        for chunk in self._chunks(asks):
+            if self._halted():
+                break
+            pieces = [(asks[ask][0], asks[ask][1][start:stop]) for ask, start, stop in chunk]
+            for (ask, start, stop), values in zip(chunk, self._score(pieces), strict=True):
+                results[ask][start:stop] = values
+            self._tick()
+        return results
+
+    def _chunks(self, asks: list[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, int, int]]]:
+        """Pieces ``(ask, start, stop)`` that together make about as many model rows as are scored at once."""
+        total = sum(len(masks) for _, masks in asks) * self.features.repeats
+        chunk: list[tuple[int, int, int]] = []
+        rows = 0
+        for ask, (i, masks) in enumerate(asks):
+            start = 0
+            while start < len(masks):
+                most = self._at_once(total, self.features.row_bytes(i))
+                room = max(1, (most - rows) // self.features.repeats)
+                if rows and rows + self.features.repeats > most:
+                    yield chunk
+                    chunk, rows = [], 0
+                    continue
+                stop = min(len(masks), start + room)
+                chunk.append((ask, start, stop))
+                rows += (stop - start) * self.features.repeats
+                start = stop
+        if chunk:
+            yield chunk
+
+    def _at_once(self, total: int, row_bytes: int) -> int:
+        """How many model rows to build and score at once; the same for the same request, so that its bits are too."""
+        most = self.model.rows_at_once(self.inputs, measured=total >= _MEASURED_FROM)
+        if isinstance(self.inputs, list):
+            most *= _LONG
+        return max(1, min(most, _BYTES_AT_ONCE // max(1, row_bytes), self._fewer or most))
+
+    def _score(self, pieces: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
+        """Values ``(m, k)`` per piece. Short of memory, the pieces are halved; an instance the model fails on is named."""
+        repeats, sizes = self.features.repeats, [len(masks) for _, masks in pieces]
+        try:
+            rows = self.features.rows_of(pieces)
+            scores = self._scores_of(rows)
+        except MemoryError:
+            return self._halved(pieces)
+        except Exception as error:
+            if out_of_memory(error):
+                return self._halved(pieces)
+            if len(pieces) > 1:  # who is at fault shows when each is scored alone
+                return [self._score([piece])[0] for piece in pieces]
+            return self._lost(pieces, reason(error))
+        self.evaluations += sum(sizes)
+        values, start = [], 0
+        for (i, _), size in zip(pieces, sizes, strict=True):
+            own = scores[start : start + size * repeats]
+            start += size * repeats
+            bad = int((~np.isfinite(own)).any(axis=1).sum())
+            if bad:
+                values.append(self._lost([(i, own[::repeats])], self._not_finite(bad, len(own), i))[0])
+            else:
+                values.append(np.asarray(self.target(own, i)).reshape(size, repeats, -1).mean(axis=1))
+        return values
+
+    def _halved(self, pieces: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
+        size = sum(len(masks) for _, masks in pieces)
+        if size == 1:
+            raise MemoryError(f"Memory does not hold one coalition of instance {pieces[0][0]} ({self.features.repeats} rows of the model).")
+        self._fewer = max(self.features.repeats, size * self.features.repeats // 2)
+        if len(pieces) > 1:
+            half = len(pieces) // 2
+            return self._score(pieces[:half]) + self._score(pieces[half:])
+        i, masks = pieces[0]
+        half = len(masks) // 2
+        return [np.concatenate([self._score([(i, part)])[0] for part in (masks[:half], masks[half:])])]
+
+    def _in_batches(self, rows: Any, repeats: int) -> np.ndarray:
+        """Scores ``(m, outputs)`` of rows that are built already; NaN after a stop and where the model fails."""
+        content = sha256(rows) if self._kept else ""
+        kept = self._kept.rows(content) if self._kept else None
+        if kept is not None:
+            return kept
+        scores = np.full((len(rows), len(self.model.class_names)), np.nan)
+        start = 0
+        while start < len(rows) and not self._halted():
+            stop = min(len(rows), start + self._at_once(len(rows), 1))
+            part = take(rows, slice(start, stop))
             try:
-                values = self.score_rows(i, self.features.rows(i, chunk), repeats)
-            except (MemoryError, RuntimeError) as error:
-                if len(chunk) == 1 or not _out_of_memory(error):
-                    raise
-                self._rows = max(repeats, len(chunk) * repeats // 2)
-                continue
-            parts.append(values.reshape(len(chunk), repeats, -1).mean(axis=1))
-            start += len(chunk)
-        return np.concatenate(parts)
+                scores[start:stop] = self._scores_of(part)
+            except Exception as error:
+                if out_of_memory(error) and len(part) > 1:
+                    self._fewer = len(part) // 2
+                    continue
+                scores[start:stop], _ = score_each(self.model, part, self.output, self._time_limit)
+            self.evaluations += (stop - start) // repeats
+            start = stop
+            self._tick()
+        if self._kept:
+            self._kept.add_rows(content, scores)
+        return scores
 
+    def _scores_of(self, rows: Any) -> np.ndarray:
+        return model_scores(self.model, rows, self.output, self._time_limit)
 
-class Clock:
-    """Whether a budget in seconds is used up."""
+    # -- stopping and faults -------------------------------------------------------------------------------------------
 
-    def __init__(self, budget: Budget) -> None:
-        self._end = None if budget.seconds is None else time.perf_counter() + budget.seconds
+    def _halted(self) -> bool:
+        if not self.stopped and self._clock.over:
+            self.stopped = f"The {self.budget.seconds:g} s of the budget were used up after {self.evaluations} evaluations."
+        return bool(self.stopped)
 
-    @property
-    def over(self) -> bool:
-        return self._end is not None and time.perf_counter() >= self._end
+    def _tick(self) -> None:
+        try:
+            self._report(self.evaluations, max(self._total, self.evaluations))
+        except Cancelled as stop:
+            self.stopped = f"Stopped after {self.evaluations} evaluations ({stop})."
+        if self._kept and time.perf_counter() - self._flushed > _FLUSH_SECONDS:
+            self._kept.flush()
+            self._flushed = time.perf_counter()
 
+    def _lost(self, pieces: list[tuple[int, np.ndarray]], why: str) -> list[np.ndarray]:
+        for i, _ in pieces:
+            self.failed.setdefault(i, why)
+        return [np.full((len(masks), self.target.k), np.nan) for _, masks in pieces]
 
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error).lower()
+    def _not_finite(self, bad: int, of: int, i: int) -> str:
+        return (
+            f"The model gave no finite score for {bad} of {of} perturbed copies of instance {i} ({self.features.absence}). "
+            "Choose another baseline= or background= that the model can score."
+        )
+
+    def _remember(self, i: int, keys: np.ndarray, masks: np.ndarray, values: np.ndarray) -> None:
+        told = np.isfinite(values).all(axis=1)
+        self._known.setdefault(i, Scored()).add(keys[told], values[told])
+        if self._kept and told.any():
+            self._kept.add(i, masks[told], values[told])

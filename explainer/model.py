@@ -15,6 +15,7 @@ from explainer.errors import InvalidInput, Unsupported, unknown
 Output = Literal["probability", "logit", "raw"]
 Returns = Literal["logit", "probability", "value"]
 _EPSILON = 1e-12
+ROWS_AT_ONCE = 4096  # of a model that is seen from outside: a call costs little beside that many rows
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Model(ABC):
             )
         bad = ~np.isfinite(scores).all(1)
         if bad.any():
-            raise InvalidInput(self._unscorable(given, int(np.flatnonzero(bad)[0]), int(bad.sum())))
+            raise InvalidInput(self.unscorable(given, int(np.flatnonzero(bad)[0]), int(bad.sum())))
         return scores
 
     def rescale(self, raw: Any, output: str) -> Any:
@@ -116,7 +117,12 @@ class Model(ABC):
         clipped = raw.clip(_EPSILON, 1 - _EPSILON)
         return ops.log(clipped) - ops.log(1 - clipped)
 
-    def _unscorable(self, given: Any, row: int, count: int) -> str:
+    def rows_at_once(self, inputs: Any, measured: bool = False) -> int:
+        """How many rows to score at once; an adapter that can tell measures it on ``inputs`` when asked to."""
+        return ROWS_AT_ONCE
+
+    def unscorable(self, given: Any, row: int, count: int = 1) -> str:
+        """Why row ``row`` of canonical inputs has no finite score, in words."""
         message = f"{count} of {len(given)} inputs have no finite score, the first is row {row}."
         if self.modality == "tabular":
             missing = [str(c) for c in given.columns[given.iloc[row].isna()]]

@@ -17,6 +17,7 @@ FLOORS = (
     ("errors",),
     ("explanation", "inputs", "progress"),
     ("target", "state", "features", "model", "adapters"),
+    ("scored", "faults"),
     ("coalitions",),
     ("methods", "trust"),
     ("preflight", "pipeline"),
