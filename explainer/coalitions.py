@@ -112,6 +112,7 @@ class Coalitions:
         self.evaluations = 0
         self.failed: dict[int, str] = {}
         self.stopped = ""
+        self.cancelled = False
         self._clock = Clock(self.budget.seconds)
         self._report = report or (lambda done, total: None)
         self._total = 0
@@ -172,6 +173,11 @@ class Coalitions:
     def forget(self, i: int) -> None:
         """Drop what is known of instance ``i``, when its explanation is done."""
         self._known.pop(i, None)
+
+    def close(self) -> None:
+        """Write what is still to be kept; called however the run ends."""
+        if self._kept:
+            self._kept.flush()
 
     def clock(self, left: int) -> Clock:
         """The share of the budget's seconds for one of the ``left`` instances still to be explained."""
@@ -296,7 +302,7 @@ class Coalitions:
         try:
             self._report(self.evaluations, max(self._total, self.evaluations))
         except Cancelled as stop:
-            self.stopped = f"Stopped after {self.evaluations} evaluations ({stop})."
+            self.stopped, self.cancelled = f"Stopped after {self.evaluations} evaluations ({stop}).", True
         if self._kept and time.perf_counter() - self._flushed > _FLUSH_SECONDS:
             self._kept.flush()
             self._flushed = time.perf_counter()

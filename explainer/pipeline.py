@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import inspect
 import time
 import weakref
@@ -14,12 +16,15 @@ from explainer import features as features_
 from explainer import inputs as inputs_
 from explainer import preflight
 from explainer.coalitions import Budget, Coalitions
-from explainer.errors import InvalidInput, Unsupported, unknown
+from explainer.errors import Cancelled, InvalidInput, Unsupported, unknown
 from explainer.explanation import Explanation, Provenance, Verdict, versions
+from explainer.faults import score_each
+from explainer.inputs import take
 from explainer.methods import METHODS, Method
 from explainer.methods.attribution import Attribution
 from explainer.model import Model, wrap
 from explainer.progress import reporter
+from explainer.scored import Kept
 from explainer.target import Target, resolve
 
 # captum's names for the same things.
@@ -40,6 +45,8 @@ def explain(
     seed: int = 0,
     verify: bool | str = True,
     progress: Any = False,
+    resume: Any = None,
+    time_limit: float | None = None,
     **method_parameters: Any,
 ) -> Explanation:
     """Explain predictions: which parts of each input made the score what it is, and how far that can be trusted.
@@ -55,9 +62,13 @@ def explain(
     output : scale of the scores explained; "auto" is the probability of a class, or the value of a regression.
     seed : the same seed gives the same result, bit for bit.
     verify : measure the verdict; ``"full"`` also reruns the method for stability and the randomisation check.
-    progress : True for a bar, or a callable ``(done, total)`` that may raise Cancelled.
+    progress : True for a bar, or a callable ``(done, total)``; raising Cancelled in it ends the sampling, and what is known
+        by then comes back with its error. Cancelled is passed on where nothing is known yet.
+    resume : a folder that keeps every coalition scored, so that a run that was stopped goes on where it ended.
+    time_limit : seconds one batch may take in the model before it counts as hanging.
 
-    Raises InvalidInput, UnknownName, or Unsupported when the method would not be right on this model.
+    Inputs on which the model raises, hangs or gives no number have NaN values and a failed verdict that says so; the others
+    are explained. Raises InvalidInput where none can be, UnknownName, or Unsupported when the method would not be right here.
     """
     started = time.perf_counter()
     model = model if isinstance(model, Model) else wrap(model)
@@ -71,7 +82,13 @@ def explain(
             method_parameters["steps"] = value
     _known_words(model, given)
     scale = _scale(model, output)
-    scores = model.scores(given, scale)
+    every, everything = given, len(given)
+    scores, faults = score_each(model, given, scale, time_limit)
+    kept = [i for i in range(everything) if i not in faults]
+    if not kept:
+        raise InvalidInput(faults[0] if everything == 1 else f"None of the {everything} inputs can be scored; the first: {faults[0]}")
+    if faults:
+        given, scores, target = take(given, np.array(kept)), scores[kept], _target_of(target, kept, everything)
     goal = resolve(target, scores, model.class_names)
     chosen = _method(model, method, background)
     with reporter(progress, chosen.title) as report:
@@ -80,18 +97,31 @@ def explain(
         pool = {
             "output": scale, "baseline": baseline, "background": cut.background, "seed": seed, "budget": spent, "progress": report,
         }  # fmt: skip
+        engines: list[Coalitions] = []
+
+        def engine(model: Model) -> Coalitions:
+            store = None if resume is None or engines else _store(resume, model, given, cut.features, goal, scale)
+            engines.append(
+                Coalitions(model, given, cut.features, goal, scale, budget=spent, report=report, kept=store, time_limit=time_limit)
+            )
+            return engines[-1]
 
         def run(model: Model = model, seed: int = seed) -> Attribution:
-            engine = _Lazy(lambda: Coalitions(model, given, cut.features, goal, scale, budget=spent, report=report))
-            return _call(chosen, model, given, goal, {**pool, "seed": seed, "coalitions": engine}, method_parameters)
+            return _call(chosen, model, given, goal, {**pool, "seed": seed, "coalitions": _Lazy(lambda: engine(model))}, method_parameters)
 
-        found = run()
+        try:
+            found = run()
+        finally:
+            for one in engines:
+                one.close()
         _fits(found, len(given))
+        lost = _lost(found, engines[0] if engines else None)
         found = _with_extras(found, cut, len(given))
-        verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed)
-    return _freeze(
+        verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed, lost, engines, time_limit)
+    result = _freeze(
         model, given, chosen, goal, target, scale, scores, found, verdicts, seed, time.perf_counter() - started, method_parameters
     )
+    return _with_faults(result, every, kept, faults) if faults else result
 
 
 class _Cut:
@@ -187,32 +217,70 @@ def _plain(values: np.ndarray, model: Model, given: Any, goal: Target) -> Attrib
     return Attribution(list(values), axes, names)
 
 
+def _target_of(target: Any, kept: list[int], n: int) -> Any:
+    """One target per input, for those inputs that are left."""
+    return [target[i] for i in kept] if isinstance(target, (list, np.ndarray)) and len(target) == n else target
+
+
+def _store(folder: Any, model: Model, given: Any, cut: features_.Features, goal: Target, scale: str) -> Kept:
+    """The folder of an interrupted run, held against what its scores depend on."""
+    first = range(min(len(given), 8))
+    shown = [np.arange(cut.players(i)) % 2 == parity for i in first for parity in (0, 1)]
+    rows = cut.rows_of([(i // 2, mask[None]) for i, mask in enumerate(shown)])
+    weights = "" if goal.weights is None else hashlib.sha256(np.ascontiguousarray(goal.weights).tobytes()).hexdigest()
+    header = {
+        "schema": 1, "model": model.fingerprint(), "inputs": inputs_.sha256(given), "parts": [cut.players(i) for i in range(len(given))],
+        "absence": cut.absence, "perturbed": inputs_.sha256(rows), "target": [*goal.labels[:100], weights], "output": scale,
+    }  # fmt: skip
+    return Kept(folder, header)
+
+
 def _fits(found: Attribution, n: int) -> None:
     if len(found.values) != n or len(found.names) != n:
         raise InvalidInput(f"The method gave {len(found.values)} attributions and {len(found.names)} name lists for {n} inputs.")
+
+
+def _lost(found: Attribution, engine: Coalitions | None) -> dict[int, str]:
+    """Why an input has no values, per input that has none. Raises where that is all of them."""
+    lost = {}
     for i, values in enumerate(found.values):
         if not np.isfinite(values).all():
-            raise InvalidInput(
-                f"The attribution of input {i} holds NaN or infinite values; the model's gradients or scores are not finite there."
-            )
+            why = "The attribution holds NaN or infinite values; the model's gradients or scores are not finite there."
+            if engine is not None:
+                why = engine.failed.get(i) or engine.stopped or why
+            lost[i] = why
+            found.values[i][...] = np.nan
+    if len(lost) == len(found.values):
+        if engine is not None and engine.cancelled:
+            raise Cancelled(f"{engine.stopped} Too little is known for any value.")
+        raise InvalidInput(lost[0])
+    return lost
 
 
 def _verify(
     verify: bool | str, method: Method, model: Model, given: Any, goal: Target, scale: str, cut: _Cut, found: Attribution,
-    scores: np.ndarray, run: Any, seed: int,
+    scores: np.ndarray, run: Any, seed: int, lost: dict[int, str], engines: list[Coalitions], time_limit: float | None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
-    from explainer.trust.verdict import judge
+    from explainer.trust.verdict import failed, judge, stopped
 
+    used = engines[0] if engines else None
+    early = used.stopped if used is not None and used.cancelled else ""
     if verify is False:
-        return (Verdict(),) * len(given)
-    values = np.stack([goal(scores[i : i + 1], i)[0] for i in range(len(given))])
-    engine = None
-    if goal.k == 1:
-        try:
-            engine = Coalitions(model, given, cut.features, goal, scale)
-        except Unsupported as error:
-            return judge(method, found, values, scale, None, str(error), run if verify == "full" else None, model, seed)
-    return judge(method, found, values, scale, engine, "", run if verify == "full" else None, model, seed)
+        verdicts: tuple[Verdict, ...] = (Verdict(),) * len(given)
+    else:
+        values = np.stack([goal(scores[i : i + 1], i)[0] for i in range(len(given))])
+        engine, why_not = None, early
+        if goal.k == 1 and not early:
+            try:
+                engine = Coalitions(model, given, cut.features, goal, scale, time_limit=time_limit)
+            except Unsupported as error:
+                why_not = str(error)
+        rerun = run if verify == "full" and not early else None
+        verdicts = judge(method, found, values, scale, engine, why_not, rerun, model, seed, lost)
+    verdicts = tuple(failed(lost[i]) if i in lost else verdict for i, verdict in enumerate(verdicts))
+    if used is not None and used.stopped:
+        found.notes = (*found.notes, used.stopped)
+    return tuple(stopped(verdict, early) for verdict in verdicts) if early else verdicts
 
 
 def _freeze(
@@ -234,6 +302,34 @@ def _freeze(
         class_names=model.class_names, verdicts=verdicts, provenance=provenance,
         stderr=None if found.stderr is None else _stack(found.stderr, every), extras={k: tuple(v) for k, v in found.extras.items()},
         _model=weakref.ref(model),
+    )  # fmt: skip
+
+
+def _with_faults(ex: Explanation, every: Any, kept: list[int], faults: Mapping[int, str]) -> Explanation:
+    """The explanation of all inputs: NaN and a failed verdict for those the model could not score."""
+    from explainer.trust.verdict import failed
+
+    n = len(every)
+
+    def spread(array: np.ndarray) -> np.ndarray:
+        whole = np.full((n, *array.shape[1:]), np.nan)
+        whole[kept] = array
+        return whole
+
+    def fill(entries: Sequence[Any], other: Any) -> tuple[Any, ...]:
+        of = dict(zip(kept, entries, strict=True))
+        return tuple(of[i] if i in of else other(i) for i in range(n))
+
+    named = ", ".join(f"{i} ({why})" for i, why in list(faults.items())[:3])
+    note = f"{len(faults)} of {n} inputs could not be scored and have no values: {named}{', ...' if len(faults) > 3 else ''}"
+    provenance = dataclasses.replace(
+        ex.provenance, inputs_sha256=inputs_.sha256(every), notes=(*ex.provenance.notes, note)
+    )  # fmt: skip
+    return dataclasses.replace(
+        ex, values=spread(ex.values), base_values=spread(ex.base_values), scores=spread(ex.scores),
+        stderr=None if ex.stderr is None else spread(ex.stderr), target=fill(ex.target, lambda i: "not scored"),
+        feature_names=fill(ex.feature_names, lambda i: ()), verdicts=fill(ex.verdicts, lambda i: failed(faults[i])),
+        extras={key: fill(entries, lambda i: None) for key, entries in ex.extras.items()}, inputs=every, provenance=provenance,
     )  # fmt: skip
 
 

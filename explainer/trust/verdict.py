@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,20 @@ _FULL = "explain(..., verify='full') reruns the method to measure it."
 
 def judge(
     method: Method, found: Attribution, values: np.ndarray, scale: str, engine: Coalitions | None, why_not: str,
-    rerun: Callable[..., Attribution] | None, model: Any, seed: int,
+    rerun: Callable[..., Attribution] | None, model: Any, seed: int, lost: Collection[int] = (),
 ) -> tuple[Verdict, ...]:  # fmt: skip
-    """One verdict per instance. ``values`` (n, k) are the target's values at the inputs; ``rerun(model=, seed=)`` repeats the method."""
+    """One verdict per instance. ``values`` (n, k) are the target's values at the inputs; ``rerun(model=, seed=)`` repeats the method.
+
+    Instances in ``lost`` have no values to judge: they get an empty verdict.
+    """
     n = len(values)
     again = stability.rerun_checks(found, rerun, seed) if rerun else [Check("stability", "not run", _FULL)] * n
     sane = sanity.randomisation_checks(found, rerun, model, seed) if rerun else [Check("randomisation", "not run", _FULL)] * n
     verdicts = []
     for i in range(n):
+        if i in lost:
+            verdicts.append(Verdict())
+            continue
         checks = [
             _completeness(found, values, i, scale),
             _sampling_error(found, i),
@@ -42,6 +48,16 @@ def judge(
         checks += [check for name, check in _own(found, i).items() if name != "fit"]
         verdicts.append(Verdict({check.name: check for check in checks}))
     return tuple(verdicts)
+
+
+def failed(why: str) -> Verdict:
+    """The verdict where the model failed, or the work ended, before there were values."""
+    return Verdict({"fault": Check("fault", "fail", why)})
+
+
+def stopped(verdict: Verdict, why: str) -> Verdict:
+    """The verdict of values that were to become more precise when the person ended the work."""
+    return Verdict({**verdict.checks, "budget": Check("budget", "warn", why)})
 
 
 def _own(found: Attribution, i: int) -> Mapping[str, Check]:

@@ -106,16 +106,18 @@ def test_every_mistake_has_its_answer(change, error, words):
         explainer.explain(**arguments)
 
 
-def test_rows_without_a_score_are_named():
+def test_rows_without_a_score_are_named_and_the_others_kept():
     model = regression(lambda x: np.where(x[:, 0] > 100, np.nan, x[:, 0]))
     bad = frame(3)
     bad.loc[1, "a"] = 1000
-    with pytest.raises(InvalidInput, match="the first is row 1"):
-        explainer.explain(model, bad, "shap")
+    ex = explainer.explain(model, bad, "shap")
+    assert np.isnan(ex.values[1]).all() and ex.verdicts[1].status == "fail" and ex.target[1] == "not scored"
+    assert "1 of 3 inputs could not be scored" in ex.provenance.notes[-1]
+    np.testing.assert_array_equal(ex.values[[0, 2]], explainer.explain(model, bad.iloc[[0, 2]], "shap").values)
     missing = frame(2)
     missing.loc[0, "a"] = np.nan
     with pytest.raises(InvalidInput, match="columns a are missing"):
-        explainer.explain(model, missing, "shap")
+        explainer.explain(model, missing.iloc[:1], "shap")
 
 
 def test_a_table_without_background_says_so():
@@ -138,19 +140,33 @@ def test_a_method_of_ones_own():
         explainer.explain(regression(wavy), frame(2), lambda m, i, t: np.zeros((7, 2)))
 
 
-def test_progress_can_cancel():
+def test_a_cancelled_run_gives_what_is_known():
     calls = []
 
     def stop(done, total):
         calls.append((done, total))
-        if done >= 50:
-            raise Cancelled("stopped by the user")
+        if done >= 700:
+            raise Cancelled("enough")
 
     columns = [f"x{j}" for j in range(14)]
-    with pytest.raises(Cancelled):
-        explainer.explain(regression(wavy, columns), frame(5, columns), "shap", budget=500, progress=stop)
-    assert calls
+    rows = frame(5, columns)
+    ex = explainer.explain(regression(wavy, columns), rows, "shap", budget=500, progress=stop)
     assert all(done <= total for done, total in calls)
+    assert "enough" in ex.provenance.notes[-1]
+    first, last = ex.verdicts[0], ex.verdicts[-1]
+    assert first.checks["budget"].status == "warn" and np.isfinite(ex.values[0]).all()
+    assert last.status == "fail" and "enough" in last.checks["fault"].reason and np.isnan(ex.values[-1]).all()
+
+
+def test_cancelling_before_anything_is_known_is_passed_on(monkeypatch):
+    monkeypatch.setattr("explainer.model.ROWS_AT_ONCE", 1)
+
+    def stop(done, total):
+        raise Cancelled("at once")
+
+    columns = [f"x{j}" for j in range(14)]
+    with pytest.raises(Cancelled, match="at once"):
+        explainer.explain(regression(wavy, columns), frame(2, columns), "shap", progress=stop, budget=64)
 
 
 def test_caller_state_is_untouched():
