@@ -23,7 +23,10 @@ def capability(model: Model, method: Method) -> Capability:
     if method.own is not None:
         return Capability("approximate", "A method of your own; nothing is known of it before it runs.")
     if model.modality not in method.modalities:
-        return Capability("unsupported", f"{method.title} is for {' and '.join(method.modalities)} inputs; these are {model.modality}.")
+        others = [m.name for m in METHODS.values() if m.family == method.family and model.modality in m.modalities]
+        instead = f" Use {' or '.join(others)}." if others else ""
+        kinds = " and ".join(method.modalities)
+        return Capability("unsupported", f"{method.title} is for {kinds} inputs; these are {model.modality}.{instead}")
     obstacle = {"gradient": _no_gradients, "attention": _no_attention, "coalition": _no_background}[method.family](model)
     if obstacle:
         return Capability("unsupported", obstacle)

@@ -50,6 +50,12 @@ METHODS: dict[str, Method] = {
             caveat="Exact up to the integration error, which is measured on every input.",
         ),
         Method(
+            "expected_gradients", "Expected gradients", "gradient",
+            "Integrated gradients averaged over background rows: shares of the difference from the average score; they add up.",
+            "explainer.methods.expected:expected_gradients",
+            caveat="Sampled; each value comes with its standard error.",
+        ),
+        Method(
             "saliency", "Saliency", "gradient",
             "How strongly the score reacts to a tiny change of each part.",
             "explainer.methods.gradient:saliency",
@@ -73,6 +79,27 @@ METHODS: dict[str, Method] = {
             "Coefficients of a simple linear model fitted to the scores around the input.",
             "explainer.methods.lime:lime",
             caveat="A linear stand-in; how well it follows the model is measured on every input.",
+        ),
+        Method(
+            "ablation", "Ablation", "coalition",
+            "How much of the score goes when one part alone is taken away.",
+            "explainer.methods.occlusion:ablation",
+            level="exact",
+            caveat="Exact, one part at a time; parts that stand in for each other hide each other's share.",
+        ),
+        Method(
+            "occlusion", "Occlusion", "coalition",
+            "How much of the score goes when a window that slides over the input is hidden.",
+            "explainer.methods.occlusion:occlusion",
+            level="exact",
+            caveat="Exact for the window chosen; another size of window may show something else.",
+            modalities=("image", "text", "series"),
+        ),
+        Method(
+            "rise", "RISE", "coalition",
+            "How much higher the score is on random masks that show a part than on all random masks.",
+            "explainer.methods.rise:rise",
+            caveat="Sampled; each value comes with its standard error.",
         ),
     )
 }  # fmt: skip
