@@ -120,6 +120,7 @@ class Coalitions:
         self._kept = kept
         self._known: dict[int, Scored] = kept.read() if kept else {}
         self._flushed = time.perf_counter()
+        self._batch: int | None = None
         self._fewer: int | None = None  # rows at once, since memory ended
 
     # -- what methods ask ----------------------------------------------------------------------------------------------
@@ -220,7 +221,7 @@ class Coalitions:
 
     def _at_once(self, total: int, row_bytes: int) -> int:
         """How many model rows to build and score at once; the same for the same request, so that its bits are too."""
-        most = self.model.rows_at_once(self.inputs, measured=total >= _MEASURED_FROM)
+        most = self._batch = self.model.rows_at_once(self.inputs, measured=total >= _MEASURED_FROM)
         if isinstance(self.inputs, list):
             most *= _LONG
         return max(1, min(most, _BYTES_AT_ONCE // max(1, row_bytes), self._fewer or most))
@@ -289,7 +290,7 @@ class Coalitions:
         return scores
 
     def _scores_of(self, rows: Any) -> np.ndarray:
-        return model_scores(self.model, rows, self.output, self._time_limit)
+        return model_scores(self.model, rows, self.output, self._time_limit, self._batch)
 
     # -- stopping and faults -------------------------------------------------------------------------------------------
 

@@ -47,9 +47,9 @@ def within(seconds: float | None, call: Callable[[], T]) -> T:
     return result[0]
 
 
-def model_scores(model: Any, rows: Any, output: str, time_limit: float | None = None) -> np.ndarray:
+def model_scores(model: Any, rows: Any, output: str, time_limit: float | None = None, at_once: int | None = None) -> np.ndarray:
     """Scores ``(n, outputs)`` of canonical rows on the scale ``output``; NaN is passed on. Raises what the model raises."""
-    scores = np.asarray(model.rescale(np.asarray(within(time_limit, lambda: model.raw(rows)), dtype=np.float64), output))
+    scores = np.asarray(model.rescale(np.asarray(within(time_limit, lambda: model.raw(rows, at_once)), dtype=np.float64), output))
     if scores.shape != (len(rows), len(model.class_names)):
         raise InvalidInput(
             f"The model gave scores of shape {scores.shape} for {len(rows)} inputs and {len(model.class_names)} named "

@@ -65,8 +65,11 @@ class Model(ABC):
         self.background = None if background is None else self.canonical(background)
 
     @abstractmethod
-    def raw(self, inputs: Any) -> np.ndarray:
-        """The underlying object's own output ``(n, outputs)`` for canonical inputs; ``(n, 1)`` for one logit of two classes."""
+    def raw(self, inputs: Any, at_once: int | None = None) -> np.ndarray:
+        """The underlying object's own output ``(n, outputs)`` for canonical inputs; ``(n, 1)`` for one logit of two classes.
+
+        ``at_once``: rows of a batch, where the object is called in batches at all.
+        """
 
     @abstractmethod
     def fingerprint(self) -> str:

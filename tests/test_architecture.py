@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     ("errors",),
     ("explanation", "inputs", "progress"),
+    ("faults", "scored"),
     ("target", "state", "features", "model", "adapters"),
-    ("scored", "faults"),
     ("coalitions",),
     ("methods", "trust"),
     ("preflight", "pipeline"),

@@ -21,7 +21,7 @@ class FunctionModel(Model):
         self.preprocess = preprocess
         super().__init__(**names)
 
-    def raw(self, inputs: Any) -> np.ndarray:
+    def raw(self, inputs: Any, at_once: int | None = None) -> np.ndarray:
         given = inputs if self.preprocess is None else self.preprocess(inputs)
         try:
             scores = np.asarray(self._function(given), dtype=np.float64)

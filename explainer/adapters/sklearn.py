@@ -23,7 +23,7 @@ class SklearnModel(Model):
         self._as_frame = as_frame
         super().__init__(**names)
 
-    def raw(self, inputs: Any) -> np.ndarray:
+    def raw(self, inputs: Any, at_once: int | None = None) -> np.ndarray:
         try:
             return self._predict(self.native(inputs))
         except (ValueError, TypeError) as error:

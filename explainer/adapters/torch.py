@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from explainer import state
+from explainer.adapters import pace
 from explainer.adapters.encoding import Arguments, default_preprocess, first_layer, made_up, wanted_width
 from explainer.errors import ExplainerError, InvalidInput, Unsupported
+from explainer.faults import out_of_memory
 from explainer.inputs import Modality, canonical, take
 from explainer.model import Model, Returns
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 ROWS = (256, 4096)  # rows of a batch: of pictures, texts and series; of tables, whose rows cost less than the call
 _ELEMENTS = 2**22  # numbers (or characters) that enter the module at once; bigger inputs go in smaller batches
-_MESSAGES = ("out of memory", "not enough memory", "can't allocate", "alloc_cpu")
 
 
 class TorchModel(Model):
@@ -42,6 +43,9 @@ class TorchModel(Model):
         self._where, self.dtype = _place(module)
         self.device = str(self._where)
         self._rows = ROWS[names["modality"] == "tabular"]
+        self._most = pace.MOST  # as far as memory has been seen to go
+        self._described: str | None = None
+        self._measured: dict[str, int] = {}
         self.padding_counts = False
         self._sample: Any = None
         self._anatomy: Anatomy | None = None
@@ -49,10 +53,10 @@ class TorchModel(Model):
 
     # -- scores ------------------------------------------------------------------------------------------------------
 
-    def raw(self, inputs: Any) -> np.ndarray:
+    def raw(self, inputs: Any, at_once: int | None = None) -> np.ndarray:
         result: np.ndarray | None = None
         with self.scoring():
-            for rows in self.batches(inputs):
+            for rows in self.batches(inputs, at_once and min(at_once, self._most)):
                 scores = self._score(take(inputs, rows))
                 if result is None:
                     result = np.empty((len(inputs), scores.shape[1]))
@@ -68,8 +72,18 @@ class TorchModel(Model):
             if not out_of_memory(error) or len(batch) == 1:
                 raise
         half = (len(batch) + 1) // 2
-        self._rows = min(self._rows, half)
+        self._rows, self._most = min(self._rows, half), min(self._most, half)
         return np.concatenate([self._score(take(batch, slice(0, half))), self._score(take(batch, slice(half, None)))])
+
+    def rows_at_once(self, inputs: Any, measured: bool = False) -> int:
+        if not measured:
+            return self._rows
+        if self._described is None:
+            self._described = f"{hashlib.sha256(repr(self.core).encode()).hexdigest()} {self._where} {self.dtype}"
+        kind = pace.kind_of(inputs)
+        if kind not in self._measured:
+            self._measured[kind] = pace.rows_at_once(f"{self._described} {kind}", self.raw, inputs, self._rows, self._most)
+        return min(self._measured[kind], self._most)
 
     def batches(self, inputs: Any, rows: int | None = None) -> Iterator[np.ndarray]:
         """Indices of batches of similar length, so that padding is cheap; never padded where padding changes the scores."""
@@ -282,11 +296,6 @@ def _tensor(output: Any, rows: int) -> Tensor | None:
     if isinstance(entries.get("logits"), Tensor):
         return entries["logits"]
     return next((v for v in entries.values() if isinstance(v, Tensor) and v.ndim and len(v) == rows), None)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a torch error says that memory did not suffice."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(part in str(error).lower() for part in _MESSAGES)
 
 
 def _place(module: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -171,7 +171,7 @@ def test_seconds_are_for_the_whole_call():
         return wavy(x)
 
     ex = explainer.explain(regression(slow), frame(4, seed=3), "shap", algorithm="permutation", budget="1s", verify=False)
-    assert 0 < ex.provenance.evaluations
+    assert ex.provenance.evaluations > 0
     assert ex.provenance.seconds < 10
 
 
