@@ -1,0 +1,181 @@
+"""What gradient methods share: batches that fit into memory, the number that is differentiated, and values brought to parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from explainer.adapters.gradients import GradientView
+from explainer.adapters.torch import TorchModel, out_of_memory
+from explainer.errors import ExplainerError, Unsupported
+from explainer.inputs import take
+from explainer.methods.attribution import Attribution
+from explainer.state import saved_bytes
+from explainer.target import Target
+
+Progress = Callable[[int, int], None]
+_MEMORY = {"cpu": 2**25, "cuda": 2**32}  # bytes of activations kept at once; on a CPU more than its caches hold is slower
+_MOST_ROWS = {"cpu": 256, "cuda": 4096}
+
+
+@dataclass
+class Batch:
+    """Some inputs, encoded, with their row numbers in the whole."""
+
+    model: TorchModel
+    view: GradientView
+    rows: np.ndarray
+    numbers: Tensor
+    output: str
+
+    @property
+    def rest(self) -> tuple[Tensor, ...]:
+        """What goes with ``x`` into :class:`Functional`: the module's other tensors, and the row numbers last."""
+        return (*self.view.others, self.numbers)
+
+    def at(self, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """The module's float64 outputs at reference points ``(count, n or 1, ...)``, and row numbers: ``count * n`` rows each."""
+        count, n = len(starts), len(self.numbers)
+        shared = starts.shape[1] == 1 and not self.view.others
+        points = (starts if shared else starts.expand(count, n, *starts.shape[2:])).flatten(0, 1)
+        others = tuple(t.repeat(count, *[1] * (t.ndim - 1)) for t in self.view.others)
+        raw = self.view.forward(points, *others).double()
+        return raw.repeat_interleave(n, 0) if shared else raw, self.numbers.repeat(count)
+
+
+class Functional:
+    """``(x, *others, row numbers) -> (m,)``, the number whose gradient is taken, in float64."""
+
+    def __init__(self, batch: Batch, goal: Target) -> None:
+        self._batch, self._goal = batch, goal
+
+    def __call__(self, x: Tensor, *rest: Tensor) -> Tensor:
+        return self.head(self._batch.view.forward(x, *rest[:-1]).double(), rest[-1])
+
+    def head(self, raw: Tensor, numbers: Tensor) -> Tensor:
+        """From the module's own float64 outputs to the target's value per row."""
+        scores = self._batch.model.rescale(raw, self._batch.output)
+        try:
+            return self._goal(scores, numbers.cpu().numpy())[:, 0]
+        except (RuntimeError, TypeError, AttributeError) as error:
+            if self._goal.function is None or out_of_memory(error):
+                raise
+            raise Unsupported(
+                f"The target function {self._goal.labels[0]} fails on torch scores ({error}); for gradients it must use torch operations, "
+                "or plain indexing and arithmetic."
+            ) from error
+
+    def gradient(self, x: Tensor, rest: tuple[Tensor, ...]) -> Tensor:
+        """Gradient of each row's value with respect to that row of ``x``, in float64. Raises Unsupported where there is none.
+
+        The way from the module's outputs to the value is differentiated in float64 and brought to size 1 before it enters
+        the module: behind a saturated softmax the derivative may be 1e-60, which float32 takes for 0.
+        """
+        point = x if x.requires_grad else x.detach().requires_grad_()
+        try:
+            raw = self._batch.view.forward(point, *rest[:-1])
+            if not raw.requires_grad:
+                raise Unsupported(
+                    "The score is cut off from the input: somewhere the module leaves differentiable operations (argmax, detach, numpy, "
+                    "no_grad). Gradients would say nothing; use 'shap' or 'lime'."
+                )
+            outputs = raw.detach().double().requires_grad_()
+            value = self.head(outputs, rest[-1])
+            if not value.requires_grad:
+                raise Unsupported(f"The target {self._goal.labels[0]!r} does not depend on the scores in a differentiable way.")
+            (head,) = torch.autograd.grad(value.sum(), outputs)
+            size = head.abs().amax(1, keepdim=True)
+            seed = (head / torch.where(size > 0, size, 1)).to(raw.dtype)
+            (gradient,) = torch.autograd.grad(raw, point, seed, allow_unused=True)
+        except RuntimeError as error:
+            if isinstance(error, ExplainerError) or out_of_memory(error):
+                raise
+            raise Unsupported(f"PyTorch cannot differentiate this module: {str(error).splitlines()[0]} Use 'shap' or 'lime'.") from error
+        if gradient is None:
+            raise Unsupported("The score does not depend on the tensor that carries the features: no gradient. Use 'shap' or 'lime'.")
+        return gradient.double() * size.reshape(-1, *[1] * (gradient.ndim - 1))
+
+
+class Run:
+    """What every gradient method shares: batches that fit into memory, and the values brought to named parts."""
+
+    def __init__(self, model: TorchModel, inputs: Any, target: Target, output: str, progress: Progress | None) -> None:
+        self.model, self.inputs, self.target, self.output = model, inputs, target, output
+        self.progress = progress
+        self.evaluations = 0
+        self.notes: list[str] = []
+        self.axes: tuple[str, ...] = ()
+        self._values: list[np.ndarray | None] = [None] * len(inputs)
+        self._names: list[tuple[str, ...]] = [()] * len(inputs)
+        self._extras: list[dict[str, Any]] = [{}] * len(inputs)
+        self._errors: list[np.ndarray | None] = [None] * len(inputs)
+        self._still: set[int] = set()
+        self._done = 0
+        self.rows = 1
+
+    def batches(self, copies: int) -> Iterator[Batch]:
+        """Encoded batches of which ``copies`` fit into one pass; to be used inside ``model.differentiating()``."""
+        self.rows = self._rows_that_fit()
+        for rows in self.model.batches(self.inputs, max(1, self.rows // copies)):
+            view = self.model.gradient_view(take(self.inputs, rows))
+            numbers = torch.from_numpy(np.asarray(rows)).to(view.x.device)
+            self.axes = view.axes
+            yield Batch(self.model, view, np.asarray(rows), numbers, self.output)
+            self.notes.extend(note for note in view.notes if note not in self.notes)
+
+    def _rows_that_fit(self) -> int:
+        """Rows per pass, from the bytes autograd keeps for the longest input."""
+        longest = max(range(len(self.inputs)), key=lambda i: len(self.inputs[i])) if isinstance(self.inputs, list) else 0
+        view = self.model.gradient_view(take(self.inputs, slice(longest, longest + 1)))
+        kind = "cuda" if view.x.is_cuda else "cpu"
+        used = saved_bytes(self.model.core, lambda: view.forward(view.x.clone().requires_grad_(), *view.others))
+        return int(np.clip(_MEMORY[kind] // max(used, 1), 1, _MOST_ROWS[kind]))
+
+    def keep(self, batch: Batch, j: int, values: Tensor) -> None:
+        """Store the values of functional ``j``, collapsed onto the parts with names."""
+        for position in range(len(batch.rows)):
+            self.store(batch, j, position, batch.view.collapse(values[position], position))
+        self.tick(len(batch.rows))
+
+    def store(self, batch: Batch, j: int, position: int, parts: np.ndarray, error: np.ndarray | None = None) -> None:
+        """Store one input's values on its named parts, and their standard errors where they are sampled."""
+        row = batch.rows[position]
+        if self._values[row] is None:
+            self._values[row] = np.empty((*parts.shape, self.target.k))
+            self._errors[row] = None if error is None else np.empty((*parts.shape, self.target.k))
+            self._names[row] = batch.view.names(position)
+            self._extras[row] = dict(batch.view.extras(position))
+        self._values[row][..., j] = parts  # type: ignore[index]
+        if error is not None:
+            self._errors[row][..., j] = error  # type: ignore[index]
+        if not parts.any():
+            self._still.add(int(row))
+
+    def tick(self, done: int = 0) -> None:
+        """Tell the progress that ``done`` more values are there; it may raise Cancelled."""
+        self._done += done
+        if self.progress is not None:
+            self.progress(self._done, len(self._values) * self.target.k)
+
+    def attribution(self, parameters: dict[str, Any]) -> Attribution:
+        if self._still:
+            self.notes.append(
+                f"The gradient is exactly 0 everywhere for {len(self._still)} of {len(self._values)} inputs (first: {min(self._still)}): "
+                "the score does not react there, and this method has nothing to say about it."
+            )
+        keys = self._extras[0]
+        return Attribution(
+            values=[v for v in self._values if v is not None],
+            axes=self.axes,
+            names=self._names,
+            stderr=[e for e in self._errors if e is not None] or None,
+            evaluations=self.evaluations,
+            extras={key: [one[key] for one in self._extras] for key in keys},
+            parameters=parameters,
+            notes=tuple(self.notes),
+        )
