@@ -1,72 +1,187 @@
-"""How inputs are cut into named parts, per modality."""
+"""How inputs are cut into named parts, per modality, and what stands in for an absent one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from explainer.errors import InvalidInput, Unsupported
-from explainer.features.base import Features
+from explainer.errors import InvalidInput, Unsupported, unknown
+from explainer.features.base import Features, word_and_number
 from explainer.inputs import take
 
 BACKGROUND_ROWS = 50
+FITTED_ROWS = 10_000  # of the background, that a conditional absence is fitted to
+
+# The words that ``baseline=`` and ``features=`` take, per modality.
+BASELINES = {
+    "tabular": ("auto", "median", "mean", "copula", "neighbours"),
+    "image": ("auto", "zeros", "mean", "blur", "inpaint"),
+    "text": ("auto", "remove", "mask"),
+    "series": ("auto", "zeros", "mean", "interpolate", "background"),
+}
+FEATURES = {
+    "tabular": ("auto", "correlated", "one-hot"),
+    "image": ("auto", "superpixels", "patches"),
+    "text": ("auto", "words", "sentences"),
+    "series": ("auto", "segments"),
+}
+_KINDS = {"tabular": "tables", "image": "images", "text": "text", "series": "series"}
 
 
 def build(model: Any, inputs: Any, *, features: Any = "auto", baseline: Any = "auto", background: Any = None, seed: int = 0) -> Features:
     """The :class:`Features` of canonical ``inputs`` for ``model``.
 
-    ``features``: "auto"; for tables a mapping group -> columns; for images "superpixels", "patches" or label maps.
-    ``baseline``: "auto", "zeros", "mean", "blur" (images), "mask" (text), or canonical input to show where a part is absent.
-    ``background``: rows that stand for the population; default is the model's own, at most 50 drawn with ``seed``.
-    Raises Unsupported when a table has neither background nor baseline, InvalidInput for arguments that do not fit.
+    | | ``features``: the parts | ``baseline``: what stands in for an absent part |
+    | --- | --- | --- |
+    | table | "auto" columns; a mapping group -> columns; "correlated" or ("correlated", 0.7); "one-hot" | "auto" background rows, \
+one after the other; "median", "mean" or a given row; "copula" or ("copula", draws); "neighbours" or ("neighbours", k) |
+    | image | "auto", "superpixels" or ("superpixels", 200); "patches" or ("patches", 64); label maps | "auto", "zeros" black; \
+"mean", "blur", "inpaint", a given picture |
+    | text | "auto" words, of long texts sentences; "words"; "sentences" | "auto", "remove"; "mask"; a word to put in its place |
+    | series | "auto" or ("segments", 20): time segments x channels; one label per step | "auto" the channel's mean over the \
+background; "zeros", "mean", "interpolate", "background", one value per channel |
+
+    With "copula", "neighbours", "inpaint" and "interpolate" what stands in depends on the parts present: values are
+    conditional, and differ from marginal ones where parts are correlated. ``background``: rows that stand for the population;
+    default is the model's own, at most 50 drawn with ``seed`` (10,000 where a conditional absence is fitted to them).
+    Raises Unsupported when a table has neither background nor baseline, UnknownName and InvalidInput for arguments that do
+    not fit.
     """
+    given = model.background if background is None else model.canonical(background)
+    _fits("features", features, FEATURES, model.modality)
+    if model.modality != "text":  # any word may stand in for a word
+        _fits("baseline", baseline, BASELINES, model.modality)
+    return _BUILDERS[model.modality](model, inputs, features, baseline, given, seed)
+
+
+def _columns(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int) -> Features:
+    from explainer.features.conditional import Copula, Neighbours, nearest_count
+    from explainer.features.tabular import Columns, mean_row, typical_row
+
+    groups, notes = _groups(model, inputs, features, background, seed)
+    if not _named(baseline):
+        parts = Columns(inputs, model.canonical(baseline).iloc[:1], groups)
+    else:
+        if background is None:
+            raise Unsupported(
+                f"{model.name} has no background rows, so an absent column has no value to take. Pass background=training_rows to "
+                "explain() or wrap(), or baseline=one_row."
+            )
+        word, number = word_and_number("table baseline", baseline, BASELINES["tabular"], ("copula", "neighbours"))
+        if word in ("copula", "neighbours"):
+            known = drawn(background, FITTED_ROWS, seed).reset_index(drop=True)
+            if word == "copula":
+                draws = BACKGROUND_ROWS if number is None else max(2, round(number))
+                parts = Columns(inputs, known, groups, Copula(inputs, known, draws, seed))
+            else:
+                count = nearest_count(len(known)) if number is None else min(len(known), max(1, round(number)))
+                parts = Columns(inputs, known, groups, Neighbours(inputs, known, count, seed))
+        elif word == "auto":
+            parts = Columns(inputs, drawn(background, BACKGROUND_ROWS, seed), groups)
+        else:
+            row = typical_row(background) if word == "median" else mean_row(background)
+            parts = Columns(inputs, row, groups, absence=f"value of the background's {word} row (words: the most frequent)")
+    parts.notes = notes
+    return parts
+
+
+def _groups(model: Any, inputs: Any, features: Any, background: Any, seed: int) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
+    """Groups of columns, and what is to be said about them."""
+    from explainer.features import groups
+
+    if isinstance(features, Mapping):
+        return features, ()
+    if not _named(features):
+        raise InvalidInput(
+            f"features= takes a mapping such as {{'address': ['street', 'town']}} for tables, or {_listed(FEATURES['tabular'])}; "
+            f"{type(features).__name__} came."
+        )
+    word, number = word_and_number("table features", features, FEATURES["tabular"], ("correlated",))
+    if word == "auto":
+        return None, ()
+    if background is None:
+        raise InvalidInput(f"features={word!r} is read off background rows; pass background=training_rows, or the groups as a mapping.")
+    if word == "one-hot":
+        found = groups.one_hot(inputs, background)
+        if not found:
+            raise InvalidInput(
+                "features='one-hot' found no columns that begin alike (as town_north, town_south), hold 0 and 1 and of which exactly "
+                "one is on in every row; pass the groups as a mapping."
+            )
+        return found, ()
+    threshold = groups.THRESHOLD if number is None else number
+    if threshold > 1:
+        raise InvalidInput(f"features=('correlated', {number:g}): an association is at most 1.")
+    found = groups.correlated(background, threshold, seed)
+    measure = "Spearman's rank correlation, Cramer's V, or the correlation ratio of mixed columns"
+    how = f"every two of a group have an association of at least {threshold:g} ({measure})"
+    return found, (f"Correlated columns are one part: {how}." if found else f"No columns were grouped as correlated; {how}.",)
+
+
+def _superpixels(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int) -> Features:
     from explainer.features.image import Superpixels
-    from explainer.features.series import Segments
-    from explainer.features.tabular import Columns
+
+    return Superpixels(inputs, features, baseline)
+
+
+def _words(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int) -> Features:
     from explainer.features.text import Words
 
-    given = model.background if background is None else model.canonical(background)
-    if model.modality == "image":
-        return Superpixels(inputs, features, baseline)
-    if model.modality != "tabular" and not (isinstance(features, str) and features == "auto"):
-        raise InvalidInput(f"features={features!r} is for tables and images; {model.modality} inputs take features='auto'.")
-    if model.modality == "text":
-        return Words(inputs, "" if isinstance(baseline, str) and baseline == "auto" else _mask_word(model, baseline))
-    if model.modality == "series":
-        return Segments(inputs, model.feature_names, baseline, given)
-    if isinstance(features, str):
-        if features != "auto":
-            raise InvalidInput(
-                f"features={features!r} is not for tables; pass a mapping such as {{'address': ['street', 'town']}}, or 'auto'."
-            )
-        features = None
-    return Columns(inputs, _reference_rows(model, baseline, given, seed), features)
+    if not isinstance(features, str):
+        raise InvalidInput(f"features= takes {_listed(FEATURES['text'])} for text; {type(features).__name__} came.")
+    return Words(inputs, _replacement(model, baseline), features)
 
 
-def _reference_rows(model: Any, baseline: Any, background: Any, seed: int) -> Any:
-    from explainer.features.tabular import typical_row
+def _segments(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int) -> Features:
+    from explainer.features.series import Segments
 
-    if not isinstance(baseline, str):
-        return model.canonical(baseline).iloc[:1]
-    if background is None:
-        raise Unsupported(
-            f"{model.name} has no background rows, so an absent column has no value to take. Pass background=training_rows to "
-            "explain() or wrap(), or baseline=one_row."
+    if isinstance(baseline, str) and baseline == "background" and background is not None:
+        background = drawn(background, BACKGROUND_ROWS, seed)
+    return Segments(inputs, model.feature_names, baseline, background, features)
+
+
+_BUILDERS = {"tabular": _columns, "image": _superpixels, "text": _words, "series": _segments}
+
+
+def drawn(background: Any, most: int, seed: int) -> Any:
+    """The background, or ``most`` of its rows drawn with ``seed``."""
+    if len(background) <= most:
+        return background
+    return take(background, np.sort(np.random.default_rng(seed).choice(len(background), most, replace=False)))
+
+
+def _replacement(model: Any, baseline: Any) -> str:
+    """What stands in for an absent word; nothing means it is removed."""
+    if isinstance(baseline, str) and baseline.strip():
+        if baseline in ("auto", "remove"):
+            return ""
+        if baseline == "mask":
+            return str(getattr(getattr(model, "preprocess", None), "mask_token", "[UNK]"))
+        if not any(baseline in words for words in BASELINES.values()):
+            return baseline
+    raise InvalidInput(
+        f"baseline={baseline!r} is not for text; use 'auto' or 'remove' (the word is removed), 'mask', or a word to put in its place."
+    )
+
+
+def _fits(argument: str, given: Any, valid: Mapping[str, tuple[str, ...]], modality: str) -> None:
+    """Refuse a word that is not for this modality: it may be for another, or mistyped."""
+    word = given[0] if isinstance(given, tuple) and given else given
+    if not isinstance(word, str) or word in valid[modality]:
+        return
+    others = [_KINDS[other] for other, words in valid.items() if word in words]
+    if others:
+        raise InvalidInput(
+            f"{argument}={word!r} is for {' and '.join(others)}, not for {_KINDS[modality]}; use {_listed(valid[modality])}."
         )
-    if baseline in ("mean", "median"):
-        return typical_row(background)
-    if baseline != "auto":
-        raise InvalidInput(f"baseline={baseline!r} is not for tables; use 'auto' (background rows), 'median', or one row.")
-    if len(background) > BACKGROUND_ROWS:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(background), BACKGROUND_ROWS, replace=False))
-        background = take(background, chosen)
-    return background
+    raise unknown(f"{argument} for {_KINDS[modality]}", word, valid[modality])
 
 
-def _mask_word(model: Any, baseline: Any) -> str:
-    if baseline == "mask":
-        return str(getattr(getattr(model, "preprocess", None), "mask_token", "[UNK]"))
-    if isinstance(baseline, str) and baseline.strip() and baseline not in ("zeros", "mean", "blur"):
-        return baseline
-    raise InvalidInput(f"baseline={baseline!r} is not for text; use 'auto' (the word is removed), 'mask', or a word to put in its place.")
+def _named(given: Any) -> bool:
+    return isinstance(given, str) or (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str))
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, words))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from explainer.errors import InvalidInput, unknown
 from explainer.inputs import join
 
 
@@ -15,12 +16,15 @@ class Features(ABC):
     """The players of the coalition games, one game per instance.
 
     ``axes`` names the feature axes; ``absence`` says in words what replaces an absent part; ``repeats`` is how many model
-    rows one coalition takes (the background rows it is averaged over).
+    rows one coalition takes (the background rows it is averaged over). ``conditional``: what replaces an absent part depends
+    on which others are present. ``notes`` say what was decided for the person.
     """
 
     axes: tuple[str, ...]
     absence: str
     repeats: int = 1
+    conditional: bool = False
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def names(self, i: int) -> tuple[str, ...]:
@@ -36,17 +40,18 @@ class Features(ABC):
 
     def rows_of(self, asks: Sequence[tuple[int, np.ndarray]]) -> Any:
         """Model inputs of several instances' coalitions ``(i, masks)``, one after the other."""
-        return join([self.rows(i, masks) for i, masks in asks])
+        parts = [self.rows(i, masks) for i, masks in asks]
+        return parts[0] if len(parts) == 1 else join(parts)
 
+    @abstractmethod
     def row_bytes(self, i: int) -> int:
-        """About how many bytes one model row of instance ``i`` takes when it is built."""
-        return 1024
+        """About how many bytes one model row of instance ``i`` takes while it is built."""
 
     def players(self, i: int) -> int:
         return int(np.prod(self.shape(i)))
 
     def idle(self, i: int) -> np.ndarray:
-        """Players whose absence changes nothing in the input, ``(players,)`` bool: their share of any score is exactly 0."""
+        """Players whose absence provably changes nothing in the input, ``(players,)`` bool: their share of any score is exactly 0."""
         return np.zeros(self.players(i), dtype=bool)
 
     def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
@@ -56,3 +61,18 @@ class Features(ABC):
     def extras(self, i: int) -> dict[str, Any]:
         """What a plot needs to draw instance ``i``'s players."""
         return {}
+
+
+def word_and_number(kind: str, given: Any, valid: Sequence[str], numbered: Sequence[str] = ()) -> tuple[str, float | None]:
+    """Read ``"word"`` or ``("word", number)``; only the words ``numbered`` take a number. Raises UnknownName, InvalidInput."""
+    word, number = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    if word not in valid:
+        raise unknown(kind, word, valid)
+    if number is None:
+        return word, None
+    if word not in numbered:
+        can = f"; {', '.join(map(repr, numbered))} can" if numbered else ""
+        raise InvalidInput(f"{kind} {word!r} takes no number ({number!r} came){can}.")
+    if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)) or not 0 < number < np.inf:
+        raise InvalidInput(f"{kind} ({word!r}, {number!r}): the second must be a number above 0.")
+    return word, float(number)

@@ -1,15 +1,16 @@
-"""Columns, or groups of columns: the parts of a table's row; an absent one takes the values of background rows."""
+"""Columns, or groups of columns: the parts of a table's row; an absent one takes values of background rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from explainer.errors import InvalidInput
 from explainer.features.base import Features
+from explainer.features.conditional import Donors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 
 def typical_row(frame: pd.DataFrame) -> pd.DataFrame:
     """One row: the median of each numeric column (a value that occurs), the most frequent value of any other."""
+    return _one_row(frame, lambda column: column.sort_values().iloc[[(len(column) - 1) // 2]])
+
+
+def mean_row(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row: the mean of each numeric column, the most frequent value of any other."""
+    import pandas as pd
+
+    return _one_row(frame, lambda column: pd.Series([column.mean()]))
+
+
+def _one_row(frame: pd.DataFrame, of_numbers: Any) -> pd.DataFrame:
     import pandas as pd
 
     row = {}
@@ -25,7 +37,7 @@ def typical_row(frame: pd.DataFrame) -> pd.DataFrame:
         if len(column) == 0:
             row[name] = frame[name].iloc[:1].reset_index(drop=True)
         elif pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-            row[name] = column.sort_values().iloc[[(len(column) - 1) // 2]].reset_index(drop=True)
+            row[name] = of_numbers(column).reset_index(drop=True)
         else:
             row[name] = column.mode().iloc[:1].reset_index(drop=True)
     return pd.DataFrame(row)[list(frame.columns)]
@@ -35,12 +47,20 @@ class Columns(Features):
     """One player per column, or per named group of columns (one-hot columns belong together).
 
     An absent player takes its columns' values from each background row in turn, and the scores are averaged (marginal
-    expectation); with one background row this is a plain baseline.
+    expectation); with one background row this is a plain baseline. ``donors`` choose the background rows by what is present
+    instead (conditional expectation).
     """
 
     axes = ("column",)
 
-    def __init__(self, frame: pd.DataFrame, background: pd.DataFrame, groups: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        background: pd.DataFrame,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        donors: Donors | None = None,
+        absence: str = "",
+    ) -> None:
         import pandas as pd
 
         columns = [str(c) for c in frame.columns]
@@ -49,11 +69,15 @@ class Columns(Features):
         for player, members in enumerate(self.groups.values()):
             for member in members:
                 self._player[columns.index(member)] = player
-        self.frame = frame
-        self.repeats = len(background)
-        # Pooled so that index 0..n-1 is an instance and n.. a background row: one take() per column, whatever its dtype.
+        self._donors = donors
+        self.conditional = donors is not None
+        self.repeats = len(background) if donors is None else donors.repeats
+        self._instances = len(frame)
+        # Instances and background in one frame, so that each column has one dtype that holds the values of both.
         self._pool = pd.concat([frame, background], ignore_index=True)
-        self.absence = f"mean over {len(background)} background rows" if len(background) > 1 else "value of the baseline row"
+        self._blocks, self._others = _blocks(self._pool, len(frame))
+        marginal = f"mean over {len(background)} background rows" if len(background) > 1 else "value of the baseline row"
+        self.absence = absence or (marginal if donors is None else donors.absence)
 
     def names(self, i: int) -> tuple[str, ...]:
         return tuple(self.groups)
@@ -61,20 +85,43 @@ class Columns(Features):
     def shape(self, i: int) -> tuple[int, ...]:
         return (len(self.groups),)
 
+    def row_bytes(self, i: int) -> int:
+        cells = sum(block.own.itemsize * len(block.positions) for block in self._blocks) + 32 * len(self._others)
+        return cells + (0 if self._donors is None else self._donors.row_bytes)
+
     def rows(self, i: int, masks: np.ndarray) -> pd.DataFrame:
+        return self.rows_of([(i, masks)])
+
+    def rows_of(self, asks: Sequence[tuple[int, np.ndarray]]) -> pd.DataFrame:
         import pandas as pd
 
-        reference = len(self.frame) + np.arange(self.repeats)
-        taken = {}
-        for position, name in enumerate(self._pool.columns):
-            index = np.where(masks[:, self._player[position], None], i, reference).reshape(-1)
-            taken[name] = self._pool[name].array.take(index)
-        return pd.DataFrame(taken, copy=False)
+        shown = [(i, masks[:, self._player]) for i, masks in asks]
+        picks = [None if self._donors is None else self._donors.pick(i, present) for i, present in shown]
+        built = [block.rows(shown, picks, self.repeats) for block in self._blocks]
+        names = self._pool.columns
+        if len(built) == 1 and not self._others:
+            return pd.DataFrame(built[0], columns=names, copy=False)
+        columns: dict[int, Any] = {}
+        for block, values in zip(self._blocks, built, strict=True):
+            columns.update(zip(block.positions, np.ascontiguousarray(values.T), strict=True))
+        for position in self._others:
+            index = [self._index(i, present, pick, position) for (i, present), pick in zip(shown, picks, strict=True)]
+            columns[position] = self._pool[names[position]].array.take(np.concatenate(index))
+        return pd.DataFrame({name: columns[position] for position, name in enumerate(names)}, copy=False)
+
+    def _index(self, i: int, present: np.ndarray, pick: np.ndarray | None, position: int) -> np.ndarray:
+        """Which rows of the pool a column's values come from."""
+        if pick is None:
+            pick = np.arange(self.repeats)[None]
+        elif pick.ndim == 3:
+            pick = pick[:, :, position]
+        return np.where(present[:, position, None], i, self._instances + pick).reshape(-1)
 
     def idle(self, i: int) -> np.ndarray:
+        # Where every background row has the instance's value, the column tells nothing about the others either.
         idle = np.ones(len(self.groups), dtype=bool)
         for position, codes in enumerate(self._codes):
-            if (codes[len(self.frame) :] != codes[i]).any():
+            if (codes[self._instances :] != codes[i]).any():
                 idle[self._player[position]] = False
         return idle
 
@@ -91,16 +138,61 @@ class Columns(Features):
         return np.bincount(self._player, weights=values, minlength=len(self.groups))
 
 
+class _Block:
+    """Columns of one numpy dtype as one array: rows are built for all of them at once."""
+
+    def __init__(self, positions: np.ndarray, values: np.ndarray, instances: int) -> None:
+        self.positions = positions
+        self.own, self._background = values[:instances], values[instances:]
+
+    def rows(self, shown: Sequence[tuple[int, np.ndarray]], picks: Sequence[np.ndarray | None], repeats: int) -> np.ndarray:
+        """Values ``(rows, columns of this block)``; ``shown``: instance and present columns (m, columns) per ask."""
+        built = np.empty((sum(len(present) for _, present in shown) * repeats, len(self.positions)), self.own.dtype)
+        start = 0
+        for (i, present), pick in zip(shown, picks, strict=True):
+            stop = start + len(present) * repeats
+            part = built[start:stop].reshape(len(present), repeats, -1)
+            part[...] = self._values(pick)
+            np.copyto(part, self.own[i], where=present[:, None, self.positions])
+            start = stop
+        return built
+
+    def _values(self, pick: np.ndarray | None) -> np.ndarray:
+        if pick is None:
+            return self._background
+        if pick.ndim == 2:
+            return self._background[pick]
+        return self._background[pick[:, :, self.positions], np.arange(len(self.positions))]
+
+
+def _blocks(pool: pd.DataFrame, instances: int) -> tuple[list[_Block], list[int]]:
+    """The columns by numpy dtype, and the positions of those that pandas keeps in other ways (text, categories, dates)."""
+    found: dict[np.dtype, list[int]] = {}
+    others = []
+    for position, dtype in enumerate(pool.dtypes):
+        if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
+            found.setdefault(dtype, []).append(position)
+        else:
+            others.append(position)
+    blocks = [_Block(np.array(at), np.ascontiguousarray(pool.iloc[:, at].to_numpy(dtype)), instances) for dtype, at in found.items()]
+    return blocks, others
+
+
 def _complete(groups: Mapping[str, Sequence[str]] | None, columns: list[str]) -> dict[str, list[str]]:
     """The groups as given, with each column that is in none as a group of its own."""
-    given = {name: list(members) for name, members in (groups or {}).items()}
+    given = {str(name): [members] if isinstance(members, str) else list(members) for name, members in (groups or {}).items()}
     named = [member for members in given.values() for member in members]
     strange = [m for m in named if m not in columns]
     twice = sorted({m for m in named if named.count(m) > 1})
-    if strange or twice:
+    empty = [name for name, members in given.items() if not members]
+    if strange or twice or empty:
         problem = f"names columns that do not exist: {strange}" if strange else f"puts columns in two groups: {twice}"
+        problem = problem if strange or twice else f"has groups without columns: {empty}"
         raise InvalidInput(f"features= {problem}; the columns are {', '.join(columns)}.")
     owner = {member: name for name, members in given.items() for member in members}
+    alone = [name for name in given if name in columns and owner.get(name) != name]
+    if alone:
+        raise InvalidInput(f"features= calls a group {alone[0]!r}, which is a column outside it; choose another name.")
     ordered: dict[str, list[str]] = {}
     for column in columns:
         name = owner.get(column, column)

@@ -1,15 +1,23 @@
-"""Words: the parts of a text a person can name; an absent word is removed, or replaced by the model's mask token."""
+"""Words or sentences: the parts of a text a person can name; an absent one is removed, or a word stands in for it."""
 
 from __future__ import annotations
 
 import re
+from itertools import compress
+from typing import Any
 
 import numpy as np
 
-from explainer.features.base import Features
+from explainer.features.base import Features, word_and_number
+
+KINDS = ("auto", "words", "sentences")
+LONG = 200  # words, beyond which the parts are sentences unless told otherwise
 
 # A word keeps its inner hyphens, apostrophes and dots ("don't", "GPL-2.0"); punctuation stands for itself.
 _WORD = re.compile(r"\w+(?:[-'’._]\w+)*|[^\w\s]")
+# A sentence ends at . ! ? before white space and no small letter, after closing quotes or brackets, or at an empty line.
+_END = re.compile(r"[.!?…]+[\"'’”»)\]]*(?=\s+[^\sa-z])|\n\s*\n|[。！？]")
+_ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|Nos|Art|Arts|Sec|Sect|Fig|vs|cf|e\.g|i\.e|etc|al|[A-Z]))\.$")
 
 
 def words(text: str) -> list[tuple[int, int]]:
@@ -17,16 +25,39 @@ def words(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _WORD.finditer(text)]
 
 
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Character spans ``(start, end)`` of the sentences of ``text``, without the white space around them."""
+    spans, start = [], 0
+    for end in [match.end() for match in _END.finditer(text)] + [len(text)]:
+        piece = text[start:end]
+        if end < len(text) and _ABBREVIATION.search(piece[-8:]):
+            continue
+        if piece.strip():
+            left = start + len(piece) - len(piece.lstrip())
+            spans.append((left, left + len(piece.strip())))
+        start = end
+    return spans
+
+
 class Words(Features):
-    """One player per word. ``replacement`` stands in for an absent word; empty means the word is removed."""
+    """One player per word, or per sentence. ``replacement`` stands in for an absent one; empty means it is removed.
 
-    axes = ("word",)
+    ``features``: "words", "sentences", or "auto": sentences for texts of more than 200 words, else words.
+    """
 
-    def __init__(self, texts: list[str], replacement: str = "") -> None:
+    def __init__(self, texts: list[str], replacement: str = "", features: Any = "auto") -> None:
+        kind, _ = word_and_number("text features", features, KINDS)
         self.texts = texts
         self.replacement = replacement
-        self.spans = [words(text) for text in texts]
-        self.absence = f"word replaced by {replacement!r}" if replacement else "word removed"
+        self._words = [words(text) for text in texts]
+        cut = [kind == "sentences" or (kind == "auto" and len(w) > LONG and len(sentences(t)) > 1) for t, w in zip(texts, self._words, strict=True)]
+        self.spans = [sentences(t) if whole else w for t, w, whole in zip(texts, self._words, cut, strict=True)]
+        part = "sentence" if all(cut) else "part" if any(cut) else "word"
+        self.axes = (part,)
+        self.absence = f"{part} replaced by {replacement!r}" if replacement else f"{part} removed"
+        if kind == "auto" and any(cut):
+            count = f"{sum(cut)} of {len(cut)} texts have" if len(cut) > 1 else "The text has"
+            self.notes = (f"{count} more than {LONG} words, and the parts there are sentences; features='words' keeps words.",)
 
     def names(self, i: int) -> tuple[str, ...]:
         return tuple(self.texts[i][a:b] for a, b in self.spans[i])
@@ -34,17 +65,29 @@ class Words(Features):
     def shape(self, i: int) -> tuple[int, ...]:
         return (len(self.spans[i]),)
 
+    def row_bytes(self, i: int) -> int:
+        return 64 + 2 * len(self.texts[i]) + len(self.replacement) * len(self.spans[i]) + 8 * len(self.spans[i])
+
     def rows(self, i: int, masks: np.ndarray) -> list[str]:
         text, spans = self.texts[i], self.spans[i]
-        # Each word travels with the white space before it, so that a removed word leaves no double space behind.
+        if not spans:
+            return [text] * len(masks)
+        # Each part travels with the white space before it, so that a removed one leaves no double space behind.
         starts = [0] + [end for _, end in spans[:-1]]
-        gaps = [text[gap:start] for gap, (start, _) in zip(starts, spans, strict=True)]
-        shown = [text[a:b] for a, b in spans]
+        on = [text[start:end] for start, (_, end) in zip(starts, spans, strict=True)]
         tail = text[spans[-1][1] :]
-        hidden = self.replacement
-        off = [gap + hidden if hidden else "" for gap in gaps]
-        on = [gap + word for gap, word in zip(gaps, shown, strict=True)]
-        return ["".join([on[j] if kept else off[j] for j, kept in enumerate(mask)]) + tail for mask in masks.tolist()]
+        if not self.replacement:
+            return ["".join(compress(on, mask)) + tail for mask in masks.tolist()]
+        off = [text[start:begin] + self.replacement for start, (begin, _) in zip(starts, spans, strict=True)]
+        chosen = np.where(masks, np.array(on, dtype=object), np.array(off, dtype=object))
+        return ["".join(parts) + tail for parts in chosen.tolist()]
+
+    def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
+        if axes == self.axes or axes != ("word",) or len(values) != len(self._words[i]):
+            return values.reshape(-1)
+        ends = [end for _, end in self.spans[i]]
+        owner = [min(int(np.searchsorted(ends, start, side="right")), len(ends) - 1) for start, _ in self._words[i]]
+        return np.bincount(owner, weights=values.reshape(-1), minlength=len(ends))
 
     def extras(self, i: int) -> dict[str, np.ndarray]:
-        return {"spans": np.array(self.spans[i], dtype=np.int64)}
+        return {"spans": np.array(self.spans[i], dtype=np.int64).reshape(-1, 2)}
