@@ -9,10 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from explainer.adapters.acceleration import accelerate as accelerate
     from explainer.checks.run import check as check
     from explainer.explanation import Explanation as Explanation
     from explainer.explanation import Verdict as Verdict
     from explainer.explanation import load as load
+    from explainer.inspection.dependence import partial_dependence as partial_dependence
     from explainer.model import Model as Model
     from explainer.model import wrap as wrap
     from explainer.pipeline import explain as explain
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
     from explainer.trust.faithfulness import evaluate as evaluate
 
 _HOMES = {
+    "accelerate": "explainer.adapters.acceleration",
     "Explanation": "explainer.explanation", "Verdict": "explainer.explanation", "load": "explainer.explanation",
     "Model": "explainer.model", "wrap": "explainer.model", "explain": "explainer.pipeline",
     "compare": "explainer.trust.agreement", "evaluate": "explainer.trust.faithfulness",
     "plot": "explainer.plots", "check": "explainer.checks.run",
+    "partial_dependence": "explainer.inspection.dependence",
     "audit": "explainer.reports.audit", "verify": "explainer.reports.verify",
 }  # fmt: skip
 

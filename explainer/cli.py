@@ -6,13 +6,14 @@ says what to do), 3 a defect of the toolkit, 130 stopped. Heavy imports stand in
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from explainer.commands import FINDING, Commands, run
-from explainer.errors import unknown
+from explainer.errors import InvalidInput, unknown
 
 if TYPE_CHECKING:
     from explainer.explanation import Explanation
@@ -66,6 +67,16 @@ def explain(
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
     verify: Annotated[str, typer.Option(help="Measure the verdict: on, full (also stability and randomisation) or off.")] = "on",
     top: Annotated[int, typer.Option(min=1, help="How many features are printed.")] = 10,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Parameter of the method: algorithm=kernel; may be given again."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Keep what is scored in this folder, and go on from it after a stop.", show_default=False)
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds one batch may take before the model counts as hanging.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Say why a model predicts what it predicts, and how far that can be trusted."""
@@ -76,9 +87,10 @@ def explain(
     wrapped = sources.resolve_model(model)
     inputs, rows = sources.resolve_input(input_, wrapped)
     goal = target_of(target, wrapped.class_names)
-    with terminal.progress("explaining") as progress:
+    with terminal.progress("explaining") as bar, terminal.stoppable(bar) as progress:
         ex = explainer.explain(
-            wrapped, inputs, method, goal, budget=_number(budget), output=output, seed=seed, verify=_verify(verify), progress=progress
+            wrapped, inputs, method, goal, budget=_number(budget), output=output, seed=seed, verify=_verify(verify), progress=progress,
+            resume=resume, time_limit=time_limit, **_parameters(parameter or []),
         )  # fmt: skip
     saved = None if out is None else _save(ex, out)
     facts = explanation_facts(ex, rows, top)
@@ -219,6 +231,20 @@ def target_of(word: str, class_names: tuple[str, ...]) -> Any:
 
 def _number(word: str | None) -> int | str | None:
     return int(word) if word is not None and word.isdigit() else word
+
+
+def _parameters(words: list[str]) -> dict[str, Any]:
+    """What ``--set`` says: numbers, true, false and none as such, anything else as text."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise InvalidInput(f"--set {word!r} is not understood; write NAME=VALUE, as in --set algorithm=kernel.")
+        try:
+            found[name] = json.loads(value.lower() if value.lower() in ("true", "false") else "null" if value.lower() == "none" else value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def _verify(word: str) -> bool | str:

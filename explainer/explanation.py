@@ -9,6 +9,7 @@ import platform
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,13 +88,15 @@ class Provenance:
 
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions of Python, this toolkit and the packages named."""
-    found = {"python": platform.python_version()}
-    for package in ("explainer-toolkit", "numpy", *packages):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return {"python": platform.python_version(), **{package: _version(package) for package in ("explainer-toolkit", "numpy", *packages)}}
+
+
+@lru_cache(maxsize=64)
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from explainer import terminal
 from explainer.checks.finding import Findings
@@ -20,6 +22,7 @@ def explanation_facts(ex: Explanation, rows: Sequence[int], top: int) -> dict[st
     """Per instance: target, score, base, verdict, and the ``top`` features by size of value."""
     return {
         "method": ex.method,
+        "parameters": json.loads(json.dumps(dict(ex.provenance.parameters), default=str)),
         "output": ex.output,
         "seconds": ex.provenance.seconds,
         "evaluations": ex.provenance.evaluations,
@@ -31,7 +34,7 @@ def explanation_facts(ex: Explanation, rows: Sequence[int], top: int) -> dict[st
 
 
 def _instance(one: Explanation, row: int, top: int) -> dict[str, Any]:
-    frame = one.to_frame()
+    frame = one.to_frame() if one.values.size else pd.DataFrame(columns=["feature", "value", "stderr"])
     if "row" in frame and "column" in frame:  # a pixel is found by its place
         frame["feature"] = [f"row {r}, column {c}" for r, c in zip(frame["row"], frame["column"], strict=True)]
     largest = frame.assign(size=frame["value"].abs()).sort_values("size", ascending=False, kind="stable").head(top)

@@ -42,6 +42,7 @@ class Model(ABC):
     framework = "function"
     differentiable = False
     device = "cpu"
+    how_faster = ""  # what was changed to run faster, in words
 
     def __init__(
         self,

@@ -280,6 +280,8 @@ def _verify(
     verdicts = tuple(failed(lost[i]) if i in lost else verdict for i, verdict in enumerate(verdicts))
     if used is not None and used.stopped:
         found.notes = (*found.notes, used.stopped)
+    if model.how_faster:
+        found.notes = (*found.notes, f"Accelerated: {model.how_faster}.")
     return tuple(stopped(verdict, early) for verdict in verdicts) if early else verdicts
 
 

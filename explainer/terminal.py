@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from explainer.errors import Cancelled
 from explainer.progress import Report
 
 COLOURS = {
@@ -97,3 +100,28 @@ def progress(description: str) -> Iterator[Report]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stoppable(report: Report) -> Iterator[Report]:
+    """``report``, raising Cancelled after a first Ctrl-C, so that what is known by then is kept; a second one ends the program."""
+    pressed: list[int] = []
+
+    def press(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    def told(done: int, total: int) -> None:
+        report(done, total)
+        if pressed:
+            raise Cancelled("Ctrl-C")
+
+    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
+        yield report
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGINT, before)

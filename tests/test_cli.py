@@ -129,6 +129,61 @@ def test_explain_saves_what_can_be_loaded_and_a_page_that_needs_no_network(place
     assert page.count("SHAP for") == 3 and "<script src=" not in page
 
 
+def test_parameters_of_the_method_are_set_by_name(place: Path, run: Run) -> None:
+    words = ("explain", "models.py:linear", "rows.csv#3", "--method", "shap", "--json")
+    assert facts_of(run(*words))["parameters"]["algorithm"] == "exact"
+    assert facts_of(run(*words, "--set", "algorithm=permutation"))["parameters"]["algorithm"] == "permutation"
+    assert "Did you mean 'algorithm'" in misuse(run(*words, "--set", "algoritm=exact"))
+    assert "NAME=VALUE" in misuse(run(*words, "--set", "exact"))
+    assert cli._parameters(["a=1.5", "b=True", "c=none", "d=words"]) == {"a": 1.5, "b": True, "c": None, "d": "words"}
+
+
+def test_a_row_that_cannot_be_scored_is_named_and_the_others_explained(place: Path, run: Run) -> None:
+    (place / "models.py").write_text(
+        MODELS
+        + """
+def brittle():
+    def score(x):
+        p = np.asarray(x, dtype=float)[:, 0]
+        if (p > 5).any():
+            raise RuntimeError("the sensor is unplugged")
+        return np.c_[1 - p, p]
+    return explainer.wrap(score, modality="tabular", feature_names=["a"], class_names=["no", "yes"], background=np.zeros((3, 1)))
+"""
+    )
+    pd.DataFrame({"a": [0.5, 9.0, 0.25]}).to_csv("some.csv", index=False)
+    words = ("explain", "models.py:brittle", "some.csv", "--method", "shap")
+    facts = facts_of(run(*words, "--json", "--out", "ex"))
+    assert [len(i["features"]) for i in facts["instances"]] == [1, 0, 1]
+    assert "sensor is unplugged" in facts["instances"][1]["verdict"]["reason"]
+    result = run(*words)
+    assert result.exit_code == 1 and "sensor is unplugged" in " ".join(result.stdout.split())
+    assert "unplugged" in Path("ex/plot.html").read_text()
+
+
+def test_a_stopped_run_is_resumed(place: Path, run: Run) -> None:
+    words = ("explain", "models.py:linear", "rows.csv#3", "--method", "shap", "--json", "--resume", "kept")
+    first = facts_of(run(*words))
+    assert facts_of(run(*words))["instances"] == first["instances"]
+    assert "another run" in misuse(run("explain", "models.py:linear", "rows.csv#4", "--method", "shap", "--resume", "kept"))
+
+
+def test_a_first_interrupt_keeps_what_is_known() -> None:
+    import signal
+
+    from explainer import terminal
+
+    told = []
+    with terminal.stoppable(lambda done, total: told.append(done)) as report:
+        report(1, 3)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(errors.Cancelled, match="Ctrl-C"):
+            report(2, 3)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert told == [1, 2]
+
+
 def test_top_limits_the_features_and_says_how_many_there_are(place: Path, run: Run) -> None:
     instance = facts_of(run("explain", "models.py:linear", "rows.csv#3", "--top", "1", "--json"))["instances"][0]
     assert len(instance["features"]) == 1 and instance["features_in_all"] == 3

@@ -13,7 +13,21 @@ import pytest
 
 import explainer
 
-NAMES = ("Explanation", "Model", "Verdict", "audit", "check", "compare", "evaluate", "explain", "load", "plot", "verify", "wrap")
+NAMES = (
+    "Explanation",
+    "Model",
+    "Verdict",
+    "accelerate",
+    "audit",
+    "check",
+    "compare",
+    "evaluate",
+    "explain",
+    "load",
+    "plot",
+    "verify",
+    "wrap",
+)
 HEAVY = ("torch", "plotly", "pandas", "sklearn", "scipy", "captum", "shap", "lime", "dash", "matplotlib")
 
 

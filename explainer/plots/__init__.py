@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import plotly.graph_objects as go
 
 from explainer.explanation import Explanation
 from explainer.plots.attention import plot_attention as plot_attention
 from explainer.plots.bars import plot_bars as plot_bars
 from explainer.plots.image import plot_image as plot_image
+from explainer.plots.look import nothing as _nothing
 from explainer.plots.look import part as _part
 from explainer.plots.model import plot_calibration as plot_calibration
 from explainer.plots.model import plot_confusion as plot_confusion
@@ -35,6 +37,8 @@ def plot(
 
     Raises InvalidInput for what is not an Explanation, UnknownName for an output that does not exist.
     """
+    if isinstance(ex, Explanation) and not np.isfinite(ex.values[instance]).any():
+        return _nothing(ex.verdicts[instance].reason, dark)
     drawn = _part(ex, instance, output)
     axes, extras = drawn.axes, drawn.ex.extras
     if axes[:2] == ("row", "column") or (axes == ("superpixel",) and extras.get("segments")):

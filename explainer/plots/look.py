@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,3 +182,13 @@ def finish(figure: go.Figure, *, dark: bool = False, height: int | None = None, 
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)
     return figure
+
+
+def nothing(reason: str, dark: bool = False) -> go.Figure:
+    """A figure that says why there is nothing to draw."""
+    figure = go.Figure()
+    lines = "<br>".join(textwrap.wrap(escape(reason), 80))
+    figure.add_annotation(text=lines, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14})
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return finish(figure, dark=dark, height=160)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,35 +19,78 @@ from explainer.target import Target
 RANDOM_SETS = 40
 SHARE = 0.2  # of the parts is taken away
 _FEWEST_PARTS = 4
+_TOGETHER = 256  # instances in one stream
+_NAME = "faithfulness"
 PASS, WARN = 0.9, 0.6
 METRICS = ("top_vs_random", "deletion", "insertion", "correlation")
 
 
-def check(found: Attribution, engine: Coalitions | None, i: int, why_not: str, seed: int) -> Check:
-    """Take away the parts named first, and compare the change of the score with that of random sets of the same size."""
-    name = "faithfulness"
+def checks(found: Attribution, engine: Coalitions | None, why_not: str, seed: int, lost: Collection[int] = ()) -> list[Check]:
+    """Take away the parts named first, and compare the change of the score with that of random sets of the same size.
+
+    One check per instance; the instances not in ``lost`` are scored together, some hundreds at a time.
+    """
+    made: list[Check] = []
+    everyone = range(len(found.values))
+    for start in range(0, len(everyone), _TOGETHER):
+        trials = {}
+        for i in everyone[start : start + _TOGETHER]:
+            ready = Check(_NAME, "not run", "There are no values.") if i in lost else _trial(found, engine, i, why_not, seed)
+            trials[i] = ready
+        asked = {i: trial for i, trial in trials.items() if isinstance(trial, _Trial)}
+        values = engine.gather([(i, trial.masks) for i, trial in asked.items()]) if engine is not None and asked else []
+        judged = {i: _judged(trial, v[:, 0]) for (i, trial), v in zip(asked.items(), values, strict=True)}
+        for i, trial in trials.items():
+            made.append(trial if isinstance(trial, Check) else judged[i])
+            if engine is not None:
+                engine.forget(i)
+    return made
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """The full input, the input without the parts named first, and without each random set of as many parts."""
+
+    masks: np.ndarray
+    direction: float
+    signed: bool
+    count: int
+
+    def share(self, v: np.ndarray) -> float:
+        """Share of random sets whose removal moves the score less, from the scores ``v`` of the masks."""
+        change = (v[0] - v[1:]) * self.direction if self.signed else np.abs(v[0] - v[1:])
+        # Ties count for half: a model that reacts to nothing gives one half, not a pass.
+        return float(np.mean(change[0] > change[1:]) + 0.5 * np.mean(change[0] == change[1:]))
+
+
+def _trial(found: Attribution, engine: Coalitions | None, i: int, why_not: str, seed: int) -> _Trial | Check:
     if engine is None:
-        return Check(name, "not run", why_not or "It is measured for one target at a time; ask for a single target.")
+        return Check(_NAME, "not run", why_not or "It is measured for one target at a time; ask for a single target.")
     features = engine.features
     if not _poolable(found.axes, features.axes, features):
-        return Check(name, "not run", f"Values on {', '.join(found.axes)} do not belong to single parts of the input.")
+        return Check(_NAME, "not run", f"Values on {', '.join(found.axes)} do not belong to single parts of the input.")
     parts = features.pool(i, np.asarray(found.values[i])[..., 0], found.axes)
     if len(parts) < _FEWEST_PARTS:
-        return Check(name, "not run", f"With {len(parts)} parts there is nothing to compare with.")
+        return Check(_NAME, "not run", f"With {len(parts)} parts there is nothing to compare with.")
     if not np.abs(parts).max() > 0:
-        return Check(name, "fail", "The explanation is zero everywhere: it names no part.", 0.0, PASS)
-    share, count = _top_vs_random(engine, i, parts, seed)
-    engine.forget(i)
-    status = grade(share, PASS, WARN)
-    what = f"Taking away the {count} parts named first moves the score" if count > 1 else "Taking away the part named first moves the score"
-    return Check(name, status, f"{what} more than {share:.0%} of random choices do.", share, PASS)
+        return Check(_NAME, "fail", "The explanation is zero everywhere: it names no part.", 0.0, PASS)
+    return _top_vs_random(parts, seed)
+
+
+def _judged(trial: _Trial, v: np.ndarray) -> Check:
+    if not np.isfinite(v).all():
+        return Check(_NAME, "not run", "The model did not score the input without some of its parts.")
+    share = trial.share(v)
+    removed = f"the {trial.count} parts" if trial.count > 1 else "the part"
+    reason = f"Taking away {removed} named first moves the score more than {share:.0%} of random choices do."
+    return Check(_NAME, grade(share, PASS, WARN), reason, share, PASS)
 
 
 def _poolable(axes: tuple[str, ...], own: tuple[str, ...], features: Any) -> bool:
     return axes == own or axes in {("row", "column"), ("time", "channel")} or (axes == ("column",) and own == axes)
 
 
-def _top_vs_random(engine: Coalitions, i: int, parts: np.ndarray, seed: int) -> tuple[float, int]:
+def _top_vs_random(parts: np.ndarray, seed: int) -> _Trial:
     d = len(parts)
     signed = bool((parts < 0).any())
     # A signed explanation says which way the score moves: follow its stronger side.
@@ -59,10 +103,7 @@ def _top_vs_random(engine: Coalitions, i: int, parts: np.ndarray, seed: int) -> 
     masks = np.ones((RANDOM_SETS + 2, d), dtype=bool)
     masks[1, ranked[:count]] = False
     np.put_along_axis(masks[2:], sets, False, axis=1)
-    v = engine(i, masks)[:, 0]
-    change = (v[0] - v[1:]) * direction if signed else np.abs(v[0] - v[1:])
-    # Ties count for half: a model that reacts to nothing gives one half, not a pass.
-    return float(np.mean(change[0] > change[1:]) + 0.5 * np.mean(change[0] == change[1:])), count
+    return _Trial(masks, direction, signed, count)
 
 
 def evaluate(
@@ -102,7 +143,8 @@ def evaluate(
         row: dict[str, Any] = {"instance": i, "method": one.method, "target": one.target[0]}
         for metric in wanted:
             if metric == "top_vs_random":
-                row[metric] = _top_vs_random(engine, 0, parts, seed)[0]
+                trial = _top_vs_random(parts, seed)
+                row[metric] = trial.share(engine(0, trial.masks)[:, 0])
             elif metric == "correlation":
                 row[metric] = _correlation(engine, parts, rng)
             else:

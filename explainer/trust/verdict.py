@@ -32,6 +32,7 @@ def judge(
     n = len(values)
     again = stability.rerun_checks(found, rerun, seed) if rerun else [Check("stability", "not run", _FULL)] * n
     sane = sanity.randomisation_checks(found, rerun, model, seed) if rerun else [Check("randomisation", "not run", _FULL)] * n
+    faithful = faithfulness.checks(found, engine, why_not, seed, lost)
     verdicts = []
     for i in range(n):
         if i in lost:
@@ -41,7 +42,7 @@ def judge(
             _completeness(found, values, i, scale),
             _sampling_error(found, i),
             _own(found, i).get("fit", Check("fit", "not run", f"{method.title} fits no stand-in model.")),
-            faithfulness.check(found, engine, i, why_not, seed),
+            faithful[i],
             again[i],
             sane[i],
         ]

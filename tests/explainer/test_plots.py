@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import explainer
 from explainer import errors, plots
 from explainer.explanation import Check, Explanation, Provenance, Verdict
 from explainer.plots import look
@@ -425,3 +426,15 @@ def test_importance_intervals_are_the_ones_given() -> None:
     assert list(bars.y) == ["b", "a"]
     np.testing.assert_allclose(bars.error_x.array, [0.2, 0.1])
     np.testing.assert_allclose(bars.error_x.arrayminus, [0.1, 0.05])
+
+
+def test_an_explanation_without_values_says_why():
+    from games import frame, regression
+
+    rows = frame(2)
+    rows.loc[1, "a"] = 99
+    model = regression(lambda x: np.where(x[:, 0] > 50, np.nan, x[:, 0]))
+    ex = explainer.explain(model, rows, "lime", verify=False)
+    figure = plots.plot(ex, instance=1)
+    assert "finite score" in figure.layout.annotations[0].text and not figure.data
+    assert plots.plot(ex, instance=0).data

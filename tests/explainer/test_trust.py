@@ -38,7 +38,7 @@ def test_nothing_measured_is_not_a_pass():
 
 def test_each_check_has_a_reason():
     ex = explainer.explain(regression(linear, WIDE), frame(1, WIDE), "lime")
-    assert set(ex.verdict.checks) == {"completeness", "sampling error", "fit", "faithfulness", "stability", "randomisation"}
+    assert set(ex.verdict.checks) >= {"completeness", "sampling error", "fit", "faithfulness", "stability", "randomisation"}
     assert all(check.reason for check in ex.verdict.checks.values())
     assert ex.verdict.checks["completeness"].status == "not run"
     assert ex.verdict.checks["stability"].status == "not run"
