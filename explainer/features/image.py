@@ -138,8 +138,8 @@ class Superpixels(Features):
 def _label_maps(images: np.ndarray, features: Any) -> list[np.ndarray]:
     if isinstance(features, str) or (isinstance(features, tuple) and features and isinstance(features[0], str)):
         kind, number = word_and_number("image features", features, KINDS, KINDS[1:])
-        count = SEGMENTS if number is None else max(1, round(number))
         pixels = int(np.prod(images.shape[1:3]))
+        count = min(SEGMENTS, pixels) if number is None else max(1, round(number))
         if count > pixels:
             raise InvalidInput(f"features={features!r} asks for {count} parts of a picture of {pixels} pixels.")
         return [patches(one, count) if kind == "patches" else superpixels(one, count) for one in images]

@@ -54,8 +54,8 @@ def occlusion(
     for images means a square, for series steps of one channel. The last window is cut at the edge. ``stride`` is by default a
     quarter of the window, and larger where the budget does not allow as many windows. Raises InvalidInput.
     """
-    views = {"image": _Pictures, "text": _Texts, "series": _Courses}[model.modality]
-    view = views(inputs, coalitions, baseline, background)
+    views: dict[str, type[_Texts] | type[_Pictures]] = {"image": _Pictures, "text": _Texts, "series": _Courses}
+    view = views[model.modality](inputs, coalitions, baseline, background)
     plans = [_plan(view, i, window, stride, coalitions.budget.evaluations) for i in range(len(inputs))]
     coalitions.plan(sum(len(_windows(view.shape(i), *plan)) + 1 for i, plan in enumerate(plans)))
     values = []
@@ -153,7 +153,7 @@ class _Pictures:
         return ()  # pixels have no names, only positions
 
     def shape(self, i: int) -> tuple[int, ...]:
-        return self._inputs[i].shape[:2]
+        return tuple(self._inputs[i].shape[:2])
 
     def window(self, i: int) -> tuple[int, ...]:
         return tuple(max(1, round(side / _SHARE)) for side in self.shape(i))

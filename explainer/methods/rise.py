@@ -37,8 +37,10 @@ def rise(
         raise InvalidInput(f"cells={cells!r} is the number of cells along each side; a whole number from 2 on is needed.")
     size, n = coalitions.budget.evaluations, len(inputs)
     coalitions.plan(n * size)
+    axes: tuple[str, ...] = ("row", "column")
+    names: list[tuple[str, ...]] = [()] * n  # pixels have no names, only positions
     if model.modality == "image":
-        shapes, axes, names = [inputs.shape[1:3]] * n, ("row", "column"), [()] * n
+        shapes = [inputs.shape[1:3]] * n
         blocks = _pictures(coalitions, inputs, image.baseline_of(inputs, baseline), size, shown, int(cells), seed)
     else:
         features = coalitions.features
