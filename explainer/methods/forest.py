@@ -84,6 +84,7 @@ def _averaged(estimator: Any) -> Forest:
         value = one.tree_.value[:, 0, :] if classes else one.tree_.value[:, :, 0]
         if classes:
             value = value / value.sum(axis=1, keepdims=True)
+            value = value[:, 1:] if value.shape[1] == 2 else value  # the first of two shares is what the other leaves
         trees.append(_sklearn_tree(one, value / len(fitted)))
     return Forest(trees, np.zeros(trees[0].value.shape[1]), np.float32)
 
@@ -159,7 +160,7 @@ def _xgboost(estimator: Any) -> Forest:
         base = np.log(base) - np.log1p(-base)
     elif objective in ("count:poisson", "reg:gamma", "reg:tweedie"):
         base = np.log(base)
-    return Forest(trees, np.broadcast_to(base, (outputs,)), np.float32, 2e-5)
+    return Forest(trees, np.broadcast_to(base, (outputs,)), np.float32, 1e-5)
 
 
 def _lightgbm(estimator: Any) -> Forest:

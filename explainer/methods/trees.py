@@ -1,72 +1,210 @@
-"""Exact Shapley values of tree models, by shap's interventional tree algorithm (Lundberg et al. 2020)."""
+"""Exact Shapley values and interactions of tree ensembles, read from the trees themselves."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from explainer.errors import Unsupported
 from explainer.features.base import Features
+from explainer.methods import forest as forests
 from explainer.methods.attribution import Attribution
+from explainer.methods.ensemble import Ensemble, from_table, matrices
+from explainer.progress import Report
 
-_FORESTS = ("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees")
-_BOOSTED = ("GradientBoosting", "HistGradientBoosting", "XGB", "LGBM")
-# Additivity is checked against the model's own scores; beyond this the sampled values are more trustworthy.
-_TOLERANCE = 1e-4
+# Players asked by the trees, up to which a score that is no sum over trees is worked out for all their coalitions.
+MOST_ENUMERATED = 16
+_NOTE = (
+    "TreeSHAP's path-dependent game: at a split on an absent column a row goes both ways, in the shares of the training rows. "
+    "No background rows are used; the values of method 'shap', which averages over background rows, differ from these."
+)
 
 
 def is_tree(model: Any) -> bool:
     """Whether the model is a tree or an ensemble of trees, seen directly rather than through a pipeline."""
-    return type(getattr(model, "estimator", None)).__name__.startswith((*_FORESTS, *_BOOSTED))
+    return type(getattr(model, "estimator", None)).__name__.startswith(tuple(forests.kinds()))
 
 
-def tree_values(model: Any, inputs: Any, target: Any, output: str, background: Any, features: Features) -> Attribution | str:
-    """The attribution, or the reason in words why the tree algorithm would not be right here.
+def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Report = lambda done, total: None) -> Attribution:
+    r"""Path-dependent Shapley values of a tree ensemble: TreeSHAP (Lundberg et al. 2020), exact.
 
-    The game is the same as for sampled values: absent columns take the background rows' values, scores are averaged.
+    The game sums leaves, :math:`v(S) = \sum_\ell c_\ell \prod_{j \in S} o_{\ell j} \prod_{j \notin S} r_{\ell j}`, where :math:`o_{\ell j}`
+    is 1 if the row passes the splits on column j above leaf l and else 0, and :math:`r_{\ell j}` is the share of training rows that
+    pass. Values ``(n, columns, k)``, on a scale that is a sum over trees: shares of a forest, logits of a boosted classifier.
+
+    Raises Unsupported, with the reason, where the trees cannot be read or the scale is not such a sum.
     """
-    reason = _unfit(model, inputs, target, output, features)
+    reason = _unfit(model, inputs)
     if reason:
-        return reason
-    import shap
-
-    kind = type(model.estimator).__name__
-    rows = model.native(features.rows(0, np.zeros((1, features.players(0)), dtype=bool)))
+        raise Unsupported(reason)
+    if target.weights is None:
+        raise Unsupported("The path-dependent game is for targets that are linear in the scores; a function came. Use method 'shap'.")
+    algorithm = "tree (path-dependent)"
     try:
-        tree = shap.TreeExplainer(model.estimator, data=rows, feature_perturbation="interventional", model_output="raw")
-        values = np.asarray(tree.shap_values(model.native(inputs), check_additivity=False), dtype=np.float64)
-        base = np.atleast_1d(np.asarray(tree.expected_value, dtype=np.float64))
-    except Exception as error:
-        return f"TreeExplainer could not read this {kind} ({type(error).__name__}: {str(error)[:120]}), so values are sampled."
-    values = values.reshape(len(inputs), values.shape[1], -1)
-    if values.shape[2] == 1 and len(model.class_names) == 2 and model.task == "classification":
-        # One number for two classes: what raises one class lowers the other by as much.
-        values = np.concatenate([-values, values], axis=2)
-        base = np.array([-base[-1], base[-1]])
-    scores = model.scores(inputs, output)
-    if values.shape[2] != scores.shape[1] or np.abs(base + values.sum(axis=1) - scores).max() > _TOLERANCE * max(1.0, np.abs(scores).max()):
-        return f"TreeExplainer does not reproduce this {kind}'s {output} scores, so values are sampled."
-    weights = target.weights
+        ensemble = Ensemble(model, [inputs], output, np.arange(inputs.shape[1]))
+        if ensemble.slope is None:
+            raise Unsupported(_no_sum(model, output, "Use output='logit', or method 'shap', whose game is defined on every scale."))
+        if not ensemble.covered:
+            raise Unsupported("Some nodes were reached by no training rows, so their shares are 0 / 0. Use method 'shap'.")
+        values, base = ensemble.values(inputs, None, progress) @ ensemble.slope, ensemble.expected() @ ensemble.slope + ensemble.intercept
+    except Unsupported:
+        found = _by_shap(model, inputs, None, output)
+        if isinstance(found, str):
+            raise
+        values, base, algorithm = *found, "shap.TreeExplainer (path-dependent)"
     return Attribution(
-        list(np.einsum("ndc,nkc->ndk", values, weights)), ("column",), [features.names(i) for i in range(len(inputs))],
-        base=np.einsum("c,nkc->nk", base, weights), evaluations=len(inputs) * features.repeats,
-        parameters={"algorithm": "tree (interventional TreeExplainer)", "absence": features.absence},
+        list(_functionals(values, target)), ("column",), [tuple(str(c) for c in inputs.columns)] * len(inputs),
+        base=_functionals(base, target), evaluations=len(inputs),
+        parameters={"algorithm": algorithm, "absence": "both ways at a split, by the training rows"}, notes=(_NOTE,),
     )  # fmt: skip
 
 
-def _unfit(model: Any, inputs: Any, target: Any, output: str, features: Features) -> str:
-    kind = type(getattr(model, "estimator", None)).__name__
+def tree_values(
+    model: Any, inputs: Any, target: Any, output: str, background: Any, features: Features, progress: Report = lambda done, total: None
+) -> Attribution | str:
+    """The interventional Shapley values, or the reason in words why they cannot be had from the trees.
+
+    The game is that of the sampled values: absent columns take the background rows' values, and scores are averaged. Where
+    scores are sums over trees, each leaf has its values in closed form (:mod:`explainer.methods.treeshap`). Where they are
+    not, as the probabilities of a boosted model, the trees give the scores of all coalitions of up to 16 players at little cost.
+    """
+    reason = _unfit(model, inputs) or _unfit_game(features)
+    if reason:
+        return reason
+    rows = features.rows(0, np.zeros((1, features.players(0)), dtype=bool))
+    algorithm = "tree (interventional)"
+    try:
+        ensemble = Ensemble(model, [rows, inputs], output, _players(features, inputs))
+        if ensemble.slope is not None and target.weights is not None:
+            values = list(_functionals(ensemble.values(inputs, rows, progress) @ ensemble.slope, target))
+            base = _functionals(ensemble.margins(rows).mean(axis=0) @ ensemble.slope + ensemble.intercept, target)
+        else:
+            games = _enumerated(model, ensemble, inputs, rows, target, output, features, progress)
+            values, base, algorithm = [phi for phi, _, _ in games], np.stack([empty for _, _, empty in games]), "tree (all coalitions)"
+    except Unsupported as error:
+        found = str(error) if _grouped(features, inputs) or target.weights is None else _by_shap(model, inputs, rows, output)
+        if isinstance(found, str):
+            return f"{error} So values are sampled."
+        values, base = list(_functionals(found[0], target)), _functionals(found[1], target)
+        algorithm = "shap.TreeExplainer (interventional)"
+    return Attribution(
+        values, ("column",), [features.names(i) for i in range(len(inputs))],
+        base=base, evaluations=len(inputs) * features.repeats, parameters={"algorithm": algorithm, "absence": features.absence},
+    )  # fmt: skip
+
+
+def tree_interactions(
+    model: Any, inputs: Any, target: Any, output: str, features: Features, progress: Report = lambda done, total: None
+) -> tuple[np.ndarray, np.ndarray] | str:
+    r"""Exact Shapley interactions of the interventional game, or the reason in words why they cannot be had from the trees.
+
+    .. math:: \phi_{ij} = \sum_{S \not\ni i,j} \frac{|S|!\,(d-|S|-2)!}{(d-1)!}\,[v(S \cup ij) - v(S \cup i) - v(S \cup j) + v(S)]
+
+    Grabisch & Roubens (1999). Gives ``(matrices, base)``: matrices ``(n, players, players, k)`` hold :math:`\phi_{ij} / 2` off the
+    diagonal and on it what is left of the Shapley value, so that rows sum to the Shapley values, as shap lays them out (Lundberg
+    et al. 2020); base ``(n, k)`` is the game of no players. Scales and limits are those of :func:`tree_values`.
+    """
+    reason = _unfit(model, inputs) or _unfit_game(features)
+    if reason:
+        return reason
+    rows = features.rows(0, np.zeros((1, features.players(0)), dtype=bool))
+    try:
+        ensemble = Ensemble(model, [rows, inputs], output, _players(features, inputs))
+        if ensemble.slope is not None and target.weights is not None:
+            both = _functionals(ensemble.interactions(inputs, rows, progress) @ ensemble.slope, target)
+            return both, _functionals(ensemble.margins(rows).mean(axis=0) @ ensemble.slope + ensemble.intercept, target)
+        games = _enumerated(model, ensemble, inputs, rows, target, output, features, progress)
+    except Unsupported as error:
+        return f"{error} So interactions cannot be read from the trees."
+    values, pairs, base = (np.stack(part) for part in zip(*games, strict=True))
+    return matrices(values, pairs), base
+
+
+def _enumerated(
+    model: Any, ensemble: Ensemble, inputs: Any, rows: Any, target: Any, output: str, features: Features, progress: Report
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Per instance: values ``(players, k)``, interactions ``(players, players, k)`` and the game of no players ``(k,)``."""
+    asked = ensemble.asked
+    # The number of players asked is the same for all inputs, so that no instance's values depend on the others.
+    if len(asked) > MOST_ENUMERATED:
+        most = f"and the trees ask {len(asked)} parts; all coalitions of up to {MOST_ENUMERATED} can be scored."
+        raise Unsupported(
+            _no_sum(model, output, most) if ensemble.slope is None else f"A function of the scores is no sum over trees, {most}"
+        )
+    columns, others, found, d = ensemble.columns(inputs), ensemble.columns(rows), [], features.players(0)
+    for i in range(len(inputs)):
+        progress(i, len(inputs))
+        live = asked[~features.idle(i)[asked]]
+        game = ensemble.table(np.ascontiguousarray(columns[:, i]), others, live, partial(target, rows=i))
+        phi, pairs = from_table(game)
+        values, both = np.zeros((d, game.shape[1])), np.zeros((d, d, game.shape[1]))
+        values[live], both[np.ix_(live, live)] = phi, pairs
+        found.append((values, both, game[0]))
+    progress(len(inputs), len(inputs))
+    return found
+
+
+def _functionals(scores: np.ndarray, target: Any) -> np.ndarray:
+    """What the target makes of scores, per instance: of ``(n, ..., outputs)``, or of ``(outputs,)`` for all alike."""
+    if scores.ndim == 1:
+        return np.einsum("c,nkc->nk", scores, target.weights)
+    return np.einsum("n...c,nkc->n...k", scores, target.weights)
+
+
+def _kind(model: Any) -> str:
+    return type(getattr(model, "estimator", None)).__name__
+
+
+def _unfit(model: Any, inputs: Any) -> str:
     if not is_tree(model):
-        return "The model is not a tree ensemble."
-    if model.task == "classification" and output == "probability" and kind.startswith(_BOOSTED):
-        # shap rescales the margin's values to sum to the probability; they are not the Shapley values of the probability.
-        return "Trees of a boosted model add up on the logit scale only (output='logit' is exact there); probabilities are sampled."
+        return f"{_kind(model) if hasattr(model, 'estimator') else model.name} is not a tree ensemble."
     if model.preprocess is not None:
-        return "The trees see preprocessed columns; values on the raw columns are sampled."
-    if target.weights is None:
-        return "A target given as a function is not linear in the scores, so values are sampled."
-    if features.players(0) != inputs.shape[1]:
-        return "Columns are grouped, so values are sampled."
-    if not all(dtype.kind in "fiub" for dtype in inputs.dtypes):
-        return "Some columns are not numbers, so values are sampled."
+        return "The trees see preprocessed columns, so values on the raw columns cannot be read from them."
     return ""
+
+
+def _unfit_game(features: Features) -> str:
+    if features.conditional:
+        return "What absent columns take depends on the present ones, which the trees' closed forms do not know, so values are sampled."
+    return ""
+
+
+def _no_sum(model: Any, output: str, advice: str) -> str:
+    return f"The {output} of this {_kind(model)} is not a sum over its trees (output='logit' often is). {advice}"
+
+
+def _grouped(features: Features, inputs: Any) -> bool:
+    return features.players(0) != inputs.shape[1]
+
+
+def _players(features: Any, inputs: Any) -> np.ndarray:
+    """The player of each column."""
+    owner = {member: player for player, members in enumerate(features.groups.values()) for member in members}
+    return np.array([owner[str(column)] for column in inputs.columns])
+
+
+def _by_shap(model: Any, inputs: Any, rows: Any, output: str) -> tuple[np.ndarray, np.ndarray] | str:
+    """Values ``(n, columns, outputs)`` and base ``(outputs,)`` of trees that only shap reads, held against the model's scores."""
+    import shap
+
+    try:
+        game = (
+            {"feature_perturbation": "tree_path_dependent"}
+            if rows is None
+            else {"data": model.native(rows), "feature_perturbation": "interventional"}
+        )
+        tree = shap.TreeExplainer(model.estimator, model_output="raw", **game)
+        values = np.asarray(tree.shap_values(model.native(inputs), check_additivity=False), dtype=np.float64)
+        base = np.atleast_1d(np.asarray(tree.expected_value, dtype=np.float64))
+    except Exception as error:
+        return f"shap.TreeExplainer could not read this {_kind(model)} ({type(error).__name__}: {str(error)[:120]})."
+    values = values.reshape(len(inputs), inputs.shape[1], -1)
+    if values.shape[2] == 1 and len(model.class_names) == 2 and model.task == "classification":
+        # One number for two classes: what raises one class lowers the other by as much.
+        values, base = np.concatenate([-values, values], axis=2), np.array([-base[-1], base[-1]])
+    scores = model.scores(inputs, output)
+    if values.shape[2] != scores.shape[1] or np.abs(base + values.sum(axis=1) - scores).max() > 1e-4 * max(1.0, np.abs(scores).max()):
+        return f"shap.TreeExplainer does not reproduce this {_kind(model)}'s {output}."
+    return values, base

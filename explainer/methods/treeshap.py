@@ -30,7 +30,8 @@ class Walk(NamedTuple):
 
     ``depth`` is the number of edges above a node. The edge into it hangs on the split ``gate`` and on ``player``; ``older`` is the
     depth of the edge on its path that last asked the same player (0: none); ``slot`` numbers the path's players in order of
-    appearance and ``width`` counts them. ``share`` multiplies the cover ratios of the path's edges of this player.
+    appearance and ``width`` counts them. ``share`` multiplies the cover ratios of the path's edges of this player, ``reach``
+    those of all its edges.
     """
 
     nodes: np.ndarray  # (trees + 1,) first node of each tree
@@ -41,30 +42,30 @@ class Walk(NamedTuple):
     player: np.ndarray
     older: np.ndarray
     share: np.ndarray
+    reach: np.ndarray
     slot: np.ndarray
     width: np.ndarray
     leaf: np.ndarray
     value: np.ndarray  # (nodes, width of a leaf)
-    output: np.ndarray  # (trees,)
     feature: np.ndarray  # (splits,)
     threshold: np.ndarray  # (splits,)
     missing_left: np.ndarray  # (splits,)
+    output: np.ndarray  # (trees,) the first output its leaves add to
 
 
 def walk(forest: Any, player: np.ndarray) -> Walk:
     """The forest prepared for the kernels; ``player`` maps each column to the player it belongs to."""
     parts, gates = [], [0]
     for tree in forest.trees:
-        arrays = (tree.left, tree.right, tree.feature, tree.threshold, tree.missing_left, tree.cover)
-        kinds = (np.int64, np.int64, np.int64, np.float64, np.bool_, np.float64)
-        left, right, feature, threshold, missing, cover = (np.ascontiguousarray(a, k) for a, k in zip(arrays, kinds, strict=True))
-        order, *rest = _preorder(left, right, feature, cover, player.astype(np.int64))
+        left, right, feature = (np.ascontiguousarray(a, np.int64) for a in (tree.left, tree.right, tree.feature))
+        order, *rest = _preorder(left, right, feature, np.ascontiguousarray(tree.cover, np.float64), player.astype(np.int64))
         splits = order[left[order] >= 0]
-        parts.append((*rest, left[order] < 0, tree.value[order].astype(np.float64), feature[splits], threshold[splits], missing[splits]))
+        asks = (feature[splits], np.asarray(tree.threshold, np.float64)[splits], np.asarray(tree.missing_left, np.bool_)[splits])
+        parts.append((*rest, left[order] < 0, np.asarray(tree.value, np.float64)[order], *asks))
         gates.append(gates[-1] + len(splits))
-    columns = [np.ascontiguousarray(np.concatenate(column)) for column in zip(*parts, strict=True)]
     nodes = np.cumsum([0, *(len(part[0]) for part in parts)])
-    return Walk(nodes, np.array(gates), *columns[:10], np.array([tree.output for tree in forest.trees], dtype=np.int64), *columns[10:])
+    fields = [np.ascontiguousarray(np.concatenate(column)) for column in zip(*parts, strict=True)]
+    return Walk._make([nodes, np.array(gates), *fields, np.array([tree.output for tree in forest.trees], dtype=np.int64)])
 
 
 @njit(cache=True)
@@ -72,7 +73,7 @@ def _preorder(left, right, feature, cover, player):  # type: ignore[no-untyped-d
     n = len(left)
     order, depth, gate = np.empty(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
     is_left, who, older = np.zeros(n, np.bool_), np.full(n, -1, np.int64), np.zeros(n, np.int64)
-    share, slot, width = np.ones(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    share, reach, slot, width = np.ones(n), np.ones(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
     # Per pending node: its number, depth and parent's place in the order; per depth: the path's node, as a place in the order.
     pending, at, above = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
     path, split = np.empty(n + 1, np.int64), np.empty(n, np.int64)
@@ -87,7 +88,9 @@ def _preorder(left, right, feature, cover, player):  # type: ignore[no-untyped-d
         if e > 0:
             u = order[parent]
             gate[k], is_left[k], who[k] = split[parent], left[u] == v, player[feature[u]]
-            share[k] = cover[v] / cover[u]
+            both = cover[left[u]] + cover[right[u]]
+            share[k] = cover[v] / both if both > 0 else 0.0
+            reach[k] = reach[parent] * share[k]
             slot[k], width[k] = width[parent], width[parent] + 1
             for d in range(e - 1, 0, -1):
                 if who[path[d]] == who[k]:
@@ -101,7 +104,7 @@ def _preorder(left, right, feature, cover, player):  # type: ignore[no-untyped-d
                 top += 1
                 pending[top], at[top], above[top] = child, e + 1, k
     n = count
-    return order[:n], depth[:n], gate[:n], is_left[:n], who[:n], older[:n], share[:n], slot[:n], width[:n]
+    return order[:n], depth[:n], gate[:n], is_left[:n], who[:n], older[:n], share[:n], reach[:n], slot[:n], width[:n]
 
 
 @njit(cache=True)
@@ -177,31 +180,31 @@ def _coefficients(w, tree, t, weight, opening, closing):  # type: ignore[no-unty
 
 
 @njit(cache=True)
-def _walk_block(w, tree, q, opening, closing, decide, O, C, G, path, shares):  # type: ignore[no-untyped-def]
+def _walk_block(w, tree, q, opening, closing, decide, passed, product, below, path, shares):  # type: ignore[no-untyped-def]
     """One walk over a tree for a block of rows: ``shares`` (splits, leaf width, block) gets what each split's edges earn.
 
-    Per depth: O the row's factor of the edge, C the product of factors at each quadrature node, G the sum of leaves below.
+    Per depth: whether the row ``passed`` all edges of the player; the ``product`` of factors at each quadrature node; the leaves ``below``.
     """
     lo, hi, wide = w.nodes[tree], w.nodes[tree + 1], w.value.shape[1]
     shares[: w.gates[tree + 1] - w.gates[tree]] = 0.0
-    C[0, :q] = 1.0
+    product[0, :q] = 1.0
     open_ = 0
     for k in range(lo + 1, hi + 1):
         e = w.depth[k] if k < hi else 1
         for d in range(open_, e - 1, -1):  # finished nodes, the deepest first
             node = path[d]
-            close, own, old = closing[node - lo], O[d], O[w.older[node]]
+            close, own, old = closing[node - lo], passed[d], passed[w.older[node]]
             for o in range(wide):
                 share = shares[w.gate[node], o]
                 for j in range(q):
-                    c0, c1, c2, g, up = close[j, 0], close[j, 1], close[j, 2], G[d, o, j], G[d - 1, o, j]
+                    c0, c1, c2, g, up = close[j, 0], close[j, 1], close[j, 2], below[d, o, j], below[d - 1, o, j]
                     for i in range(_BLOCK):
                         share[i] += g[i] * (c0 + own[i] * c1 + old[i] * c2)
                         up[i] += g[i]
         open_ = e - 1
         if k == hi:
             break
-        gate, own, old = decide[w.gate[k]], O[e], O[w.older[k]]
+        gate, own, old = decide[w.gate[k]], passed[e], passed[w.older[k]]
         if w.left[k]:
             for i in range(_BLOCK):
                 own[i] = gate[i]
@@ -217,7 +220,7 @@ def _walk_block(w, tree, q, opening, closing, decide, O, C, G, path, shares):  #
                 share, c = shares[w.gate[k], o], w.value[k, o]
                 for j in range(q):
                     a0, a1, a2 = opening[k - lo, j, 0] * c, opening[k - lo, j, 1] * c, opening[k - lo, j, 2] * c
-                    c0, c1, c2, above, up = close[j, 0], close[j, 1], close[j, 2], C[e - 1, j], G[e - 1, o, j]
+                    c0, c1, c2, above, up = close[j, 0], close[j, 1], close[j, 2], product[e - 1, j], below[e - 1, o, j]
                     for i in range(_BLOCK):
                         g = above[i] * (a0 + old[i] * a1 + own[i] * a2)
                         share[i] += g * (c0 + own[i] * c1 + old[i] * c2)
@@ -225,10 +228,10 @@ def _walk_block(w, tree, q, opening, closing, decide, O, C, G, path, shares):  #
         else:
             path[e] = k
             open_ = e
-            G[e, :, :q] = 0.0
+            below[e, :, :q] = 0.0
             for j in range(q):
                 a0, a1, a2 = opening[k - lo, j, 0], opening[k - lo, j, 1], opening[k - lo, j, 2]
-                above, here = C[e - 1, j], C[e, j]
+                above, here = product[e - 1, j], product[e, j]
                 for i in range(_BLOCK):
                     here[i] = above[i] * (a0 + old[i] * a1 + own[i] * a2)
 
@@ -244,8 +247,8 @@ def path_values(w, columns, nodes, weights, phi):  # type: ignore[no-untyped-def
         deepest = max(deepest, w.depth[lo:hi].max())
     top = nodes.shape[0] - 1
     opening, closing = np.empty((most, top, 3)), np.empty((most, top, 3))
-    O, C = np.zeros((deepest + 1, _BLOCK)), np.empty((deepest + 1, top, _BLOCK))
-    G = np.zeros((deepest + 1, wide, top, _BLOCK))
+    passed, product = np.zeros((deepest + 1, _BLOCK)), np.empty((deepest + 1, top, _BLOCK))
+    below = np.zeros((deepest + 1, wide, top, _BLOCK))
     path, shares = np.zeros(deepest + 1, np.int64), np.empty((splits, wide, _BLOCK))
     decide = np.zeros((splits, _BLOCK))
     known, kind = np.full(2**_SMALL, -1, np.int64), np.zeros(n, np.int64)
@@ -261,7 +264,7 @@ def path_values(w, columns, nodes, weights, phi):  # type: ignore[no-untyped-def
             for start in range(0, n, _BLOCK):
                 rows = min(_BLOCK, n - start)
                 _decisions(w, tree, columns, start, rows, decide)
-                _walk_block(w, tree, q, opening, closing, decide, O, C, G, path, shares)
+                _walk_block(w, tree, q, opening, closing, decide, passed, product, below, path, shares)
                 for k in range(lo + 1, hi):
                     if w.left[k]:
                         for o in range(wide):
@@ -285,7 +288,7 @@ def path_values(w, columns, nodes, weights, phi):  # type: ignore[no-untyped-def
             for g in range(m):
                 for i in range(min(_BLOCK, count - start)):
                     decide[g, i] = (patterns[start + i] >> g) & 1
-            _walk_block(w, tree, q, opening, closing, decide, O, C, G, path, shares)
+            _walk_block(w, tree, q, opening, closing, decide, passed, product, below, path, shares)
             for g in range(m):
                 for o in range(wide):
                     table[g, o, start : start + _BLOCK] = shares[g, o]
