@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -107,7 +107,8 @@ class Neighbours(Donors):
 
         found = np.empty((self._background.shape[1], len(self._background)))
         for j in range(self._background.shape[1]):
-            column, value = self._background.iloc[:, j], self._frame.iloc[i, j]
+            column: Any = self._background.iloc[:, j]
+            value: Any = self._frame.iloc[i, j]
             if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
                 numbers = column.to_numpy(dtype=float, na_value=np.nan)
                 span = np.nanmax(numbers) - np.nanmin(numbers) if not np.isnan(numbers).all() else 0.0

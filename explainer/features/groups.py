@@ -81,13 +81,13 @@ def one_hot(frame: pd.DataFrame, background: pd.DataFrame) -> dict[str, list[str
     beginnings: dict[str, list[str]] = {}
     for name in binary:
         for found in _SEPARATOR.finditer(name):
-            if 0 < found.start() and found.end() < len(name):
+            if found.start() > 0 and found.end() < len(name):
                 beginnings.setdefault(name[: found.start()], []).append(name)
     groups: dict[str, list[str]] = {}
     taken: set[str] = set()
     for beginning in sorted(beginnings, key=len, reverse=True):  # "town_new_york" is of "town_new" before it is of "town"
         members = [m for m in beginnings[beginning] if m not in taken]
-        if len(members) > 1 and (sum(binary[m] for m in members) == 1).all():
+        if len(members) > 1 and (np.sum([binary[m] for m in members], axis=0) == 1).all():
             groups[beginning if beginning not in binary else f"{beginning} (one-hot)"] = members
             taken |= set(members)
     return groups

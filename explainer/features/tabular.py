@@ -69,6 +69,7 @@ class Columns(Features):
         for player, members in enumerate(self.groups.values()):
             for member in members:
                 self._player[columns.index(member)] = player
+        self._alone = np.array_equal(self._player, np.arange(len(self.groups)))
         self._donors = donors
         self.conditional = donors is not None
         self.repeats = len(background) if donors is None else donors.repeats
@@ -86,7 +87,7 @@ class Columns(Features):
         return (len(self.groups),)
 
     def row_bytes(self, i: int) -> int:
-        cells = sum(block.own.itemsize * len(block.positions) for block in self._blocks) + 32 * len(self._others)
+        cells = sum(block.row_bytes for block in self._blocks) + 32 * len(self._others)
         return cells + (0 if self._donors is None else self._donors.row_bytes)
 
     def rows(self, i: int, masks: np.ndarray) -> pd.DataFrame:
@@ -95,7 +96,7 @@ class Columns(Features):
     def rows_of(self, asks: Sequence[tuple[int, np.ndarray]]) -> pd.DataFrame:
         import pandas as pd
 
-        shown = [(i, masks[:, self._player]) for i, masks in asks]
+        shown = [(i, masks if self._alone else masks[:, self._player]) for i, masks in asks]
         picks = [None if self._donors is None else self._donors.pick(i, present) for i, present in shown]
         built = [block.rows(shown, picks, self.repeats) for block in self._blocks]
         names = self._pool.columns
@@ -139,30 +140,41 @@ class Columns(Features):
 
 
 class _Block:
-    """Columns of one numpy dtype as one array: rows are built for all of them at once."""
+    """Columns of one numpy dtype as one array: rows are built for all of them at once.
 
-    def __init__(self, positions: np.ndarray, values: np.ndarray, instances: int) -> None:
+    Values are handled as their bits, b ^ (present * (x ^ b)): exact for every dtype, and without a branch per cell.
+    """
+
+    def __init__(self, positions: np.ndarray, values: np.ndarray, instances: int, whole: bool) -> None:
         self.positions = positions
-        self.own, self._background = values[:instances], values[instances:]
+        self._dtype = values.dtype
+        self._at: Any = slice(None) if whole else positions
+        bits = values.view(f"u{values.itemsize}")
+        self._own, self._background = bits[:instances], bits[instances:]
+
+    @property
+    def row_bytes(self) -> int:
+        return self._own.itemsize * len(self.positions)
 
     def rows(self, shown: Sequence[tuple[int, np.ndarray]], picks: Sequence[np.ndarray | None], repeats: int) -> np.ndarray:
         """Values ``(rows, columns of this block)``; ``shown``: instance and present columns (m, columns) per ask."""
-        built = np.empty((sum(len(present) for _, present in shown) * repeats, len(self.positions)), self.own.dtype)
+        built = np.empty((sum(len(present) for _, present in shown) * repeats, len(self.positions)), self._own.dtype)
         start = 0
         for (i, present), pick in zip(shown, picks, strict=True):
             stop = start + len(present) * repeats
             part = built[start:stop].reshape(len(present), repeats, -1)
-            part[...] = self._values(pick)
-            np.copyto(part, self.own[i], where=present[:, None, self.positions])
+            background = self._values(pick)
+            np.multiply(present[:, None, self._at].astype(built.dtype), background ^ self._own[i], out=part)
+            np.bitwise_xor(part, background, out=part)
             start = stop
-        return built
+        return built.view(self._dtype)
 
     def _values(self, pick: np.ndarray | None) -> np.ndarray:
         if pick is None:
             return self._background
         if pick.ndim == 2:
             return self._background[pick]
-        return self._background[pick[:, :, self.positions], np.arange(len(self.positions))]
+        return self._background[pick[:, :, self._at], np.arange(len(self.positions))]
 
 
 def _blocks(pool: pd.DataFrame, instances: int) -> tuple[list[_Block], list[int]]:
@@ -170,11 +182,14 @@ def _blocks(pool: pd.DataFrame, instances: int) -> tuple[list[_Block], list[int]
     found: dict[np.dtype, list[int]] = {}
     others = []
     for position, dtype in enumerate(pool.dtypes):
-        if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
+        if isinstance(dtype, np.dtype) and dtype.kind in "fiub" and dtype.itemsize <= 8:
             found.setdefault(dtype, []).append(position)
         else:
             others.append(position)
-    blocks = [_Block(np.array(at), np.ascontiguousarray(pool.iloc[:, at].to_numpy(dtype)), instances) for dtype, at in found.items()]
+    blocks = []
+    for dtype, positions in found.items():
+        values = np.ascontiguousarray(pool.iloc[:, positions].to_numpy(dtype))
+        blocks.append(_Block(np.array(positions), values, instances, len(positions) == len(pool.columns)))
     return blocks, others
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,10 @@ class Words(Features):
         self.texts = texts
         self.replacement = replacement
         self._words = [words(text) for text in texts]
-        cut = [kind == "sentences" or (kind == "auto" and len(w) > LONG and len(sentences(t)) > 1) for t, w in zip(texts, self._words, strict=True)]
+        cut = [
+            kind == "sentences" or (kind == "auto" and len(w) > LONG and len(sentences(t)) > 1)
+            for t, w in zip(texts, self._words, strict=True)
+        ]
         self.spans = [sentences(t) if whole else w for t, w, whole in zip(texts, self._words, cut, strict=True)]
         part = "sentence" if all(cut) else "part" if any(cut) else "word"
         self.axes = (part,)
@@ -75,11 +77,9 @@ class Words(Features):
         # Each part travels with the white space before it, so that a removed one leaves no double space behind.
         starts = [0] + [end for _, end in spans[:-1]]
         on = [text[start:end] for start, (_, end) in zip(starts, spans, strict=True)]
+        off = [text[start:begin] + self.replacement if self.replacement else "" for start, (begin, _) in zip(starts, spans, strict=True)]
+        chosen = np.array([off, on], dtype=object)[masks.astype(np.int8), np.arange(len(spans))]
         tail = text[spans[-1][1] :]
-        if not self.replacement:
-            return ["".join(compress(on, mask)) + tail for mask in masks.tolist()]
-        off = [text[start:begin] + self.replacement for start, (begin, _) in zip(starts, spans, strict=True)]
-        chosen = np.where(masks, np.array(on, dtype=object), np.array(off, dtype=object))
         return ["".join(parts) + tail for parts in chosen.tolist()]
 
     def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
