@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Annotated, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ GPU_BATCHES = {"tabular": (4096, 16384, 65536), "image": (64, 128, 256, 512)}
 def mlp() -> nn.Module:
     torch.manual_seed(0)
     sizes = [COLUMNS, 128, 128, 128, 2]
-    layers = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.ReLU())]
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers[:-1]).eval().requires_grad_(False)
 
 

@@ -1,0 +1,132 @@
+"""Peak memory of large explanations, each in a process of its own.
+
+Run ``python benchmarks/memory.py``. A table of 10,000 rows x 200 columns, once against 100 background rows and once against a
+baseline row, counts whole: interpreter, libraries, model, data and result. A picture of 1024 x 1024 with 200 superpixels counts
+what explaining takes beyond the bare passes of one batch in the same process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from results import Figure, Results
+from rich.progress import track
+from timing import Spread, one_thread
+
+ROWS, COLUMNS, BACKGROUND, EVALUATIONS = 10_000, 200, 100, 8
+SIDE, SEGMENTS, BATCH = 1024, 200, 8
+LIMIT = 600  # seconds for one case
+
+
+def peak() -> float:
+    """Most memory this process has held so far, GB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage says of a child begins with the memory of its parent
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def table(method: str, background: int, budget: int | None, quick: bool) -> dict[str, float]:
+    import torch
+    from torch import nn
+
+    import explainer
+
+    rng, rows = np.random.default_rng(0), 200 if quick else ROWS
+    names = [f"x{j}" for j in range(COLUMNS)]
+    net = nn.Sequential(nn.Linear(COLUMNS, 32), nn.ReLU(), nn.Linear(32, 2)).eval()
+    x = rng.normal(size=(rows, COLUMNS)).astype(np.float32)
+    model = explainer.wrap(net, modality="tabular", feature_names=names, class_names=["no", "yes"], returns="logit")
+    start, libraries = time.perf_counter(), peak()
+    ex = explainer.explain(
+        model, x, method, target=1, background=rng.normal(size=(background, COLUMNS)).astype(np.float32), budget=budget, verify=False
+    )
+    assert ex.values.shape == (rows, COLUMNS) and torch.get_num_threads() == 1
+    return {"gigabytes": peak(), "before": libraries, "seconds": time.perf_counter() - start}
+
+
+def picture(quick: bool) -> dict[str, float]:
+    import torch
+    from torch import nn
+
+    import explainer
+
+    rng, side = np.random.default_rng(0), 128 if quick else SIDE
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 5, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 10)).eval()
+    image = np.kron(rng.random((1, side // 64, side // 64, 3)), np.ones((1, 64, 64, 1))).astype(np.float32)
+    shown = side // 16 * 16
+    labels = (np.arange(side)[:, None] * 20 // shown) * 10 + np.arange(side)[None] * 10 // shown  # 20 x 10 segments
+    model = explainer.wrap(net, modality="image", class_names=[str(j) for j in range(10)], returns="logit")
+    with torch.inference_mode():
+        net(torch.zeros(BATCH, 3, side, side))
+    start, before = time.perf_counter(), peak()
+    ex = explainer.explain(model, image, "ablation", target=1, features=labels, verify=False)
+    assert ex.values.shape == (1, SEGMENTS)
+    return {"gigabytes": peak() - before, "before": before, "seconds": time.perf_counter() - start}
+
+
+CASES: dict[str, Callable[[bool], dict[str, float]]] = {
+    "shap": lambda quick: table("shap", BACKGROUND, EVALUATIONS, quick),
+    "ablation": lambda quick: table("ablation", 1, None, quick),
+    "picture": picture,
+}
+
+
+def alone(case: str, quick: bool) -> dict[str, Any] | str:
+    """What one case took in a fresh process, or why it gave nothing."""
+    command = [sys.executable, __file__, "--case", case, *(["--quick"] if quick else [])]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=os.environ, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {LIMIT} s"
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else done.stderr.strip().splitlines()[-1][:200]
+
+
+def measure(quick: bool = False) -> Results:
+    """Peak memory of each case."""
+    what = f"{200 if quick else ROWS:,} rows x {COLUMNS} columns"
+    side = 128 if quick else SIDE
+    image = side**2 * 3 * 4 / 1e9
+    cases = {
+        "shap": (f"{what} x {BACKGROUND} background rows, shap, {EVALUATIONS} evaluations", "peak of the process", 2.0),
+        "ablation": (f"{what}, ablation against a baseline row", "peak of the process", 2.0),
+        "picture": (f"{side} x {side} picture, {SEGMENTS} superpixels, ablation", "beyond one bare batch", (BATCH + 1) * image),
+    }
+    results = Results()
+    for case, (name, against, bar) in track(cases.items(), "memory", transient=True):
+        found = alone(case, quick)
+        if isinstance(found, str):
+            results.notes.append(f"{name}: {found}")
+            continue
+        value = found["gigabytes"]
+        detail = f"{found['seconds']:.0f} s; {found['before']:.2f} GB before"
+        results.figures.append(Figure(name, against, Spread(value, value, value), round(bar, 2), True, "GB", detail))
+    return results
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="Small inputs: to see that it works, not to quote.")] = False,
+    case: Annotated[str | None, typer.Option(help="Run one case here and print what it took; the command does so itself.")] = None,
+) -> None:
+    """Print peak memory."""
+    one_thread()
+    if case is None:
+        measure(quick).show()
+    else:
+        print(json.dumps(CASES[case](quick)))
+
+
+if __name__ == "__main__":
+    typer.run(main)
