@@ -23,7 +23,7 @@ from explainer.faults import model_scores, out_of_memory, reason, score_each
 from explainer.features.base import Features
 from explainer.inputs import sha256, take
 from explainer.progress import Report
-from explainer.scored import Kept, Scored, keys_of
+from explainer.scored import Kept, Scored, distinct, keys_of
 from explainer.target import Target
 
 EVALUATIONS = 2048
@@ -83,6 +83,25 @@ class Clock:
         return self._end is not None and time.perf_counter() >= self._end
 
 
+@dataclass(frozen=True)
+class _Ask:
+    """The coalitions of one request that must be scored (``first``: where they stand), and how to answer with them."""
+
+    keys: np.ndarray
+    first: Any
+    known: tuple[np.ndarray, np.ndarray] | None
+    back: np.ndarray | None
+    asked: int
+
+    def spread(self, fresh: np.ndarray) -> np.ndarray:
+        """The values of all coalitions asked for, in their order, from those just scored."""
+        if self.known is None or self.back is None:
+            return fresh
+        values, new = self.known
+        values[new] = fresh
+        return values[self.back]
+
+
 class Coalitions:
     """Scores of coalitions of one batch of inputs, on one target and output scale.
 
@@ -121,6 +140,7 @@ class Coalitions:
         self._known: dict[int, Scored] = kept.read() if kept else {}
         self._flushed = time.perf_counter()
         self._batch: int | None = None
+        self._batches: dict[bool, int] = {}
         self._fewer: int | None = None  # rows at once, since memory ended
 
     # -- what methods ask ----------------------------------------------------------------------------------------------
@@ -135,25 +155,26 @@ class Coalitions:
 
     def gather(self, asks: Sequence[tuple[int, np.ndarray]]) -> list[np.ndarray]:
         """The values of several instances' coalitions ``(i, masks)``, scored in one stream: full batches across instances."""
-        k, found, fresh = self.target.k, [], []
-        for i, masks in asks:
-            keys, first, back = np.unique(keys_of(masks), return_index=True, return_inverse=True)
-            values = self._known.setdefault(i, Scored()).find(keys, k)
-            # In the order asked, so that what is known after a stop is the beginning of the design.
-            new = np.flatnonzero(np.isnan(values).any(axis=1))
-            new = new[np.argsort(first[new], kind="stable")]
-            found.append((values, keys, new, back.reshape(-1)))
-            fresh.append((i, masks[first[new]]))
-        if self.failed:
-            fresh = [(i, masks[:0] if i in self.failed else masks) for i, masks in fresh]
-        scored = self._stream(fresh)
+        asked = [self._unknown(i, masks) for i, masks in asks]
+        fresh = [(i, masks[:0] if i in self.failed else masks[ask.first]) for ask, (i, masks) in zip(asked, asks, strict=True)]
         results = []
-        for (values, keys, new, back), (i, masks), fresh_values in zip(found, fresh, scored, strict=True):
+        for ask, (i, masks), values in zip(asked, fresh, self._stream(fresh), strict=True):
             if len(masks):
-                values[new] = fresh_values
-                self._remember(i, keys[new], masks, fresh_values)
-            results.append(np.full((len(back), k), np.nan) if i in self.failed else values[back])
+                self._remember(i, ask.keys, masks, values)
+            results.append(np.full((ask.asked, self.target.k), np.nan) if i in self.failed else ask.spread(values))
         return results
+
+    def _unknown(self, i: int, masks: np.ndarray) -> _Ask:
+        known = self._known.setdefault(i, Scored())
+        keys = keys_of(masks)
+        if not known and distinct(keys):  # the common case: a design without repetitions
+            return _Ask(keys, slice(None), None, None, len(masks))
+        unique, first, back = np.unique(keys, return_index=True, return_inverse=True)
+        values = known.find(unique, self.target.k)
+        new = np.flatnonzero(np.isnan(values).any(axis=1))
+        # In the order asked, so that what is known after a stop is the beginning of the design.
+        new = new[np.argsort(first[new], kind="stable")]
+        return _Ask(unique[new], first[new], (values, new), back.reshape(-1), len(masks))
 
     def score_rows(self, i: int, rows: Any, repeats: int = 1) -> np.ndarray:
         """Target values ``(m, k)`` of model inputs made by the caller; ``repeats`` of them count as one evaluation."""
@@ -221,7 +242,10 @@ class Coalitions:
 
     def _at_once(self, total: int, row_bytes: int) -> int:
         """How many model rows to build and score at once; the same for the same request, so that its bits are too."""
-        most = self._batch = self.model.rows_at_once(self.inputs, measured=total >= _MEASURED_FROM)
+        measured = total >= _MEASURED_FROM
+        if measured not in self._batches:
+            self._batches[measured] = self.model.rows_at_once(self.inputs, measured)
+        most = self._batch = self._batches[measured]
         if isinstance(self.inputs, list):
             most *= _LONG
         return max(1, min(most, _BYTES_AT_ONCE // max(1, row_bytes), self._fewer or most))
@@ -320,7 +344,7 @@ class Coalitions:
         )
 
     def _remember(self, i: int, keys: np.ndarray, masks: np.ndarray, values: np.ndarray) -> None:
-        told = np.isfinite(values).all(axis=1)
-        self._known.setdefault(i, Scored()).add(keys[told], values[told])
-        if self._kept and told.any():
+        self._known.setdefault(i, Scored()).add(keys, values)
+        if self._kept:
+            told = np.isfinite(values).all(axis=1)
             self._kept.add(i, masks[told], values[told])

@@ -28,30 +28,44 @@ def keys_of(masks: np.ndarray) -> np.ndarray:
 
 
 class Scored:
-    """Values ``(n, k)`` of one instance's coalitions, sorted by key."""
+    """Values ``(n, k)`` of one instance's coalitions; they are put in order when the first is looked for."""
 
     def __init__(self) -> None:
-        self._keys: np.ndarray | None = None
-        self._values: np.ndarray | None = None
+        self._keys: list[np.ndarray] = []
+        self._values: list[np.ndarray] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
 
     def find(self, keys: np.ndarray, k: int) -> np.ndarray:
         """Values ``(len(keys), k)``, NaN where a coalition is not known."""
         found = np.full((len(keys), k), np.nan)
-        if self._keys is not None and self._values is not None:
-            at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-            known = self._keys[at] == keys
-            found[known] = self._values[at[known]]
+        if not self._keys:
+            return found
+        if len(self._keys) > 1 or not _ascending(self._keys[0]):
+            ordered, first = np.unique(np.concatenate(self._keys), return_index=True)
+            self._keys, self._values = [ordered], [np.concatenate(self._values)[first]]
+        at = np.minimum(np.searchsorted(self._keys[0], keys), len(self._keys[0]) - 1)
+        known = self._keys[0][at] == keys
+        found[known] = self._values[0][at[known]]
         return found
 
     def add(self, keys: np.ndarray, values: np.ndarray) -> None:
         """Remember values; those that are not numbers are not remembered, so that they may be tried again."""
         told = np.isfinite(values).all(axis=1)
-        keys, values = keys[told], values[told]
-        if self._keys is not None and self._values is not None:
-            keys, values = np.concatenate([self._keys, keys]), np.concatenate([self._values, values])
-        if len(keys):
-            self._keys, first = np.unique(keys, return_index=True)
-            self._values = values[first]
+        if told.any():
+            self._keys.append(keys[told])
+            self._values.append(values[told])
+
+
+def distinct(keys: np.ndarray) -> bool:
+    """Whether no two keys are equal; much quicker than to say which."""
+    ordered = np.sort(keys)
+    return bool((ordered[1:] != ordered[:-1]).all())
+
+
+def _ascending(keys: np.ndarray) -> bool:
+    return bool((keys[1:] > keys[:-1]).all())
 
 
 class Kept:

@@ -33,7 +33,7 @@ class Target:
         if self.function is not None:
             return self.function(scores).reshape(-1, 1)
         assert self.weights is not None
-        weights = self.weights[np.broadcast_to(np.asarray(rows), (len(scores),))]
+        weights = self.weights[rows][None] if isinstance(rows, int) else self.weights[np.asarray(rows)]
         if not isinstance(scores, np.ndarray):
             weights = scores.new_tensor(weights)
         return (scores[:, None, :] * weights).sum(-1)

@@ -57,7 +57,7 @@ class TorchModel(Model):
         result: np.ndarray | None = None
         with self.scoring():
             for rows in self.batches(inputs, at_once and min(at_once, self._most)):
-                scores = self._score(take(inputs, rows))
+                scores = self._score(inputs if len(rows) == len(inputs) and not isinstance(inputs, list) else take(inputs, rows))
                 if result is None:
                     result = np.empty((len(inputs), scores.shape[1]))
                 result[rows] = scores
@@ -91,7 +91,10 @@ class TorchModel(Model):
         if not isinstance(inputs, list):
             width = int(np.prod(inputs.shape[1:]))
             size = max(1, min(limit, _ELEMENTS // max(1, width)))
-            yield from np.array_split(np.arange(len(inputs)), -(-len(inputs) // size))
+            if len(inputs) <= size:
+                yield np.arange(len(inputs))
+            else:
+                yield from np.array_split(np.arange(len(inputs)), -(-len(inputs) // size))
             return
         lengths = np.array([np.size(one) if isinstance(one, np.ndarray) else len(one) for one in inputs])
         equal_only = getattr(self.preprocess, "equal_only", False) or self.padding_counts

@@ -119,24 +119,34 @@ class Columns(Features):
         return np.where(present[:, position, None], i, self._instances + pick).reshape(-1)
 
     def idle(self, i: int) -> np.ndarray:
-        # Where every background row has the instance's value, the column tells nothing about the others either.
-        idle = np.ones(len(self.groups), dtype=bool)
-        for position, codes in enumerate(self._codes):
-            if (codes[self._instances :] != codes[i]).any():
-                idle[self._player[position]] = False
-        return idle
+        return self._idle[i]
 
     @cached_property
-    def _codes(self) -> list[np.ndarray]:
-        """Each column as integers, equal where the values are (missing equals missing)."""
+    def _idle(self) -> np.ndarray:
+        """Per instance and player, whether every background row has the instance's values (missing equals missing).
+
+        Such a column tells nothing about the others either, so it is idle under a conditional absence too.
+        """
         import pandas as pd
 
-        return [pd.factorize(self._pool[name], use_na_sentinel=False)[0] for name in self._pool.columns]
+        same = np.empty((self._instances, len(self._pool.columns)), dtype=bool)
+        for block in self._blocks:
+            same[:, block.positions] = block.constant
+        for position in self._others:
+            codes = pd.factorize(self._pool.iloc[:, position], use_na_sentinel=False)[0]
+            own, background = codes[: self._instances], codes[self._instances :]
+            same[:, position] = (own == background[0]) & (background == background[0]).all()
+        idle = np.ones((self._instances, len(self.groups)), dtype=bool)
+        np.logical_and.at(idle, (slice(None), self._player), same)
+        return idle
 
     def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
         if len(values) == len(self.groups):
             return values
         return np.bincount(self._player, weights=values, minlength=len(self.groups))
+
+    def extras(self, i: int) -> dict[str, Any]:
+        return {} if self._alone else {"groups": self._player}
 
 
 class _Block:
@@ -168,6 +178,14 @@ class _Block:
             np.bitwise_xor(part, background, out=part)
             start = stop
         return built.view(self._dtype)
+
+    @property
+    def constant(self) -> np.ndarray:
+        """Where ``(instances, columns)`` the instance has the one value that all background rows have."""
+        first = self._background[0]
+        missing = first != first  # not a number equals nothing, itself included
+        unchanging = ((self._background == first) | (missing & (self._background != self._background))).all(axis=0)
+        return unchanging & ((self.own == first) | (missing & (self.own != self.own)))
 
     def _values(self, pick: np.ndarray | None) -> np.ndarray:
         if pick is None:
