@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from explainer.explanation import Verdict as Verdict
     from explainer.explanation import load as load
     from explainer.inspection.dependence import partial_dependence as partial_dependence
+    from explainer.inspection.permutation import permutation_importance as permutation_importance
+    from explainer.inspection.importance import importance as importance
+    from explainer.inspection.reasons import reason_codes as reason_codes
     from explainer.model import Model as Model
     from explainer.model import wrap as wrap
     from explainer.pipeline import explain as explain
@@ -31,6 +34,8 @@ _HOMES = {
     "compare": "explainer.trust.agreement", "evaluate": "explainer.trust.faithfulness",
     "plot": "explainer.plots", "check": "explainer.checks.run",
     "partial_dependence": "explainer.inspection.dependence",
+    "permutation_importance": "explainer.inspection.permutation",
+    "importance": "explainer.inspection.importance", "reason_codes": "explainer.inspection.reasons",
     "audit": "explainer.reports.audit", "verify": "explainer.reports.verify",
 }  # fmt: skip
 

@@ -23,8 +23,12 @@ NAMES = (
     "compare",
     "evaluate",
     "explain",
+    "importance",
     "load",
+    "partial_dependence",
+    "permutation_importance",
     "plot",
+    "reason_codes",
     "verify",
     "wrap",
 )

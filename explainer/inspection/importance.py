@@ -191,8 +191,8 @@ class Tally:
         self.rows = self.lost = 0
 
     def add(self, names: Sequence[str], quantities: np.ndarray) -> None:
-        """One row: ``quantities`` (quantities, cells); cells of one name are summed. A row that is not finite is counted as lost."""
-        if not np.isfinite(quantities).all():
+        """One row: ``quantities`` (quantities, cells); cells of one name are summed. A row without finite values is counted as lost."""
+        if not quantities.size or not np.isfinite(quantities).all():
             self.lost += 1
             return
         self.rows += 1
@@ -317,7 +317,7 @@ class _Watch:
 
 def _run(scorer: _Scorer, stream: Stream, limits: Budget, report: Any) -> tuple[Tally, bool]:
     """Read to the end, to the limit, or until the person stops; the batch in flight is dropped then."""
-    tally, clock, watch = Tally(scorer.quantities), Clock(limits), _Watch(report, stream.total)
+    tally, clock, watch = Tally(scorer.quantities), Clock(limits.seconds), _Watch(report, stream.total)
     try:
         for rows, labels in stream:
             watch.rows = len(rows)

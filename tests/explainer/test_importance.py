@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 import explainer
 from explainer.errors import Cancelled, CorruptFile, InvalidInput, UnknownName, Unsupported
-from explainer.inspection.importance import Importance, excess, importance, summarise
+from explainer.inspection.importance import Importance, Tally, excess, importance, summarise
 from explainer.inspection.sage import class_indices
 
 SMALL = ["a", "b", "c", "d"]
@@ -224,8 +224,23 @@ def test_seconds_end_the_reading():
 
 
 def test_rows_that_cannot_be_explained_are_counted():
-    from explainer.inspection.importance import Tally
+    def picky(x):
+        if (x[:, 0] == 7).any():
+            raise ValueError("no sevens")
+        return wavy(x)
 
+    x = frame(9, SMALL)
+    y = wavy(x.to_numpy())
+    x.loc[4, "a"] = 7.0
+    model = regression(picky, SMALL)
+    for more in ({}, {"kind": "sage", "labels": y}):
+        found = importance(model, x, **more)
+        assert found.rows == 8 and any("1 of 9 rows" in note for note in found.provenance.notes)
+        without = {k: np.delete(v, 4) if k == "labels" else v for k, v in more.items()}
+        np.testing.assert_allclose(found.values, importance(model, x.drop(4), **without).values, atol=1e-12)
+
+
+def test_a_tally_counts_each_name_apart():
     tally = Tally(1)
     tally.add(["a", "b"], np.array([[1.0, 2.0]]))
     tally.add(["a", "b"], np.array([[np.nan, 2.0]]))
