@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from explainer.inputs import MODALITIES
 
-Family = Literal["gradient", "attention", "coalition"]
+Family = Literal["gradient", "attention", "coalition", "tree"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,18 @@ METHODS: dict[str, Method] = {
             caveat="Sampled; each value comes with its standard error.",
         ),
         Method(
+            "deeplift_shap", "DeepLIFT SHAP", "gradient",
+            "Differences from background rows, carried back layer by layer: shares of the difference from the average score.",
+            "explainer.methods.deeplift:deeplift_shap",
+            caveat="A quick stand-in for Shapley values; the shares add up where every function has a rule, which is measured.",
+        ),
+        Method(
+            "deeplift", "DeepLIFT", "gradient",
+            "Differences from a baseline, carried back layer by layer: shares of the difference from the baseline's score.",
+            "explainer.methods.deeplift:deeplift",
+            caveat="The shares add up where every function of the module has a rule, which is measured on every input.",
+        ),
+        Method(
             "saliency", "Saliency", "gradient",
             "How strongly the score reacts to a tiny change of each part.",
             "explainer.methods.gradient:saliency",
@@ -75,10 +87,24 @@ METHODS: dict[str, Method] = {
             caveat="Sampled; each value comes with its standard error. Tree ensembles are exact where the trees can be read.",
         ),
         Method(
+            "tree_shap", "TreeSHAP, path-dependent", "tree",
+            "Shapley values in the trees' own terms: at a split on an absent column a row goes both ways, as the training rows did.",
+            "explainer.methods.trees:tree_shap",
+            level="exact",
+            caveat="Exact, without background rows; another game than SHAP's, whose absent columns take background rows' values.",
+            modalities=("tabular",),
+        ),
+        Method(
             "lime", "LIME", "coalition",
             "Coefficients of a simple linear model fitted to the scores around the input.",
             "explainer.methods.lime:lime",
             caveat="A linear stand-in; how well it follows the model is measured on every input.",
+        ),
+        Method(
+            "anchors", "Anchors", "coalition",
+            "A rule, a few parts kept, under which the prediction hardly ever changes, and what each part adds to that.",
+            "explainer.methods.anchors:anchors",
+            caveat="A rule; how often it holds is measured on every input, on copies drawn for that alone.",
         ),
         Method(
             "ablation", "Ablation", "coalition",

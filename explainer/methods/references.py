@@ -21,15 +21,16 @@ class References:
 
     With ``baseline="auto"`` and a background they are the background's rows, at most 50 drawn with ``seed`` (those that SHAP
     takes); a background series is cut to the input's length, or carried on with its own mean. Texts, and models without a
-    background, have one reference: the baseline that integrated gradients would start from.
+    background, have one reference: the baseline that integrated gradients would start from; ``single`` asks for that one.
     """
 
-    def __init__(self, model: TorchModel, inputs: Any, baseline: Any, background: Any, seed: int) -> None:
+    def __init__(self, model: TorchModel, inputs: Any, baseline: Any, background: Any, seed: int, single: bool = False) -> None:
         self._model, self._baseline = model, baseline
         self._background = model.background if background is None else background
         self._own = per_input(model, baseline, len(inputs))
         self._rows: Any = None
-        if isinstance(baseline, str) and baseline == "auto" and self._background is not None and model.modality != "text":
+        named = isinstance(baseline, str) and baseline == "auto" and not single
+        if named and self._background is not None and model.modality != "text":
             self._rows = self._background
             if len(self._rows) > BACKGROUND_ROWS:
                 chosen = np.sort(np.random.default_rng(seed).choice(len(self._rows), BACKGROUND_ROWS, replace=False))
