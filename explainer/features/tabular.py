@@ -181,11 +181,9 @@ class _Block:
 
     @property
     def constant(self) -> np.ndarray:
-        """Where ``(instances, columns)`` the instance has the one value that all background rows have."""
+        """Where ``(instances, columns)`` the instance has the one value, missing or not, that all background rows have."""
         first = self._background[0]
-        missing = first != first  # not a number equals nothing, itself included
-        unchanging = ((self._background == first) | (missing & (self._background != self._background))).all(axis=0)
-        return unchanging & ((self.own == first) | (missing & (self.own != self.own)))
+        return (self._background == first).all(axis=0) & (self._own == first)
 
     def _values(self, pick: np.ndarray | None) -> np.ndarray:
         if pick is None:
