@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from explainer.methods import METHODS, Method
+from explainer.methods.trees import is_tree
 from explainer.model import Capability, Model
 
 _NO_GRADIENT = "{name} is seen from outside only ({framework}): it has no gradients. Use shap or lime."
@@ -27,7 +28,8 @@ def capability(model: Model, method: Method) -> Capability:
         instead = f" Use {' or '.join(others)}." if others else ""
         kinds = " and ".join(method.modalities)
         return Capability("unsupported", f"{method.title} is for {kinds} inputs; these are {model.modality}.{instead}")
-    obstacle = {"gradient": _no_gradients, "attention": _no_attention, "coalition": _no_background}[method.family](model)
+    obstacles = {"gradient": _no_gradients, "attention": _no_attention, "coalition": _no_background, "tree": _no_trees}
+    obstacle = obstacles[method.family](model)
     if obstacle:
         return Capability("unsupported", obstacle)
     if method.name == "shap" and model.modality == "tabular" and len(model.feature_names) <= _EXACT_PLAYERS:
@@ -55,6 +57,10 @@ def _no_attention(model: Model) -> str:
         return ""
     why = _anatomy(model, "attention_obstacle") or "no attention layer was found"
     return f"{model.name} has no attention layers that can be read ({why}). Use integrated_gradients or shap."
+
+
+def _no_trees(model: Model) -> str:
+    return "" if is_tree(model) else f"{model.name} is not a tree or an ensemble of trees seen directly. Use shap."
 
 
 def _no_background(model: Model) -> str:

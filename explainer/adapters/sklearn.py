@@ -12,6 +12,10 @@ from explainer.errors import InvalidInput, Unsupported
 from explainer.model import Model
 
 
+# How libraries with scikit-learn's interface are asked for logits.
+_LOGITS = {"xgboost": "output_margin", "lightgbm": "raw_score"}
+
+
 class SklearnModel(Model):
     """A fitted estimator or Pipeline behind the Model face."""
 
@@ -44,7 +48,10 @@ class SklearnModel(Model):
             return np.asarray(self.estimator.predict(given), dtype=np.float64).reshape(len(given), -1)
         if self.returns == "probability":
             return np.asarray(self.estimator.predict_proba(given))
-        return np.asarray(self.estimator.decision_function(given)).reshape(len(given), -1)
+        if hasattr(self.estimator, "decision_function"):
+            return np.asarray(self.estimator.decision_function(given)).reshape(len(given), -1)
+        # XGBoost and LightGBM give logits under names of their own.
+        return np.asarray(self.estimator.predict(given, **{_LOGITS[_library(self.estimator)]: True})).reshape(len(given), -1)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{type(self.estimator)}{self.class_names}".encode())
@@ -66,8 +73,10 @@ def wrap_sklearn(estimator: Any, **options: Any) -> SklearnModel:
     returns = options["returns"]
     if task == "classification" and returns is None:
         returns = "probability" if hasattr(estimator, "predict_proba") else "logit"
-        if returns == "logit" and not hasattr(estimator, "decision_function"):
-            raise Unsupported(f"{type(estimator).__name__} has neither predict_proba nor decision_function; it gives no scores to explain.")
+    if task == "classification" and returns == "logit" and not hasattr(estimator, "decision_function") and not _library(estimator):
+        if hasattr(estimator, "predict_proba"):
+            raise Unsupported(f"{type(estimator).__name__} has no decision_function, so it gives no logits; leave returns= out.")
+        raise Unsupported(f"{type(estimator).__name__} has neither predict_proba nor decision_function; it gives no scores to explain.")
     known = getattr(estimator, "feature_names_in_", None)
     names = options["feature_names"] or (list(known) if known is not None else None)
     background = options["background"]
@@ -89,6 +98,12 @@ def _classes(estimator: Any, task: str) -> list[str]:
         return [str(c) for c in estimator.classes_]
     width = getattr(estimator, "n_outputs_", 1)
     return ["value"] if width == 1 else [f"output {j}" for j in range(width)]
+
+
+def _library(estimator: Any) -> str:
+    """The library of a boosted model with scikit-learn's interface, or nothing."""
+    found = {c.__module__.partition(".")[0] for c in type(estimator).__mro__} & set(_LOGITS)
+    return next(iter(found), "")
 
 
 def _is_pipeline(estimator: Any) -> bool:

@@ -15,6 +15,7 @@ from explainer.progress import Report
 
 _CELLS = 2**22  # numbers held at once
 _MOST_ROWS = 4096
+_PROBES = 512  # points at which a function is held to be linear
 _MOST_ON_PATH = 62  # players on one path: the bits of an integer
 
 
@@ -57,7 +58,8 @@ class Ensemble:
         self.players = int(player.max()) + 1
         link = self._link(tables)
         self.scores: Callable[[np.ndarray], np.ndarray] = lambda margins: model.rescale(link(margins), output)
-        self.slope, self.intercept = _affine(self.scores, len(self.forest.base))
+        outputs = len(self.forest.base)
+        self.slope, self.intercept = _affine(self.scores, np.random.default_rng(0).normal(size=(2 * outputs + 6, outputs)))
 
     def _link(self, tables: Sequence[Any]) -> Callable[[np.ndarray], np.ndarray]:
         found = list(_LINKS)
@@ -112,6 +114,16 @@ class Ensemble:
             nodes = slice(walk.nodes[tree], walk.nodes[tree + 1])
             base[output : output + walk.value.shape[1]] += (walk.reach[nodes] * walk.leaf[nodes]) @ walk.value[nodes]
         return base
+
+    def linear(self, target: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Slope and intercept of a function of the scores where it is affine over the range the trees can reach, else None twice."""
+        low, high = np.array(self.forest.base, dtype=np.float64), np.array(self.forest.base, dtype=np.float64)
+        for tree in self.forest.trees:
+            at, leaves = slice(tree.output, tree.output + tree.value.shape[1]), tree.value[tree.left < 0]
+            low[at] += leaves.min(axis=0)
+            high[at] += leaves.max(axis=0)
+        share = np.random.default_rng(0).random((_PROBES, len(low)))
+        return _affine(lambda margins: target(self.scores(margins)), low + share * (high - low))
 
     def values(self, table: Any, background: Any, report: Report) -> np.ndarray:
         """Shapley values of the margins ``(rows, players, margins)``: interventional against ``background``, path-dependent without."""
@@ -198,15 +210,18 @@ def from_table(game: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, pairs
 
 
-def _affine(scores: Callable[[np.ndarray], np.ndarray], margins: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Slope and intercept where ``scores`` is affine, told from its values at the origin, the axes and some other points."""
-    origin, axes = scores(np.zeros((1, margins))), scores(np.eye(margins))
-    probes = np.random.default_rng(0).normal(size=(2 * margins + 6, margins))
-    slope = axes - origin
-    if not np.allclose(scores(probes), origin + probes @ slope, rtol=0, atol=1e-9):
+def _affine(function: Callable[[np.ndarray], np.ndarray], probes: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Slope (margins, k) and intercept (k,) where ``function`` is affine at the ``probes`` (m, margins), else None twice."""
+    with np.errstate(all="ignore"):
+        values, centre = np.asarray(function(probes), dtype=np.float64), probes.mean(axis=0)
+        design = np.column_stack([probes - centre, np.ones(len(probes))])
+        if not np.isfinite(values).all():
+            return None, None
+    fitted = np.linalg.lstsq(design, values, rcond=None)[0]
+    if np.abs(design @ fitted - values).max() > 1e-9 * max(1.0, np.abs(values).max()):
         return None, None
-    # The axes were read with rounding; true slopes of these scales are whole numbers.
-    return np.round(slope, 9), np.round(origin[0], 9)
+    slope = np.round(fitted[:-1], 9)
+    return slope, (values - probes @ slope).mean(axis=0)
 
 
 def _blocks(n: int, cells: int) -> Iterator[slice]:

@@ -39,8 +39,6 @@ def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Re
     reason = _unfit(model, inputs)
     if reason:
         raise Unsupported(reason)
-    if target.weights is None:
-        raise Unsupported("The path-dependent game is for targets that are linear in the scores; a function came. Use method 'shap'.")
     algorithm = "tree (path-dependent)"
     try:
         ensemble = Ensemble(model, [inputs], output, np.arange(inputs.shape[1]))
@@ -48,10 +46,13 @@ def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Re
             raise Unsupported(_no_sum(model, output, "Use output='logit', or method 'shap', whose game is defined on every scale."))
         if not ensemble.covered:
             raise Unsupported("Some nodes were reached by no training rows, so their shares are 0 / 0. Use method 'shap'.")
-        values, base = ensemble.values(inputs, None, progress) @ ensemble.slope, ensemble.expected() @ ensemble.slope + ensemble.intercept
+        slope, intercept = _slope(ensemble, target)
+        if slope is None:
+            raise Unsupported("The path-dependent game is for targets that are linear in the scores; this function is not. Use method 'shap'.")
+        values, base = ensemble.values(inputs, None, progress) @ slope, ensemble.expected() @ slope + intercept
     except Unsupported:
         found = _by_shap(model, inputs, None, output)
-        if isinstance(found, str):
+        if isinstance(found, str) or target.weights is None:
             raise
         values, base, algorithm = *found, "shap.TreeExplainer (path-dependent)"
     return Attribution(
@@ -146,8 +147,17 @@ def _enumerated(
     return found
 
 
+def _slope(ensemble: Ensemble, target: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """How the margins make the scores, or the value of a function of them."""
+    if target.weights is None:
+        return ensemble.linear(lambda scores: np.asarray(target(scores, 0)))
+    return ensemble.slope, ensemble.intercept
+
+
 def _functionals(scores: np.ndarray, target: Any) -> np.ndarray:
     """What the target makes of scores, per instance: of ``(n, ..., outputs)``, or of ``(outputs,)`` for all alike."""
+    if target.weights is None:  # already the function's value
+        return scores
     if scores.ndim == 1:
         return np.einsum("c,nkc->nk", scores, target.weights)
     return np.einsum("n...c,nkc->n...k", scores, target.weights)
