@@ -1,0 +1,188 @@
+"""How often the 95 % intervals of sampled Shapley values hold the exact value, over many kinds of games.
+
+Run ``python benchmarks/intervals.py`` (``--help`` for sizes). Games of 8 to 14 players are enumerated: an MLP, a forest and a
+boosted ensemble (each the mean over background rows), a product, a threshold, sums of unanimity games, a small attention model on
+words and a small convolution on patches, the last two with three outputs. Games of 30 to 200 players have exact values by other
+ways: unanimity games and products in closed form, functions of a weighted sum by the generating function of the sums, networks
+on separate groups of players by enumerating each group. Coverage is the share of values, those of parts that do nothing left
+out, that lie within 1.96 standard errors of the exact ones; 0.95 is right. Error is the median of ||phi - exact|| / ||exact||.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+BAR = (0.90, 0.98)  # of the intervals must hold the exact value, for each kind of game over its sizes, budgets and seeds
+SMALL, LARGE = (8, 10, 12, 14), (30, 64, 128, 200)
+BUDGETS = (64, 128, 256, 512, 1024, 2048)
+Scores = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Game:
+    """A game of ``d`` players: ``v(masks)`` gives ``(m, k)`` scores, ``exact`` its Shapley values ``(d, k)``."""
+
+    kind: str
+    v: Scores
+    exact: np.ndarray
+
+    @property
+    def d(self) -> int:
+        return len(self.exact)
+
+
+def enumerate_values(v: Scores, d: int) -> np.ndarray:
+    """Shapley values ``(d, k)`` from all ``2^d`` coalitions."""
+    index = np.arange(2**d)
+    masks = (index[:, None] >> np.arange(d)) & 1 == 1
+    scores, sizes = v(masks), masks.sum(axis=1)
+    weight = np.array([1 / (d * math.comb(d - 1, s)) for s in range(d)])
+    without = [index[~masks[:, j]] for j in range(d)]
+    return np.stack([weight[sizes[rest]] @ (scores[rest | (1 << j)] - scores[rest]) for j, rest in enumerate(without)])
+
+
+def on_rows(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, background: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Mean score over the background rows that stand in for absent columns."""
+    rows = np.where(masks[:, None], x, background).reshape(-1, len(x))
+    return function(rows).reshape(len(masks), len(background), -1).mean(axis=1)
+
+
+def fitted(d: int, rng: np.random.Generator) -> Iterator[Game]:
+    """Models fitted to a wavy target, each against one or eight background rows."""
+    from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
+    from sklearn.neural_network import MLPRegressor
+
+    x = rng.normal(size=(600, d))
+    y = np.sin(x[:, 0] * x[:, 1]) + x[:, 2] * x[:, 3] * x[:, 4] + np.maximum(x[:, 5], 0) * x[:, 6] + 0.3 * x.sum(axis=1)
+    models = {
+        "MLP": MLPRegressor(hidden_layer_sizes=(32, 32), max_iter=200, random_state=1),
+        "forest": RandomForestRegressor(10, max_depth=7, random_state=1),
+        "boosting": GradientBoostingRegressor(n_estimators=60, max_depth=4, random_state=1),
+    }
+    for kind, model in models.items():
+        predict = model.fit(x, y).predict
+        for i, rows in enumerate((1, 8) if d < 14 else (1,)):
+            v = partial(on_rows, predict, x[i], x[100 : 100 + rows])
+            yield Game(kind, v, enumerate_values(v, d))
+
+
+def formulas(d: int, rng: np.random.Generator) -> Iterator[Game]:
+    for kind, function in {
+        "threshold": lambda a: (a.sum(axis=1) > 0.5).astype(float),
+        "product": lambda a: np.prod(1 + 0.4 * np.tanh(a), axis=1),
+        "squashed": lambda a: 1 / (1 + np.exp(-2 * a.sum(axis=1))),
+    }.items():
+        for _ in range(2):
+            v = partial(on_rows, function, rng.normal(size=d), rng.normal(size=(1, d)))
+            yield Game(kind, v, enumerate_values(v, d))
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def words(d: int, rng: np.random.Generator) -> Game:
+    """One attention layer over words, absent words masked out of it; three classes."""
+    width = 16
+    tokens, query = rng.normal(size=(d, width)), rng.normal(size=(width, width)) / math.sqrt(width)
+    out, head = rng.normal(size=(width, 32)) / math.sqrt(width), rng.normal(size=(32, 3))
+
+    def v(masks: np.ndarray) -> np.ndarray:
+        seen = np.concatenate([np.ones((len(masks), 1), dtype=bool), masks], axis=1)  # the first token is always there
+        every = np.concatenate([np.zeros((1, width)), tokens])
+        weight = softmax(np.where(seen[:, None], every @ query @ every.T, -1e9))
+        return softmax(np.tanh((weight @ every @ out).mean(axis=1)) @ head)
+
+    return Game("words", v, enumerate_values(v, d))
+
+
+def picture(d: int, rng: np.random.Generator) -> Game:
+    """A convolution, a rectifier and a linear layer on ``d`` patches in two rows; three classes."""
+    patch, kernel = rng.normal(size=(2, d // 2, 4)), rng.normal(size=(3, 3, 4, 12)) / 4
+    head = rng.normal(size=(2 * (d // 2) * 12, 3)) / math.sqrt(3 * d)
+
+    def v(masks: np.ndarray) -> np.ndarray:
+        shown = np.pad(patch * masks.reshape(-1, 2, d // 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        seen = sum(shown[:, a : a + 2, b : b + d // 2] @ kernel[a, b] for a in range(3) for b in range(3))
+        return softmax(np.maximum(seen, 0).reshape(len(masks), -1) @ head)
+
+    return Game("picture", v, enumerate_values(v, d))
+
+
+def sums(d: int, rng: np.random.Generator, kind: str) -> Game:
+    """Additive and pairwise parts, and terms on up to eight players: unanimity (1/|T| each) or products of +-1 (2/|T|, odd T)."""
+    terms = [(rng.choice(d, min(d, size), replace=False), 1.0) for size in rng.integers(1, 9, 2 * d)]
+    terms += [(np.array([j]), w) for j, w in enumerate(rng.normal(size=d))]
+    coefficient = np.array([rng.normal() * w for _, w in terms])
+    exact = np.zeros((d, 1))
+    for (members, _), c in zip(terms, coefficient, strict=True):
+        share = 1.0 if kind == "unanimity" else 2.0 * (len(members) % 2)
+        exact[members] += c * share / len(members)
+
+    def v(masks: np.ndarray) -> np.ndarray:
+        x = masks.astype(float) if kind == "unanimity" else 2.0 * masks - 1
+        return sum(c * x[:, members].prod(axis=1) for (members, _), c in zip(terms, coefficient, strict=True))[:, None]
+
+    return Game(kind, v, exact)
+
+
+def of_a_weighted_sum(d: int, rng: np.random.Generator, kind: str) -> Game:
+    """f(sum of integer weights): a vote with a quota, or a squashed sum. phi_j is the mean over t in (0, 1) of the change of f that
+    j makes when every other player is there with probability t; that law of the sum is read from its characteristic function."""
+    weights = rng.integers(1, 10, d) * (1 if kind == "vote" else rng.choice([-1, 1], d))
+    low, high = int(weights[weights < 0].sum()), int(weights[weights > 0].sum())
+    total = np.arange(low, high + 1)
+    f = (total >= 0.5 * high).astype(float) if kind == "vote" else 1 / (1 + np.exp(-3 * (total - total.mean()) / np.linalg.norm(weights)))
+    length = len(total)
+    wave = np.exp(-2j * np.pi * np.outer(weights, np.arange(length)) / length)
+    spectrum = np.conj(np.fft.fft(f)) / length  # of f over the sums, shifted by `low` below
+    shift = np.exp(2j * np.pi * np.arange(length) * low / length)
+    exact = np.zeros((d, 1))
+    nodes, shares = np.polynomial.legendre.leggauss(d // 2 + 1)
+    for t, share in zip((nodes + 1) / 2, shares / 2, strict=True):
+        factors = 1 - t + t * wave
+        ahead = np.concatenate([np.ones((1, length)), np.cumprod(factors[:-1], axis=0)])
+        behind = np.concatenate([np.cumprod(factors[:0:-1], axis=0)[::-1], np.ones((1, length))])
+        exact[:, 0] += share * ((ahead * behind * (wave - 1)) @ (spectrum * shift)).real
+
+    def v(masks: np.ndarray) -> np.ndarray:
+        return f[masks @ weights - low][:, None]
+
+    return Game(kind, v, exact)
+
+
+def groups(d: int, rng: np.random.Generator) -> Game:
+    """Random networks, each on its own group of ten players, added up: the exact values are those of the groups."""
+    parts = [np.arange(a, min(a + 10, d)) for a in range(0, d, 10)]
+    layers = [(rng.normal(size=(len(p), 24)), rng.normal(size=24), rng.normal(size=(24, 2)) / 3) for p in parts]
+
+    def one(layer: tuple[np.ndarray, ...], masks: np.ndarray) -> np.ndarray:
+        return np.maximum(masks @ layer[0] + layer[1], 0) @ layer[2]
+
+    def v(masks: np.ndarray) -> np.ndarray:
+        return sum(one(layer, masks[:, p]) for p, layer in zip(parts, layers, strict=True))
+
+    exact = [enumerate_values(partial(one, layer), len(p)) for p, layer in zip(parts, layers, strict=True)]
+    return Game("networks", v, np.concatenate(exact))
+
+
+def small_games(d: int, seed: int = 0) -> list[Game]:
+    rng = np.random.default_rng([seed, d])
+    found = [*fitted(d, rng), *formulas(d, rng), words(d, rng), picture(d, rng)]
+    return [*found, *(sums(d, rng, kind) for kind in ("unanimity", "odd products")), of_a_weighted_sum(d, rng, "vote")]
+
+
+def large_games(d: int, seed: int = 0) -> list[Game]:
+    rng = np.random.default_rng([seed, d])
+    found = [sums(d, rng, kind) for kind in ("unanimity", "odd products")]
+    return [*found, *(of_a_weighted_sum(d, rng, kind) for kind in ("vote", "squashed")), groups(d, rng)]
