@@ -64,6 +64,20 @@ def explain(
         str | None, typer.Option(help='Work allowed per input: 500, "500 evals", "10s" or "1% error".', show_default=False)
     ] = None,
     output: Annotated[str, typer.Option(help="Scale explained: probability, logit, raw or auto.")] = "auto",
+    baseline: Annotated[
+        str,
+        typer.Option(
+            help="What stands in for an absent part. Tables: auto (background rows), median, mean, copula, neighbours:K. Images: zeros, "
+            "mean, blur, inpaint. Text: remove, mask, or a word. Series: zeros, mean, interpolate, background."
+        ),
+    ] = "auto",
+    features: Annotated[
+        str,
+        typer.Option(
+            help="How inputs are cut into parts. Tables: auto (columns), correlated:0.7, one-hot. Images: superpixels:200, patches:64. "
+            "Text: words, sentences. Series: segments:20."
+        ),
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
     verify: Annotated[str, typer.Option(help="Measure the verdict: on, full (also stability and randomisation) or off.")] = "on",
     top: Annotated[int, typer.Option(min=1, help="How many features are printed.")] = 10,
@@ -90,7 +104,7 @@ def explain(
     with terminal.progress("explaining") as bar, terminal.stoppable(bar) as progress:
         ex = explainer.explain(
             wrapped, inputs, method, goal, budget=_number(budget), output=output, seed=seed, verify=_verify(verify), progress=progress,
-            resume=resume, time_limit=time_limit, **_parameters(parameter or []),
+            baseline=_choice(baseline), features=_choice(features), resume=resume, time_limit=time_limit, **_parameters(parameter or []),
         )  # fmt: skip
     saved = None if out is None else _save(ex, out)
     facts = explanation_facts(ex, rows, top)
@@ -245,6 +259,15 @@ def _parameters(words: list[str]) -> dict[str, Any]:
         except ValueError:
             found[name] = value
     return found
+
+
+def _choice(word: str) -> str | tuple[str, float]:
+    """``superpixels:200`` as ("superpixels", 200.0); a word without a number as it is."""
+    name, _, number = word.rpartition(":")
+    try:
+        return (name, float(number)) if name else word
+    except ValueError:
+        return word
 
 
 def _verify(word: str) -> bool | str:

@@ -57,7 +57,14 @@ def explain(
     inputs : a batch of inputs as ``model.scores`` takes them.
     method : a name of ``METHODS``, ``"auto"``, or a function ``(model, inputs, target, ...) -> values``.
     target : ``"predicted"`` | class index | class name | ``("margin", a, b)`` | ``"all"`` | callable on scores.
-    baseline, background, features : what stands in for an absent part, and how inputs are cut into parts.
+    baseline : what stands in for an absent part; the result names it, because it changes the answer. Tables: "auto" (the
+        background rows in turn), "median", "mean", one row, or given the present columns "copula" or ("neighbours", k).
+        Images: "zeros", "mean", "blur", "inpaint" or a picture. Text: "remove", "mask" or a word. Series: "zeros", "mean",
+        "interpolate", "background" or one value per channel. Gradient methods take those that do not depend on what is present.
+    background : rows that stand for the population; the model's own unless given.
+    features : how inputs are cut into parts. Tables: columns, a mapping group -> columns, ("correlated", 0.7) or "one-hot".
+        Images: ("superpixels", 200), ("patches", 64) or label maps. Text: "words" or "sentences". Series: ("segments", 20).
+        See :func:`explainer.features.build`.
     budget : evaluations of the model per input: an int, ``"500 evals"``, ``"10s"`` or ``"1% error"``.
     output : scale of the scores explained; "auto" is the probability of a class, or the value of a regression.
     seed : the same seed gives the same result, bit for bit.
@@ -273,7 +280,7 @@ def _verify(
         if goal.k == 1 and not early:
             try:
                 engine = Coalitions(model, given, cut.features, goal, scale, time_limit=time_limit)
-            except Unsupported as error:
+            except (Unsupported, InvalidInput) as error:  # such as a baseline that gradients know and coalitions do not
                 why_not = str(error)
         rerun = run if verify == "full" and not early else None
         verdicts = judge(method, found, values, scale, engine, why_not, rerun, model, seed, lost)
@@ -337,6 +344,8 @@ def _with_faults(ex: Explanation, every: Any, kept: list[int], faults: Mapping[i
 
 def _with_extras(found: Attribution, cut: _Cut, n: int) -> Attribution:
     """Add what a plot needs to draw the parts, when the values stand on the same parts as the coalitions."""
+    if cut.made:
+        found.notes = (*found.notes, *(note for note in cut.features.notes if note not in found.notes))
     if cut.made and found.axes == cut.features.axes:
         drawn = [cut.features.extras(i) for i in range(n)]
         found.extras = {**{key: [one[key] for one in drawn] for key in drawn[0]}, **found.extras}

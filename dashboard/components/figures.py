@@ -25,7 +25,7 @@ def graph(figure: go.Figure, *, label: str, id: Any = None, className: str = "")
 
 def explained(ex: Explanation, channels: Sequence[str] = (), id: Any = None) -> html.Div:
     """The picture of one explanation, without the heading that the panel around it already says."""
-    if ex.modality == "text" and ex.axes == ("instance", "word"):
+    if ex.modality == "text" and len(ex.axes) == 2:
         return html.Div([words(ex), graph(_bare(plots.plot_bars(ex, top=8)), label="The words that counted most", id=id)])
     figure = plots.plot(ex, top=10)
     if ex.modality == "image" and len(figure.data) == 3:

@@ -15,6 +15,7 @@ from explainer.adapters.encoding import Arguments
 from explainer.adapters.layouts import Layout, TextLayout, layout_for
 from explainer.adapters.taps import ActivationTap
 from explainer.errors import InvalidInput, Unsupported
+from explainer.features import CONDITIONAL
 from explainer.state import hooked
 
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ class GradientView:
         per instance. ``background`` defaults to the model's. Raises InvalidInput.
         """
         background = self.model.background if background is None else background
+        word = spec[0] if isinstance(spec, tuple) and spec else spec
+        if isinstance(word, str) and word in CONDITIONAL:
+            raise InvalidInput(
+                f"baseline={word!r} has other values for every set of parts present, and a gradient needs one reference point. Use "
+                "'auto' or 'mean' with this method, or this baseline with 'shap'."
+            )
         if self.model.modality == "text":
             return self._token_baseline(spec)
         reference = self.layout.reference(self.model, self.inputs, spec, background)

@@ -27,6 +27,8 @@ FEATURES = {
     "text": ("auto", "words", "sentences"),
     "series": ("auto", "segments"),
 }
+# What stands in depends on the parts present, or is a different thing at each draw: not one reference input.
+CONDITIONAL = ("copula", "neighbours", "inpaint", "interpolate", "background")
 _KINDS = {"tabular": "tables", "image": "images", "text": "text", "series": "series"}
 
 

@@ -137,7 +137,7 @@ class Columns(Features):
             own, background = codes[: self._instances], codes[self._instances :]
             same[:, position] = (own == background[0]) & (background == background[0]).all()
         idle = np.ones((self._instances, len(self.groups)), dtype=bool)
-        np.logical_and.at(idle, (slice(None), self._player), same)
+        np.logical_and.at(idle.T, self._player, same.T)
         return idle
 
     def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:

@@ -120,6 +120,7 @@ class _Texts:
 
     def __init__(self, inputs: Any, coalitions: Coalitions, baseline: Any, background: Any) -> None:
         self._engine = coalitions
+        self.axes = coalitions.features.axes
         self.names = coalitions.features.names
         self.absence = coalitions.features.absence
 

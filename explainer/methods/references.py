@@ -88,7 +88,8 @@ def in_words(model: TorchModel, baseline: str, background: Any) -> str:
 
 def per_input(model: TorchModel, baseline: Any, n: int) -> Any:
     """A baseline given as one input per input, in canonical form; None where it is a name or one for all."""
-    if isinstance(baseline, str) or model.modality == "text" or (model.modality == "series" and per_channel(baseline)):
+    named = isinstance(baseline, str) or (isinstance(baseline, tuple) and baseline and isinstance(baseline[0], str))
+    if named or model.modality == "text" or (model.modality == "series" and per_channel(baseline)):
         return None
     given = model.canonical(baseline)
     if len(given) not in (1, n):

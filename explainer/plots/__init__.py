@@ -43,7 +43,7 @@ def plot(
     axes, extras = drawn.axes, drawn.ex.extras
     if axes[:2] == ("row", "column") or (axes == ("superpixel",) and extras.get("segments")):
         return plot_image(ex, instance=instance, output=output, opacity=opacity, dark=dark)
-    if axes == ("word",):
+    if axes in (("word",), ("sentence",), ("part",)):
         return plot_text(ex, instance=instance, output=output, top=top, dark=dark)
     if axes == ("time", "channel") or (axes == ("segment", "channel") and extras.get("segments")):
         return plot_series(ex, instance=instance, output=output, dark=dark)

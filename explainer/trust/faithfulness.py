@@ -87,7 +87,7 @@ def _judged(trial: _Trial, v: np.ndarray) -> Check:
 
 
 def _poolable(axes: tuple[str, ...], own: tuple[str, ...], features: Any) -> bool:
-    return axes == own or axes in {("row", "column"), ("time", "channel")} or (axes == ("column",) and own == axes)
+    return axes == own or axes in {("row", "column"), ("time", "channel"), ("word",)}
 
 
 def _top_vs_random(parts: np.ndarray, seed: int) -> _Trial:
@@ -113,6 +113,7 @@ def evaluate(
     *,
     background: Any = None,
     baseline: Any = "auto",
+    features: Any = "auto",
     seed: int = 0,
 ) -> Any:
     """Measure how faithful explanations are to the model, one row per instance.
@@ -122,7 +123,8 @@ def evaluate(
     same in random order (Petsiuk et al. 2018); below 0 is good for deletion, above 0 for insertion.
     ``correlation``: between the summed values of random part sets and the score change they cause (Bhatt et al. 2020).
 
-    ``model`` is needed for explanations loaded from a file. Returns a DataFrame. Raises InvalidInput, UnknownName.
+    ``model`` is needed for explanations loaded from a file; ``baseline`` and ``background`` as in ``explain``; ``features``
+    "auto" are the parts the values stand on. Returns a DataFrame. Raises InvalidInput, UnknownName.
     """
     import pandas as pd
 
@@ -137,7 +139,7 @@ def evaluate(
         raise InvalidInput("evaluate() follows one target; explain with a single target instead of target='all'.")
     rows = []
     for i, one in enumerate(ex):
-        engine = _engine(model, one, background, baseline, seed)
+        engine = _engine(model, one, background, baseline, features, seed)
         parts = engine.features.pool(0, one.values[0], one.axes[1:])
         rng = np.random.default_rng([seed, len(parts)])
         row: dict[str, Any] = {"instance": i, "method": one.method, "target": one.target[0]}
@@ -153,14 +155,26 @@ def evaluate(
     return pd.DataFrame(rows)
 
 
-def _engine(model: Any, one: Explanation, background: Any, baseline: Any, seed: int) -> Coalitions:
-    segments = one.extras.get("segments")
-    chosen = segments[0] if one.modality == "image" and segments else "auto"
+def _engine(model: Any, one: Explanation, background: Any, baseline: Any, chosen: Any, seed: int) -> Coalitions:
+    if isinstance(chosen, str) and chosen == "auto":
+        chosen = _parts_of(one)
     features = build(model, take(one.inputs, slice(0, 1)), features=chosen, baseline=baseline, background=background, seed=seed)
     if not _poolable(one.axes[1:], features.axes, features):
         raise InvalidInput(f"Values on {', '.join(one.axes[1:])} do not belong to single parts of the input; they cannot be evaluated.")
     scores = model.scores(one.inputs, one.output)
     return Coalitions(model, one.inputs, features, _target(one, scores), one.output)
+
+
+def _parts_of(one: Explanation) -> Any:
+    """The parts that the values of an explanation stand on, as ``features=`` takes them."""
+    if one.modality == "text":
+        return {"word": "words", "sentence": "sentences"}.get(one.axes[1], "auto")
+    if one.modality == "tabular" and one.extras.get("groups"):
+        owners = np.asarray(one.extras["groups"][0])
+        columns = np.array([str(c) for c in one.inputs.columns], dtype=object)
+        return {name: columns[owners == j].tolist() for j, name in enumerate(one.feature_names[0])}
+    segments = one.extras.get("segments")
+    return segments[0] if segments else "auto"
 
 
 def _target(one: Explanation, scores: np.ndarray) -> Target:

@@ -96,7 +96,7 @@ def test_a_planted_region_is_found_by_every_kind_of_part():
 @pytest.mark.parametrize(
     ("options", "error", "words_"),
     [
-        ({"baseline": "zeroes"}, InvalidInput, "not for tables"),
+        ({"baseline": "zeros"}, InvalidInput, "not for tables"),
         ({"features": "superpixels"}, InvalidInput, "not for tables"),
     ],
 )
