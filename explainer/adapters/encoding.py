@@ -39,7 +39,9 @@ class Arguments:
                     f"preprocess gave {type(part).__name__}; it must give a tensor, a tuple of tensors or a dict of tensors, "
                     "each with one row per input."
                 )
-            moved = tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+            if device.type == "cuda" and tensor.device.type == "cpu":
+                tensor = tensor.pin_memory()  # so that the copy need not wait for the passes before it
+            moved = tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, non_blocking=True)
             # A module that works in place must not reach the caller's own memory through a shared tensor.
             tensors.append(moved.clone() if moved is tensor else moved)
         return Arguments(tuple(tensors), names)
