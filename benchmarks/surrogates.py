@@ -92,7 +92,7 @@ def text(words: int, bar: float, quick: bool) -> list[Figure]:
     from lime.lime_text import LimeTextExplainer
 
     torch.manual_seed(0)
-    rounds, samples = (2, 300) if quick else (5, 5000 if words <= 20 else 1000)
+    rounds, samples = (2, 300) if quick else (5, 5000)
     net = LSTM().eval().requires_grad_(False)
     given = " ".join(f"w{j}" for j in np.random.default_rng(0).choice(VOCABULARY, words, replace=False))
     model = explainer.wrap(net, modality="text", preprocess=tokenised, class_names=["no", "yes"], returns="logit")

@@ -52,6 +52,7 @@ def _instance(one: Explanation, row: int, top: int) -> dict[str, Any]:
         },
         "features": [{**f, "input": _own(one, f["feature"])} for f in features.to_dict("records")],
         "features_in_all": len(frame),
+        **{key: one.extras[key][0] for key in ("rule", "precision", "precision interval", "coverage") if key in one.extras},
     }
 
 
@@ -78,6 +79,8 @@ def print_explanation(facts: Mapping[str, Any]) -> None:
         rest = instance["features_in_all"] - len(rows)
         if rest:
             terminal.say(f"[dim]and {rest:,} smaller ones[/]")
+        for rule in np.atleast_1d(instance.get("rule", [])):
+            terminal.say(terminal.escape(str(rule)))
         verdict = instance["verdict"]
         terminal.say(f"verdict: {terminal.state(verdict['status'])} · {terminal.escape(verdict['reason'])}\n")
 

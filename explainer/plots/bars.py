@@ -93,6 +93,8 @@ def labels(drawn: Part) -> list[str]:
     inputs: Any = drawn.ex.inputs
     if drawn.axes != ("column",) or not hasattr(inputs, "iloc"):
         return names
+    if "rules" in drawn.ex.extras:  # the bins that a linear stand-in speaks of
+        return [escape(rule) for rule in drawn.ex.extras["rules"][0]]
     row = inputs.iloc[0]
     known = {str(column): row.iloc[k] for k, column in enumerate(inputs.columns)}
     return [f"{n} = {escape(shown(known[raw]))}" if raw in known else n for n, raw in zip(names, drawn.names, strict=True)]
@@ -110,6 +112,8 @@ def unique(names: list[str]) -> list[str]:
 
 def axis_title(drawn: Part) -> str:
     """What the lengths mean, and for additive methods from where to where they lead."""
+    if drawn.rule:
+        return "gain in the share of perturbed copies that agree"
     if drawn.magnitude:
         return "size (no direction)"
     scale_name = "score" if drawn.ex.output == "raw" else drawn.ex.output

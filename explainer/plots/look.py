@@ -55,7 +55,13 @@ class Part:
     def magnitude(self) -> bool:
         """Whether the values have a size but no direction (saliency, attention): then zero is an end, not the middle."""
         finite = self.values[np.isfinite(self.values)]
-        return not self.ex.additive and bool((finite >= 0).all())
+        return not self.ex.additive and not self.rule and bool((finite >= 0).all())
+
+    @property
+    def rule(self) -> str:
+        """What an explanation by a rule says in words; empty for all others."""
+        told = self.ex.extras.get("rule", ("",))[0]
+        return str(told) if isinstance(told, str) else str(told[self.ex.class_names.index(self.target)])
 
     @property
     def limit(self) -> float:
@@ -142,10 +148,10 @@ def heading(drawn: Part) -> dict[str, Any]:
     scale_name = "score" if drawn.ex.output == "raw" else drawn.ex.output
     score = f"{scale_name} {three(drawn.score)}"
     words = f"{method_title(drawn.ex.method)} for {drawn.target} · {score} · verdict: {SYMBOLS[verdict.status]} {verdict.status}"
-    reason = verdict.reason if len(verdict.reason) <= 110 else verdict.reason[:109] + "…"
+    lines = [text if len(text) <= 110 else text[:109] + "…" for text in (drawn.rule, verdict.reason) if text]
     return {
         "text": escape(words),
-        "subtitle": {"text": escape(reason), "font": {"size": 11}},
+        "subtitle": {"text": "<br>".join(map(escape, lines)), "font": {"size": 11}},
         "font": {"size": 14},
         "x": 0.01,
         "xanchor": "left",

@@ -157,3 +157,26 @@ def test_missing_values_and_categories_are_bins_of_their_own():
     )  # fmt: skip
     ex = explainer.explain(model, table[:1], "anchors")
     assert ex.extras["rule"][0] == "if age is missing, then the prediction stays yes"
+
+
+def test_the_rule_stands_in_the_figure_and_in_the_listing():
+    from explainer.listing import explanation_facts, print_explanation
+
+    ex = explainer.explain(classifier(corner), inside()[:1], "anchors")
+    figure = explainer.plot(ex)
+    assert "if a &gt; " in figure.layout.title.subtitle.text and "copies that agree" in figure.layout.xaxis.title.text
+    every = explainer.explain(classifier(corner), inside()[:1], "anchors", target="all", verify=False)
+    assert "does not become no" in explainer.plot(every, output="no").layout.title.subtitle.text
+    for one in (ex, every):
+        facts = explanation_facts(one, [0], 3)
+        assert facts["instances"][0]["rule"] == one.extras["rule"][0]
+        print_explanation(facts)
+
+
+def test_a_rule_survives_disk(tmp_path):
+    ex = explainer.explain(classifier(corner), inside()[:1], "anchors", verify=False)
+    ex.save(tmp_path / "rule")
+    back = explainer.load(tmp_path / "rule")
+    for key in ("rule", "precision", "precision interval", "coverage"):
+        assert back.extras[key] == ex.extras[key]
+    np.testing.assert_array_equal(back.extras["anchor"][0], ex.extras["anchor"][0])
