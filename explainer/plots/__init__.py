@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 
 from explainer.explanation import Explanation
+from explainer.inspection.contributions import Contributions
+from explainer.inspection.importance import Importance
+from explainer.inspection.notices import Reasons
 from explainer.plots.attention import plot_attention as plot_attention
 from explainer.plots.bars import plot_bars as plot_bars
 from explainer.plots.image import plot_image as plot_image
+from explainer.plots.importance import plot_contributions as plot_contributions
+from explainer.plots.importance import plot_importances as plot_importances
 from explainer.plots.look import nothing as _nothing
 from explainer.plots.look import part as _part
 from explainer.plots.model import plot_calibration as plot_calibration
@@ -17,15 +25,23 @@ from explainer.plots.model import plot_history as plot_history
 from explainer.plots.model import plot_importance as plot_importance
 from explainer.plots.model import plot_margins as plot_margins
 from explainer.plots.model import plot_probabilities as plot_probabilities
+from explainer.plots.reasons import plot_reasons as plot_reasons
 from explainer.plots.series import plot_series as plot_series
 from explainer.plots.text import plot_text as plot_text
 from explainer.plots.text import tinted as tinted
 
+# What is not an Explanation, and how it is drawn.
+_OTHERS: dict[type, Callable[..., go.Figure]] = {
+    Importance: lambda found, instance, top, dark: plot_importances(found, top=top, dark=dark),
+    Reasons: lambda found, instance, top, dark: plot_reasons(found, instance=instance, dark=dark),
+    Contributions: lambda found, instance, top, dark: plot_contributions(found, dark=dark),
+}
+
 
 def plot(
-    ex: Explanation, *, instance: int = 0, output: int | str | None = None, top: int = 12, opacity: float = 0.75, dark: bool = False
+    ex: Any, *, instance: int = 0, output: int | str | None = None, top: int = 12, opacity: float = 0.75, dark: bool = False
 ) -> go.Figure:
-    """Draw one instance of an explanation in the way its kind of input is read.
+    """Draw one instance of an explanation in the way its kind of input is read; also an importance, reason codes, a dependence.
 
     Parameters
     ----------
@@ -35,8 +51,10 @@ def plot(
     opacity : of the heat map over an image, 0 to 1.
     dark : ink for a dark page; the ground is see-through in both.
 
-    Raises InvalidInput for what is not an Explanation, UnknownName for an output that does not exist.
+    Raises InvalidInput for what is no result, UnknownName for an output that does not exist.
     """
+    if type(ex) in _OTHERS:
+        return _OTHERS[type(ex)](ex, instance, top, dark)
     if isinstance(ex, Explanation) and not np.isfinite(ex.values[instance]).any():
         return _nothing(ex.verdicts[instance].reason, dark)
     drawn = _part(ex, instance, output)
