@@ -7,37 +7,42 @@ g is a sum of products over odd sets T, and the product over T gives 2/|T| to ea
 
 has its covariance with each Shapley value, and the prior variance of each Shapley value, in closed form (rho^m / m is the
 integral of t^(m-1)), so the posterior mean and variance are too: Bayesian quadrature (O'Hagan 1991) over coalitions.
-Everything but the values of g depends on (d, pairs, seed) only and is shared by all instances and outputs.
+Everything but the values of g depends on (d, pairs, seed) only and is shared by all instances and outputs; where the model is
+slow enough, :mod:`explainer.methods.relevance` goes on from there with a strength of its own for every player.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import combinations
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.special import gammaln
 
-# Interaction strengths tried; the evidence picks one per instance and output.
-RHOS = (0.02, 0.08, 0.2, 0.4, 0.65)
-LINEAR = 10.0  # prior weight of the additive part: most models are nearly additive, and it costs nothing where they are not
-NUGGET = 1e-4
+from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, refined, spread
+
+# (Interaction strength rho, prior weight lin of the additive part) tried; the evidence picks one per instance and output.
+STRENGTHS = ((0.02, 10.0), (0.08, 10.0), (0.2, 10.0), (0.4, 10.0), (0.65, 10.0), (0.05, 300.0), (0.2, 300.0))
 MOST_PAIRS = 1024  # per block; a Cholesky factor of 1025 x 1025 takes a few hundredths of a second
+_ENUMERATED = 20_000  # size classes up to this large are listed whole and shuffled
 
 
-def design(d: int, pairs: int, rng: np.random.Generator) -> np.ndarray:
-    """``(pairs, d)`` coalitions, no two equal or complementary: size classes share the draws evenly, small ones come whole."""
+def design(d: int, pairs: int, seed: int = 0, block: int = 0) -> np.ndarray:
+    """``(pairs, d)`` coalitions, no two equal or complementary: size classes share the draws evenly, small ones come whole.
+
+    A smaller design is, but for rounding, part of a larger one, so what was scored is not scored again when it grows.
+    """
     sizes = list(range(1, d // 2 + 1))
     room = {s: math.comb(d, s) // (2 if 2 * s == d else 1) for s in sizes}
     # The middle class of an even d holds its own complements, hence half the weight.
-    share = _shares(room, {s: 0.5 if 2 * s == d else 1.0 for s in sizes}, min(pairs, sum(room.values())))
-    return np.concatenate([_of_size(d, s, share[s], room[s], rng) for s in sizes if share[s]])
+    share = shares(room, {s: 0.5 if 2 * s == d else 1.0 for s in sizes}, min(pairs, sum(room.values())))
+    return np.concatenate([of_size(d, s, share[s], room[s], np.random.default_rng([seed, d, block, s])) for s in sizes if share[s]])
 
 
-def _shares(room: dict[int, int], weight: dict[int, float], pairs: int) -> dict[int, int]:
+def shares(room: dict[int, int], weight: dict[int, float], pairs: int) -> dict[int, int]:
     """How many coalitions each size class gives, in proportion to the weights and within its room."""
     share, open_ = dict.fromkeys(room, 0), list(room)
     left = pairs
@@ -59,16 +64,15 @@ def _shares(room: dict[int, int], weight: dict[int, float], pairs: int) -> dict[
     return share
 
 
-def _of_size(d: int, size: int, count: int, room: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` different coalitions of ``size`` players."""
-    if 2 * count > room:
+def of_size(d: int, size: int, count: int, room: int, rng: np.random.Generator) -> np.ndarray:
+    """The first ``count`` coalitions of a random sequence of different ones of ``size`` players, none the complement of another."""
+    if room <= _ENUMERATED:
         every = np.array([c for c in combinations(range(d), size) if 2 * size != d or c[0] == 0], dtype=np.int64)
-        chosen = every[np.sort(rng.choice(len(every), count, replace=False))] if count < room else every
+        chosen = every[rng.permutation(room)[:count]]
     else:
         found: dict[bytes, np.ndarray] = {}
         while len(found) < count:
-            drawn = np.sort(rng.random((2 * (count - len(found)) + 8, d)).argsort(axis=1)[:, :size], axis=1)
-            for members in drawn:
+            for members in np.sort(rng.random((64, d)).argsort(axis=1)[:, :size], axis=1):
                 if 2 * size == d and members[0] != 0:
                     members = np.setdiff1d(np.arange(d), members)
                 found.setdefault(members.tobytes(), members)
@@ -80,20 +84,37 @@ def _of_size(d: int, size: int, count: int, room: int, rng: np.random.Generator)
 
 @dataclass(frozen=True)
 class _Fit:
-    """What one rho contributes: Cholesky factor, weights ``(d, n)`` of g in each value, prior-minus-explained variance ``(d,)``."""
+    """What one pair of strengths contributes: the Cholesky factor of a few rows, weights ``(d, n)`` of g in each value,
+    prior-minus-explained variance ``(d,)``. The factor of all rows is not kept: it would be most of the memory and of the time.
+    """
 
-    factor: np.ndarray
+    few: np.ndarray
     weights: np.ndarray
     variance: np.ndarray
-    log_determinant: float
+
+    def evidence(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log evidence ``(k,)`` of the odd parts at the few rows, the scale maximised out; and that scale."""
+        white = solve_triangular(self.few, g, lower=True, check_finite=False)
+        scale = (white**2).mean(axis=0)
+        return -0.5 * len(g) * np.log(scale + 1e-300) - np.log(np.diag(self.few)).sum(), scale
 
 
 @dataclass(frozen=True)
 class OddProcess:
-    """The process for games of ``d`` players on ``masks``; ``values`` turns scores into Shapley values."""
+    """The process for games of ``d`` players on ``masks``; ``values`` turns scores into Shapley values.
+
+    ``refine``: learn a strength for every player. ``control``: Shapley values ``(d, k)`` of an additive game thought to be close; per
+    output, the process is fitted to what is left of the scores where the evidence for that is higher.
+    """
 
     masks: np.ndarray
     fits: tuple[_Fit, ...]
+    refine: bool = False
+    control: np.ndarray | None = None
+
+    def fitted(self, *, refine: bool = False, control: np.ndarray | None = None) -> OddProcess:
+        """The same process, used in this way."""
+        return replace(self, refine=refine, control=control)
 
     @property
     def coalitions(self) -> np.ndarray:
@@ -104,43 +125,68 @@ class OddProcess:
         """Shapley values and standard errors ``(d, k)`` from scores ``(2 pairs, k)`` of :attr:`coalitions`."""
         half = len(self.masks)
         g = np.concatenate([(full - empty)[None], scores[:half] - scores[half:]]) / 2
-        n, k = g.shape
-        best = np.full(k, -np.inf)
-        phi, error = np.zeros((self.masks.shape[1], k)), np.zeros((self.masks.shape[1], k))
-        for fit in self.fits:
-            white = solve_triangular(fit.factor, g, lower=True, check_finite=False)
-            scale = (white**2).sum(axis=0) / n
-            evidence = -0.5 * n * np.log(scale + 1e-300) - fit.log_determinant
-            better = evidence > best
-            best[better] = evidence[better]
-            phi[:, better] = (fit.weights @ g)[:, better]
-            error[:, better] = np.sqrt(fit.variance[:, None] * scale)[:, better]
+        known = np.zeros((self.masks.shape[1], g.shape[1]))
+        if self.control is not None:
+            closer = self._evidence(g - self._x @ self.control / 2)[0].max(axis=0) > self._evidence(g)[0].max(axis=0)
+            known = np.where(closer, self.control, 0.0)
+            g = g - self._x @ known / 2
+        if self.refine and len(g) >= FEWEST:
+            phi, variance = (np.stack(part, axis=1) for part in zip(*(refined(self._x, one) for one in g.T), strict=True))
+        else:
+            phi, variance = self._posterior(g)
+        phi = phi + known
         # The sum is known exactly; the nugget leaves a last rounding to share out.
-        return phi + (full - empty - phi.sum(axis=0)) / len(phi), error
+        return phi + (full - empty - phi.sum(axis=0)) / len(phi), np.sqrt(variance)
+
+    def on(self, known: np.ndarray) -> OddProcess:
+        """The process on those pairs alone that are known, where some could not be scored."""
+        return process_on(self.masks[known]).fitted(refine=self.refine, control=self.control)
+
+    @cached_property
+    def _x(self) -> np.ndarray:
+        return np.concatenate([np.ones((1, self.masks.shape[1])), 2.0 * self.masks - 1])
+
+    def _evidence(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        few = g[spread(len(g), LEARN)]
+        evidence, scale = zip(*(fit.evidence(few) for fit in self.fits), strict=True)
+        return np.stack(evidence), np.stack(scale)
+
+    def _posterior(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        evidence, scale = self._evidence(g)
+        best = evidence.argmax(axis=0)
+        phi = np.stack([(self.fits[b].weights @ one) for b, one in zip(best, g.T, strict=True)], axis=1)
+        return phi, np.stack([self.fits[b].variance * scale[b, j] for j, b in enumerate(best)], axis=1)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)  # of at most 10 MB each, at 200 players
 def odd_process(d: int, pairs: int, seed: int, block: int = 0) -> OddProcess:
     """The process for ``d >= 2`` players, with up to ``pairs`` paired coalitions drawn by ``seed`` for one block."""
-    masks = design(d, pairs, np.random.default_rng([seed, d, block]))
-    x = np.concatenate([np.ones((1, d)), 2.0 * masks - 1])
-    return OddProcess(masks, tuple(_fit(x, rho) for rho in RHOS))
+    return process_on(design(d, pairs, seed, block))
 
 
-def _fit(x: np.ndarray, rho: float) -> _Fit:
+def process_on(masks: np.ndarray) -> OddProcess:
+    """The process for the pairs that ``masks`` and their complements make."""
+    x = np.concatenate([np.ones((1, masks.shape[1])), 2.0 * masks - 1])
+    return OddProcess(masks, tuple(_fit(x, rho, lin) for rho, lin in STRENGTHS))
+
+
+def _fit(x: np.ndarray, rho: float, lin: float) -> _Fit:
     n, d = x.shape
     inner = x @ x.T
     log_norm = _log_odd_half(d, rho)
     agree = (d + inner) / 2
-    gram = _odd_half(agree, d - agree, rho, log_norm) + LINEAR / d * inner
-    cross = _cross(x, rho, log_norm) + 2 * LINEAR / d * x.T
-    noise = np.full(n, NUGGET * (1 + LINEAR))
-    noise[0] = 1e-9  # the whole difference v(N) - v(0) is known, not estimated
-    factor = cholesky(gram + np.diag(noise), lower=True, check_finite=False)
+    gram = _odd_half(agree, d - agree, rho, log_norm) + lin / d * inner
+    cross = _cross(x, rho, log_norm) + 2 * lin / d * x.T
+    noise = np.full(n, NUGGET * (1 + lin))
+    noise[0] = SUM_NOISE
+    gram[np.diag_indices(n)] += noise
+    factor = cholesky(gram, lower=True, check_finite=False)
+    rows = spread(n, LEARN)
+    few = factor if len(rows) == n else cholesky(gram[np.ix_(rows, rows)], lower=True, check_finite=False)
     half = solve_triangular(factor, cross.T, lower=True, check_finite=False)
     weights = solve_triangular(factor, half, lower=True, trans="T", check_finite=False).T
-    prior = _prior_variance(d, rho, log_norm) + 4 * LINEAR / d
-    return _Fit(factor, weights, np.maximum(prior - (half**2).sum(axis=0), 0), float(np.log(np.diag(factor)).sum()))
+    prior = _prior_variance(d, rho, log_norm) + 4 * lin / d
+    return _Fit(few, weights, np.maximum(prior - (half**2).sum(axis=0), 0))
 
 
 def _log_odd_half(d: int, rho: float) -> float:
