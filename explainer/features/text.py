@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from explainer.errors import InvalidInput
 from explainer.features.base import Features, word_and_number
 
 KINDS = ("auto", "words", "sentences")
@@ -83,8 +84,10 @@ class Words(Features):
         return ["".join(parts) + tail for parts in chosen.tolist()]
 
     def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
-        if axes == self.axes or axes != ("word",) or len(values) != len(self._words[i]):
+        if len(values) == self.players(i):
             return values.reshape(-1)
+        if axes != ("word",) or len(values) != len(self._words[i]):
+            raise InvalidInput(f"{len(values)} values on {', '.join(axes)} cannot be brought to the {self.players(i)} parts of text {i}.")
         ends = [end for _, end in self.spans[i]]
         owner = [min(int(np.searchsorted(ends, start, side="right")), len(ends) - 1) for start, _ in self._words[i]]
         return np.bincount(owner, weights=values.reshape(-1), minlength=len(ends))

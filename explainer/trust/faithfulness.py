@@ -87,7 +87,7 @@ def _judged(trial: _Trial, v: np.ndarray) -> Check:
 
 
 def _poolable(axes: tuple[str, ...], own: tuple[str, ...], features: Any) -> bool:
-    return axes == own or axes in {("row", "column"), ("time", "channel"), ("word",)}
+    return axes == own or axes in {("row", "column"), ("time", "channel"), ("word",), ("sentence",), ("part",)}
 
 
 def _top_vs_random(parts: np.ndarray, seed: int) -> _Trial:
