@@ -26,6 +26,7 @@ def explanation_facts(ex: Explanation, rows: Sequence[int], top: int) -> dict[st
         "output": ex.output,
         "seconds": ex.provenance.seconds,
         "evaluations": ex.provenance.evaluations,
+        "absence": ex.provenance.parameters.get("absence"),
         "notes": list(ex.provenance.notes),
         "model_sha256": ex.provenance.model_sha256,
         "inputs_sha256": ex.provenance.inputs_sha256,
@@ -64,6 +65,8 @@ def _own(one: Explanation, feature: str) -> Any:
 def print_explanation(facts: Mapping[str, Any]) -> None:
     """A table of features and the verdict, per instance."""
     known = METHODS.get(facts["method"])
+    if facts["absence"]:
+        terminal.say(f"[dim]An absent part: {terminal.escape(facts['absence'])}.[/]")
     for note in facts["notes"]:
         terminal.say(f"[dim]{terminal.escape(note)}[/]")
     for instance in facts["instances"]:

@@ -121,6 +121,15 @@ def test_explain_shows_a_person_features_with_their_values_and_the_verdict(place
     assert f"b = {own:.3g}" in result.stdout and "verdict: ✓ pass" in result.stdout
 
 
+def test_what_stands_in_and_how_inputs_are_cut_can_be_said(place: Path, run: Run) -> None:
+    words = ("explain", "models.py:linear", "rows.csv#3", "--method", "shap", "--json", "--baseline", "neighbours:5", "--features")
+    facts = json.loads(run(*words, "correlated:0.99").stdout)
+    assert facts["absence"].startswith("mean over the 5 of") and any("at least 0.99" in note for note in facts["notes"])
+    wrong = run(*words, "onehot")
+    assert wrong.exit_code == 2 and "Did you mean 'one-hot'" in wrong.stderr
+    assert "An absent part: " in run("explain", "models.py:linear", "rows.csv#3", "--method", "shap").stdout
+
+
 def test_explain_saves_what_can_be_loaded_and_a_page_that_needs_no_network(place: Path, run: Run) -> None:
     assert run("explain", "models.py:linear", "rows.csv#0-2", "--method", "shap", "--out", "ex").exit_code == 0
     ex = explainer.load("ex")

@@ -102,7 +102,11 @@ def _groups(model: Any, inputs: Any, features: Any, background: Any, seed: int) 
         )
     word, number = word_and_number("table features", features, FEATURES["tabular"], ("correlated",))
     if word == "auto":
-        return None, ()
+        alike = {} if background is None else groups.one_hot(inputs, background)
+        named = "; ".join(f"{name}: {', '.join(members[:4])}{', ...' if len(members) > 4 else ''}" for name, members in alike.items())
+        return None, (
+            f"Columns that look like one category one-hot ({named}) are parts of their own; features='one-hot' makes them one.",
+        ) * bool(alike)
     if background is None:
         raise InvalidInput(f"features={word!r} is read off background rows; pass background=training_rows, or the groups as a mapping.")
     if word == "one-hot":

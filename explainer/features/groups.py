@@ -70,16 +70,9 @@ def associations(frame: pd.DataFrame) -> np.ndarray:
 
 def one_hot(frame: pd.DataFrame, background: pd.DataFrame) -> dict[str, list[str]]:
     """Columns that share the beginning of their name, hold 0 and 1, and of which exactly one is on in every row given."""
-    import pandas as pd
-
-    rows = pd.concat([frame, background], ignore_index=True)
-    binary: dict[str, np.ndarray] = {}
-    for position, name in enumerate(rows.columns):
-        column = rows.iloc[:, position]
-        if pd.api.types.is_numeric_dtype(column) and column.isin([0, 1]).all():
-            binary[str(name)] = column.to_numpy(dtype=float)
+    columns = {str(name): position for position, name in enumerate(frame.columns)}
     beginnings: dict[str, list[str]] = {}
-    for name in binary:
+    for name in columns:
         for found in _SEPARATOR.finditer(name):
             if found.start() > 0 and found.end() < len(name):
                 beginnings.setdefault(name[: found.start()], []).append(name)
@@ -87,10 +80,18 @@ def one_hot(frame: pd.DataFrame, background: pd.DataFrame) -> dict[str, list[str
     taken: set[str] = set()
     for beginning in sorted(beginnings, key=len, reverse=True):  # "town_new_york" is of "town_new" before it is of "town"
         members = [m for m in beginnings[beginning] if m not in taken]
-        if len(members) > 1 and (np.sum([binary[m] for m in members], axis=0) == 1).all():
-            groups[beginning if beginning not in binary else f"{beginning} (one-hot)"] = members
+        if len(members) > 1 and all(_one_on(table, [columns[m] for m in members]) for table in (background, frame)):
+            groups[beginning if beginning not in columns else f"{beginning} (one-hot)"] = members
             taken |= set(members)
     return groups
+
+
+def _one_on(table: pd.DataFrame, positions: list[int]) -> bool:
+    part = table.iloc[:, positions]
+    if not all(isinstance(t, np.dtype) and t.kind in "fiub" for t in part.dtypes):
+        return False
+    values = part.to_numpy(dtype=float)
+    return bool(((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all())
 
 
 def _name(members: list[str]) -> str:

@@ -182,7 +182,7 @@ def test_every_absence_and_cut_gives_values_that_add_up(modality, baseline, cut)
     model, inputs = subject(modality)
     ex = explainer.explain(model, inputs, "shap", baseline=baseline, features=cut, budget=64, verify=False)
     assert ex.provenance.parameters["absence"]
-    for i, one in enumerate(ex):
+    for one in ex:
         assert np.isfinite(one.values).all() and (one.stderr is None or np.isfinite(one.stderr).all())
         assert one.base_values[0] + one.values.sum() == pytest.approx(one.scores[0], abs=1e-6)
         assert len(one.feature_names[0]) == one.values[0].size

@@ -317,6 +317,10 @@ def test_one_hot_columns_are_found_by_name_and_value():
     }
     two_on = table.copy()
     two_on.loc[20, ["town_boston", "town_new_york"]] = True
+    with_note = explainer.explain(
+        regression(lambda x: x[:, 0], list(table.columns), table * 1.0), table.iloc[:1] * 1.0, "shap", verify=False
+    )
+    assert any("town_boston" in note and "features='one-hot'" in note for note in with_note.provenance.notes)
     assert "town" not in one_hot(two_on.iloc[:5], two_on.iloc[5:])
 
 
