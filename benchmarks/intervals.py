@@ -21,6 +21,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from explainer.coalitions import Budget, Clock
+from explainer.methods.game import Answer, Play
+from explainer.methods.shapley import solver
+
 BAR = (0.90, 0.98)  # of the intervals must hold the exact value, for each kind of game over its sizes, budgets and seeds
 SMALL, LARGE = (8, 10, 12, 14), (30, 64, 128, 200)
 BUDGETS = (64, 128, 256, 512, 1024, 2048)
@@ -138,7 +142,8 @@ def sums(d: int, rng: np.random.Generator, kind: str) -> Game:
 
 def of_a_weighted_sum(d: int, rng: np.random.Generator, kind: str) -> Game:
     """f(sum of integer weights): a vote with a quota, or a squashed sum. phi_j is the mean over t in (0, 1) of the change of f that
-    j makes when every other player is there with probability t; that law of the sum is read from its characteristic function."""
+    j makes when every other player is there with probability t; that law of the sum is read from its characteristic function.
+    """
     weights = rng.integers(1, 10, d) * (1 if kind == "vote" else rng.choice([-1, 1], d))
     low, high = int(weights[weights < 0].sum()), int(weights[weights > 0].sum())
     total = np.arange(low, high + 1)
@@ -186,3 +191,88 @@ def large_games(d: int, seed: int = 0) -> list[Game]:
     rng = np.random.default_rng([seed, d])
     found = [sums(d, rng, kind) for kind in ("unanimity", "odd products")]
     return [*found, *(of_a_weighted_sum(d, rng, kind) for kind in ("vote", "squashed")), groups(d, rng)]
+
+
+def answer(play: Play, v: Scores) -> Answer:
+    """Play one game to its end."""
+    asked = next(play)
+    while True:
+        try:
+            asked = play.send(v(asked))
+        except StopIteration as end:
+            return end.value
+
+
+WAYS: dict[str, tuple[str, bool]] = {
+    "gaussian, a strength per part": ("gaussian", True),
+    "gaussian, shared strengths": ("gaussian", False),
+    "kernel": ("kernel", False),
+    "permutation": ("permutation", False),
+    "stratified": ("stratified", False),
+}
+
+
+@dataclass
+class Tally:
+    """What was measured of one way on one kind of game."""
+
+    inside: list[np.ndarray]
+    errors: list[float]
+
+    def add(self, found: Answer, exact: np.ndarray) -> None:
+        live = np.abs(exact) > 1e-9
+        self.inside.append((np.abs(found.values - exact) <= 1.96 * found.stderr + 1e-12)[live])
+        self.errors.append(float(np.linalg.norm(found.values - exact) / np.linalg.norm(exact)))
+
+    @property
+    def coverage(self) -> float:
+        return float(np.concatenate(self.inside).mean())
+
+
+def measure(games: list[Game], way: str, budget: int, seed: int) -> Iterator[tuple[Game, Answer]]:
+    how, relevance = WAYS[way]
+    for game in games:
+        play = solver(how, game.d, Budget(budget), Clock(None), seed, relevance)
+        yield game, answer(play, game.v)
+
+
+def main(
+    seeds: int = 1,
+    ways: str = typer.Option("gaussian", help="Algorithms to measure: 'gaussian' (both forms), 'all', or names with commas."),
+    most: int = typer.Option(2048, help="The largest budget."),
+    players: str = typer.Option(",".join(map(str, SMALL + LARGE)), help="Sizes of games, with commas."),
+) -> None:
+    """Print coverage and error per kind of game and per budget; exits with 1 where a kind's coverage is outside 90 to 98 %."""
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    asked = [w for w in WAYS if ways == "all" or any(w.startswith(name.strip()) for name in ways.split(","))]
+    sizes = [int(d) for d in players.split(",")]
+    console, kinds, budgets = Console(), {}, {}
+    cells = [(d, budget) for d in sizes for budget in BUDGETS if budget <= most and budget < 2**d]
+    games: dict[int, list[Game]] = {}
+    for d, budget in track(cells, "games", console=Console(stderr=True), transient=True):
+        if d not in games:
+            games = {d: small_games(d) if d in SMALL else large_games(d)}
+        for way in asked:
+            for seed in range(seeds):
+                for game, found in measure(games[d], way, budget, seed):
+                    kinds.setdefault(game.kind, {}).setdefault(way, Tally([], [])).add(found, game.exact)
+                    budgets.setdefault(budget, {}).setdefault(way, Tally([], [])).add(found, game.exact)
+    for title, tallies in (("kind of game", kinds), ("evaluations", budgets)):
+        table = Table(title, *asked, title=f"coverage of 95 % intervals and median relative error, by {title}")
+        for name, row in tallies.items():
+            table.add_row(str(name), *(f"{row[w].coverage:.3f}  {np.median(row[w].errors):.3f}" for w in asked))
+        console.print(table)
+    wrong = [
+        f"{kind} ({way}): {tally.coverage:.3f}"
+        for kind, row in kinds.items()
+        for way, tally in row.items()
+        if not BAR[0] <= tally.coverage <= BAR[1]
+    ]
+    console.print(f"Outside {BAR[0]:.0%} to {BAR[1]:.0%}: {', '.join(wrong) or 'none'}.")
+    raise typer.Exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -9,8 +9,10 @@ from functools import lru_cache
 import numpy as np
 
 from explainer.methods.quadrature import of_size, shares
+from explainer.methods.sampling import widened
 
 _RIDGE = 1e-10
+_LEAST_LEFT = 0.05  # of a residual, however much its pair alone decides
 FEWEST_DRAWS = 2  # of each player, inside and outside, in every stratum
 
 
@@ -41,9 +43,11 @@ class Regression:
         left = g - x.sum(axis=1, keepdims=True) * even / 2
         phi = project @ left
         residual = left - within @ phi / 2
+        # Each residual as if its own pair had been left out (HC3): a regression on few pairs runs through them.
+        leverage = np.einsum("dm,md->m", project, within) / 2
+        residual /= np.maximum(1 - leverage, _LEAST_LEFT)[:, None]
         spent = int(self.drawn.sum())
-        freedom = spent / max(spent - min(d - 1, spent // 2), 1)
-        error = np.sqrt((project[:, self.drawn] ** 2) @ residual[self.drawn] ** 2 * freedom)
+        error = widened((project[:, self.drawn] ** 2) @ residual[self.drawn] ** 2, max(spent - d + 1, 1))
         return phi + even, error
 
     def on(self, known: np.ndarray) -> Regression:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from explainer.coalitions import Budget, Clock
 from explainer.methods.game import Answer, Play, ends, told
@@ -16,6 +16,7 @@ from explainer.methods.quadrature import MOST_PAIRS, process_on
 
 FEWEST_PAIRS = 3  # below this a standard error means nothing
 _FIRST = 32  # pairs before the error or the clock is looked at; then twice as many each time
+_PRIOR_DRAWS = 4
 _STEP = 256  # evaluations per look, for orders
 
 
@@ -148,7 +149,7 @@ def permutation(d: int, budget: Budget, clock: Clock, seed: int) -> Play:
         draws.extend(pairs[finished])
         if len(draws) < 2:
             return Answer.unknown(d, first.shape[1])
-        mean, error = np.mean(draws, axis=0), np.std(draws, axis=0, ddof=1) / math.sqrt(len(draws))
+        mean, error = np.mean(draws, axis=0), widened(np.var(draws, axis=0, ddof=1) / len(draws), len(draws) - 1)
         if not finished.all() or clock.over or settled(mean, error, budget):
             break
     return Answer(mean, error, first[0])
@@ -164,6 +165,14 @@ def _marginals(first: np.ndarray, inner: np.ndarray, rank: np.ndarray) -> np.nda
     empty, full = (np.broadcast_to(end, (len(inner), 1, first.shape[1])) for end in first)
     steps = np.diff(np.concatenate([empty, inner, full], axis=1), axis=1)
     return np.take_along_axis(steps, rank[..., None], axis=1)
+
+
+def widened(variance: np.ndarray, freedom: float) -> np.ndarray:
+    """Standard errors ``(d, k)`` from few draws: variances drawn towards the mean over players, as if by four more draws (a player seen
+    to change nothing three times may still matter), and Student's factor, so that 1.96 of them hold 95 %.
+    """
+    pooled = (freedom * variance + _PRIOR_DRAWS * variance.mean(axis=0)) / (freedom + _PRIOR_DRAWS)
+    return np.sqrt(pooled) * t.ppf(0.975, freedom + _PRIOR_DRAWS) / norm.ppf(0.975)
 
 
 def settled(mean: np.ndarray, error: np.ndarray, budget: Budget) -> bool:

@@ -116,7 +116,7 @@ def solver(how: str, d: int, budget: Budget, clock: Clock, seed: int, refine: bo
     if how == "permutation":
         return permutation(d, budget, clock, seed)
     if how == "kernel":
-        return paired(lambda pairs, block: regression(d, max(pairs, d), seed), d, budget, clock, budget.evaluations)
+        return paired(lambda pairs, block: regression(d, max(pairs, 2 * d), seed), d, budget, clock, budget.evaluations)
     if how == "stratified":
         return paired(lambda pairs, block: strata(d, max(pairs, least_strata(d)), seed), d, budget, clock, budget.evaluations)
     return growing(
