@@ -1,4 +1,4 @@
-"""The `explainer` command: explain, check, audit, verify, methods; `dashboard`, `train` and `models` join by entry point.
+"""The `explainer` command: explain, check, audit, verify, methods, importance, reasons; others join by entry point.
 
 Exit codes: 0 nothing to report, 1 a finding (a failed check, a verdict "fail", a changed report), 2 misuse (the message
 says what to do), 3 a defect of the toolkit, 130 stopped. Heavy imports stand inside the commands: help must be instant.
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from explainer import judging
 from explainer.commands import FINDING, Commands, run
 from explainer.errors import InvalidInput, unknown
+from explainer.options import DATA, JSON, MODEL, number, target_of
 
 if TYPE_CHECKING:
     from explainer.explanation import Explanation
@@ -26,10 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Explain a trained model, say how far each explanation can be trusted, check the data, and write a report.",
 )
-
-MODEL = typer.Argument(metavar="MODEL", help="zoo:NAME, or path/to/file.py:factory, a function that returns a model.", show_default=False)
-DATA = "A file (csv, tsv, parquet, jsonl, npz, png, jpg, txt), a folder of images, or zoo:NAME; rows as in data.csv#3 or zoo:NAME#0-4."
-JSON = typer.Option("--json", help="Print JSON for machines.")
 
 
 def main() -> None:
@@ -103,7 +101,7 @@ def explain(
     goal = target_of(target, wrapped.class_names)
     with terminal.progress("explaining") as bar, terminal.stoppable(bar) as progress:
         ex = explainer.explain(
-            wrapped, inputs, method, goal, budget=_number(budget), output=output, seed=seed, verify=_verify(verify), progress=progress,
+            wrapped, inputs, method, goal, budget=number(budget), output=output, seed=seed, verify=_verify(verify), progress=progress,
             baseline=_choice(baseline), features=_choice(features), resume=resume, time_limit=time_limit, **_parameters(parameter or []),
         )  # fmt: skip
     saved = None if out is None else _save(ex, out)
@@ -226,25 +224,15 @@ def methods(
     terminal.emit(facts) if as_json else print_methods(facts, model)
 
 
+app.command()(judging.importance)
+app.command()(judging.reasons)
+
+
 def resolve_model(word: str) -> Model:
     """The model that ``word`` stands for: ``zoo:NAME`` or ``path/to/file.py:factory``; see :mod:`explainer.sources`."""
     from explainer import sources
 
     return sources.resolve_model(word)
-
-
-def target_of(word: str, class_names: tuple[str, ...]) -> Any:
-    """What ``--target`` says: a name as it stands; else "A over B" as a margin, or digits as a class index."""
-    if word in class_names or word in ("predicted", "all"):
-        return word
-    first, over, second = word.partition(" over ")
-    if over:
-        return ("margin", target_of(first.strip(), class_names), target_of(second.strip(), class_names))
-    return int(word) if word.isdigit() else word
-
-
-def _number(word: str | None) -> int | str | None:
-    return int(word) if word is not None and word.isdigit() else word
 
 
 def _parameters(words: list[str]) -> dict[str, Any]:

@@ -69,6 +69,42 @@ def resolve_input(word: str, model: Model) -> tuple[Any, list[int]]:
     return model.canonical(take(inputs, rows)), rows
 
 
+def resolve_rows(word: str, labels: str | None, model: Model) -> dict[str, Any]:
+    """Arguments ``data`` and ``labels`` of ``importance``: a whole file of a table is left to be read in parts."""
+    from explainer.checks.read import read
+    from explainer.inspection.stream import SUFFIXES
+
+    path, match = Path(word), None if Path(word).exists() else _ROWS.match(word)
+    if model.modality == "tabular" and path.is_file() and path.suffix.lower() in SUFFIXES:
+        return {"data": path, "labels": labels}
+    source = match["source"] if match else word
+    specimen = resolve_specimen(source)
+    if specimen is not None:
+        data, found = specimen.data.test.inputs, specimen.data.test.labels
+    elif labels is None:
+        data, found = _everything(source, model), None
+    else:
+        whole = read(Path(source), labels, modality=model.modality)
+        data, found = whole.inputs, whole.labels
+    if match:
+        rows = _rows(match["rows"], len(data), source)
+        data, found = take(data, rows), None if found is None else [found[row] for row in rows]
+    return {"data": data, "labels": found}
+
+
+def resolve_population(word: str, model: Model) -> Any:
+    """A named population as it stands, or a file of rows under its own name."""
+    return (Path(word).name, _everything(word, model)) if Path(word).is_file() or resolve_specimen(word) else word
+
+
+def resolve_applicants(word: str | None, model_word: str, model: Model) -> Any:
+    """The rows that populations are taken from: those named, else a zoo model's training rows, else the model's background."""
+    if word is not None:
+        return _everything(word, model)
+    specimen = resolve_specimen(model_word)
+    return None if specimen is None else specimen.data.train.inputs
+
+
 def resolve_data(word: str, labels: str | None, modality: str | None, model: str | None) -> dict[str, Any]:
     """Arguments of ``check`` for DATA: a file is read by the check itself, so that what cannot be read becomes a finding."""
     intended = None if model is None else resolve_model(model)

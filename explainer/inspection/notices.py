@@ -117,8 +117,8 @@ class Reasons:
             return f"No specific reason can be told. {case.why_none} A person has to look at this case before a notice is sent."
         lines = [f"{n}. {reason.text}" for n, reason in enumerate((r for r in case.reasons if r.distinguishable), 1)]
         told = ["Principal reasons for the decision:", *lines]
-        if case.verdict.status == "fail":
-            told.append(f"[Not to be sent as it is: {case.verdict.reason}]")
+        wrong = [c.reason for c in case.verdict.checks.values() if c.status == "fail" or (c.name == "wording" and c.status == "warn")]
+        told += [f"[Not to be sent as it is: {reason}]" for reason in wrong]
         return "\n".join(told)
 
     def to_frame(self) -> pd.DataFrame:

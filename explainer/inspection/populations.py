@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POPULATIONS = ("all", "approved", "near the cutoff")
-NEAR = 0.2  # share of the approved that counts as near the cutoff, and at least so many of them:
+NEAR = 0.1  # share of the approved that counts as near the cutoff, and at least so many of them:
 FEWEST_NEAR = 20
 
 
@@ -72,7 +72,7 @@ def baselines(
         return {word: named.pop(word), **named}
     title, table = population if isinstance(population, tuple) and len(population) == 2 else ("rows given by the caller", population)
     rows = model.canonical(table)
-    return {str(title): (f"{title} ({len(rows)} rows)", rows), **named}
+    return {str(title): (f"{title} ({len(rows)} row{'s' * (len(rows) > 1)})", rows), **named}
 
 
 def drawn(table: Any, seed: int, draw: int) -> Any:

@@ -60,7 +60,7 @@ def reason_codes(
     Parameters
     ----------
     target : the favourable class (name or index), a margin, or a callable; a regression's output when left out.
-    population : "all" applicants, the "approved", those "near the cutoff" (the lowest-scored fifth of the approved, at least
+    population : "all" applicants, the "approved", those "near the cutoff" (the lowest-scored tenth of the approved, at least
         20), a table, or ``(name, table)``.
     applicants : the table the named populations are taken from; the model's background when left out.
     cutoff : the score that is approved from; 0.5 for a probability, 0 for a logit or margin.

@@ -41,15 +41,20 @@ def plot_reasons(found: Reasons, *, instance: int = 0, dark: bool = False) -> go
     }
     finish(figure, dark=dark, height=150 + 44 * max(len(values), 2), title=title, bargap=0.35, showlegend=False)
     if case.why_none:
+        words = "<br>".join(textwrap.wrap(escape(case.why_none), 90))
         figure.add_annotation(
-            text="<br>".join(textwrap.wrap(escape(case.why_none), 80)), x=0.5, y=-0.5, xref="paper", yref="paper", showarrow=False
+            text=words, x=0, xanchor="left", y=0.5 if not len(values) else -0.34, xref="paper", yref="paper", showarrow=False, align="left"
         )
-        figure.update_layout(margin={"b": 110})
-    if len(values):
-        annotate_errors(figure)
-        low, high = span(figure.data[0])
-        figure.update_xaxes(range=[low, max(high, 0.0)])
-    figure.update_xaxes(title=escape(f"how far it lowered the {scale}, against {found.described}"), zeroline=True)
+        figure.update_layout(margin={"b": 40 if not len(values) else 120})
+    if not len(values):
+        figure.update_xaxes(visible=False)
+        figure.update_yaxes(visible=False)
+        return figure
+    annotate_errors(figure)
+    low, high = span(figure.data[0])
+    figure.update_xaxes(
+        range=[low, max(high, 0.0)], title=escape(f"how far it lowered the {scale}, against {found.described}"), zeroline=True
+    )
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticksuffix="  ")
     return figure
 
