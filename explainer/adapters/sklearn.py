@@ -11,7 +11,6 @@ import numpy as np
 from explainer.errors import InvalidInput, Unsupported
 from explainer.model import Model
 
-
 # How libraries with scikit-learn's interface are asked for logits.
 _LOGITS = {"xgboost": "output_margin", "lightgbm": "raw_score"}
 

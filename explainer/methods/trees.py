@@ -48,7 +48,7 @@ def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Re
             raise Unsupported("Some nodes were reached by no training rows, so their shares are 0 / 0. Use method 'shap'.")
         slope, intercept = _slope(ensemble, target)
         if slope is None:
-            raise Unsupported("The path-dependent game is for targets that are linear in the scores; this function is not. Use method 'shap'.")
+            raise Unsupported("The path-dependent game is for targets linear in the scores; this function is not. Use method 'shap'.")
         values, base = ensemble.values(inputs, None, progress) @ slope, ensemble.expected() @ slope + intercept
     except Unsupported:
         found = _by_shap(model, inputs, None, output)
@@ -57,7 +57,7 @@ def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Re
         values, base, algorithm = *found, "shap.TreeExplainer (path-dependent)"
     return Attribution(
         list(_functionals(values, target)), ("column",), [tuple(str(c) for c in inputs.columns)] * len(inputs),
-        base=_functionals(base, target), evaluations=len(inputs),
+        base=np.broadcast_to(_functionals(base, target), (len(inputs), target.k)), evaluations=len(inputs),
         parameters={"algorithm": algorithm, "absence": "both ways at a split, by the training rows"}, notes=(_NOTE,),
     )  # fmt: skip
 
