@@ -50,11 +50,6 @@ def _gated(input: Tensor, dim: int = -1) -> Steps:
 # -- normalisation -------------------------------------------------------------------------------------------------------
 
 
-def _standardised(x: Tensor, dims: Sequence[int], eps: float) -> Tensor:
-    centred = x - x.mean(dims, keepdim=True)
-    return centred * (centred.square().mean(dims, keepdim=True) + eps).rsqrt()
-
-
 def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     x = x if weight is None else x * weight
     return x if bias is None else x + bias
@@ -63,12 +58,28 @@ def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 def _layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
 ) -> Steps:
-    return lambda: _scaled(_standardised(input, tuple(range(-len(normalized_shape), 0)), eps), weight, bias)
+    """Down to the norm of one axis without weights, which has a rule."""
+    axes = len(normalized_shape)
+    if axes == 1 and weight is None and bias is None:
+        return None
+
+    def steps() -> Tensor:
+        flat = input.flatten(-axes)
+        return _scaled(F.layer_norm(flat, flat.shape[-1:], eps=eps).reshape(input.shape), weight, bias)
+
+    return steps
 
 
 def _rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Steps:
-    dims, small = tuple(range(-len(normalized_shape), 0)), torch.finfo(input.dtype).eps if eps is None else eps
-    return lambda: _scaled(input * (input.square().mean(dims, keepdim=True) + small).rsqrt(), weight, None)
+    axes = len(normalized_shape)
+    if axes == 1 and weight is None:
+        return None
+
+    def steps() -> Tensor:
+        flat = input.flatten(-axes)
+        return _scaled(F.rms_norm(flat, flat.shape[-1:], eps=eps).reshape(input.shape), weight, None)
+
+    return steps
 
 
 def _group_norm(
@@ -77,15 +88,15 @@ def _group_norm(
     each = (-1, *[1] * (input.ndim - 2))
 
     def steps() -> Tensor:
-        apart = input.unflatten(1, (num_groups, -1))
-        whole = _standardised(apart, tuple(range(2, apart.ndim)), eps).flatten(1, 2)
+        flat = input.unflatten(1, (num_groups, -1)).flatten(2)
+        whole = F.layer_norm(flat, flat.shape[-1:], eps=eps).reshape(input.shape)
         return _scaled(whole, None if weight is None else weight.view(each), None if bias is None else bias.view(each))
 
     return steps
 
 
 def _instance_norm(
-    input: Tensor, mean: Any = None, var: Any = None, weight: Any = None, bias: Any = None, use_input_stats: bool = True,
+    input: Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None, use_input_stats: bool = True,
     momentum: float = 0.1, eps: float = 1e-5, *_: Any,
 ) -> Steps:  # fmt: skip
     return _group_norm(input, input.shape[1], weight, bias, eps) if use_input_stats else None

@@ -8,7 +8,8 @@ reused and in-place ones included, and gives its nonlinear ones a backward pass 
 - a product of two tensors that both depend on the input (gates, attention), its derivative half way between x and b, which
   shares f(x) - f(b) out like Shapley values;
 - a maximum, the whole change to the entry that is the larger of the two maxima;
-- softmax, normalisation, attention and recurrent layers, taken apart into the above.
+- softmax and normalisation, their derivative averaged along the straight way from b to x, which the first two rules are also;
+- attention, recurrent layers, quotients and gates, taken apart into the above.
 
 Whatever is linear keeps its own backward pass. Multipliers through all of these add up exactly; what is in none of these
 lists follows its gradient, and the gap says so.
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -57,6 +59,7 @@ UNCOVERED = _names(
     "instance_norm multi_head_attention_forward scaled_dot_product_attention"
 )
 _CLOSE = 1e-3  # of the size of x: nearer than this, a smooth function's slope is its derivative, which rounding spoils less
+_GAUSS = tuple(((np.polynomial.legendre.leggauss(8) + np.array([[1], [0]])) / 2).tolist())  # nodes and weights on [0, 1]
 _BEND = 10.0  # how fast a derivative may change and still count as smooth
 
 
@@ -121,13 +124,23 @@ class Tape(TorchFunctionMode):
         if any(_floating(a) for a in args[:2]):
             if plain in ELEMENTWISE:
                 return self._elementwise(func, name, plain, args, given)
+            if name in ("layer_norm", "rms_norm"):
+                return self._standardised(func, name, args, given)
             if plain in SOFTMAX:
                 return self._softmax(func, plain, args, given)
             if name in MAXIMA:
                 return self._maximum(func, name, args, given)
             if plain in UNCOVERED:
-                self.uncovered.add(plain)
+                return self._uncovered(plain, func, args, given)
         return func(*args, **given)
+
+    def _uncovered(self, name: str, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        """A call that follows its gradient; named where the input has part in it."""
+        result = func(*args, **given)
+        first = result if isinstance(result, Tensor) else next((r for r in result if isinstance(r, Tensor)), None)
+        if self._next is not None and first is not None and first.requires_grad:
+            self.uncovered.add(name)
+        return result
 
     # -- what is covered -------------------------------------------------------------------------------------------------
 
@@ -155,9 +168,9 @@ class Tape(TorchFunctionMode):
         operands = args[1:] if name == "einsum" else args
         if name == "einsum" and len(operands) == 1 and isinstance(operands[0], (list, tuple)):
             operands = tuple(operands[0])
+        if len(operands) > 2:
+            return self._uncovered(name, func, args, given)
         if len(operands) != 2 or not all(_floating(a) for a in operands):
-            if len(operands) > 2:
-                self.uncovered.add(name)
             return func(*args, **given)
 
         def function(a: Tensor, b: Tensor) -> Tensor:
@@ -170,20 +183,23 @@ class Tape(TorchFunctionMode):
     def _softmax(self, func: Any, name: str, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
         dim = given.get("dim", args[1] if len(args) > 1 else None)
         if not isinstance(dim, int):
-            self.uncovered.add(name)
-            return func(*args, **given)
+            return self._uncovered(name, func, args, given)
         dtype = given.get("dtype") or next((a for a in args[2:] if isinstance(a, torch.dtype)), None)
         x = args[0] if dtype is None else args[0].to(dtype)
-        log = name == "log_softmax"
-        return self._run(_Softmax((lambda z: z.log_softmax(dim)) if log else (lambda z: z.softmax(dim)), dim, log), name, (x,))
+        function = torch.log_softmax if name == "log_softmax" else torch.softmax
+        return self._run(_Group(lambda z: function(z, -1)), name, (x.movedim(dim, -1),)).movedim(-1, dim)
+
+    def _standardised(self, func: Any, name: str, args: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
+        shape = args[1] if len(args) > 1 else given["normalized_shape"]
+        eps = given.get("eps", args[-1] if isinstance(args[-1], float) else None if name == "rms_norm" else 1e-5)
+        return self._run(_Group(lambda z: func(z, shape, eps=eps)), name, (args[0],))
 
     def _maximum(self, func: Any, name: str, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
         x = args[0]
         if name in ("amax", "max"):
             dim, keep = _dims(args, given)
             if dim is None:
-                self.uncovered.add(name)
-                return func(*args, **given)
+                return self._uncovered(name, func, args, given)
             dims = tuple(d % x.ndim for d in ((dim,) if isinstance(dim, int) else dim)) or tuple(range(x.ndim))
             rest = [d for d in range(x.ndim) if d not in dims]
             flat = x.permute(*rest, *dims).flatten(len(rest))
@@ -288,14 +304,16 @@ class _Slope(_Rule):
     def backward(self, g: Tensor, x: tuple[Tensor, ...], y: Tensor, b: tuple[Tensor, ...], yb: Tensor) -> tuple[Tensor, ...]:
         (point,), (start,) = x, b
         way = point - start
+        slope = (y - yb).div_(way)
         still = way == 0
-        slope = (y - yb).div_(way.masked_fill_(still, 1))
         if self.is_relu:
-            return (g * torch.where(still, (point > 0).to(slope), slope),)
-        near = (point - start).abs() <= _CLOSE * (1 + point.abs())
+            if still.any():
+                slope = torch.where(still, (point > 0).to(slope), slope)
+            return (slope.mul_(g),)
+        near = way.abs() <= _CLOSE * (1 + point.abs())
         if near.any():
             here, there = self._derivative(point), self._derivative(start)
-            smooth = near & ((here - there).abs() <= _BEND * (point - start).abs())
+            smooth = near & ((here - there).abs() <= _BEND * way.abs())
             slope = torch.where(smooth | still, (here + there) / 2, slope)
         return (g * torch.where(torch.isfinite(slope), slope, 0),)
 
@@ -306,30 +324,25 @@ class _Slope(_Rule):
         return slope
 
 
-class _Softmax(_Rule):
-    """exp(x) / sum exp(x) or its logarithm: the exponentials by their slopes, the sum's reciprocal or logarithm by its own."""
+class _Group(_Rule):
+    """A function of the entries along the last axis: its derivative averaged along the way from reference to input.
 
-    def __init__(self, function: Callable[..., Any], dim: int, log: bool) -> None:
-        super().__init__(function)
-        self.dim, self.log = dim, log
+    The average is a quadrature, and Broyden's rank-one update makes it carry the way exactly to the difference of the results.
+    """
 
     def backward(self, g: Tensor, x: tuple[Tensor, ...], y: Tensor, b: tuple[Tensor, ...], yb: Tensor) -> tuple[Tensor, ...]:
-        # In float64, and with one shift for both: any constant may be taken off, but the same.
-        dim, point, start = self.dim, x[0].double(), b[0].double()
-        shift = torch.maximum(point.amax(dim, keepdim=True), start.amax(dim, keepdim=True))
-        up, low, way = (point - shift).exp(), (start - shift).exp(), point - start
-        near = way.abs() < _CLOSE
-        slope = torch.where(near, ((point + start) / 2 - shift).exp(), (up - low) / torch.where(near, 1, way))
-        slope = slope.nan_to_num(0)  # -inf in both: masked out
-        total, was = up.sum(dim, keepdim=True), low.sum(dim, keepdim=True)
-        if self.log:
-            close = (total - was).abs() <= _CLOSE * was
-            rate = torch.where(close, 2 / (total + was), (total.log() - was.log()) / torch.where(close, 1, total - was))
-            found = g - g.sum(dim, keepdim=True) * rate * slope
-        else:
-            shared = (g * (up + low)).sum(dim, keepdim=True) / (2 * total * was)
-            found = slope * (g * (1 / total + 1 / was) / 2 - shared)
-        return (found.nan_to_num(0, 0, 0).to(g.dtype),)
+        start, way = b[0].double(), x[0].double() - b[0].double()
+        way = torch.where(way.isfinite(), way, 0)  # masked out with -inf
+        found, seed = torch.zeros_like(way), g.double()
+        for node, weight in zip(*_GAUSS, strict=True):
+            with torch.enable_grad():
+                point = (start + node * way).requires_grad_()
+                (gradient,) = torch.autograd.grad(self.function(point), point, seed)
+            found += weight * torch.where(gradient.isfinite(), gradient, 0)
+        change = (y - yb).double()
+        missing = (seed * torch.where(change.isfinite(), change, 0)).sum(-1, True) - (found * way).sum(-1, True)
+        length = (way**2).sum(-1, True)
+        return ((found + way * missing / torch.where(length > 0, length, 1)).to(g.dtype),)
 
 
 class _Product(_Rule):

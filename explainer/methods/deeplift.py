@@ -141,7 +141,7 @@ class _Pairs:
         """References go forward once; inputs too, in as many copies as one pass holds, which meet other references in turn."""
         view, n, total = self.batch.view, self.n, self._start()
         for chosen in torch.arange(len(self.starts), device=view.x.device).split(max(2, self.run.rows)):
-            turns = -(-len(chosen) // max(1, self.run.rows // n))
+            turns = -(-len(chosen) // max(1, min(self.run.rows, self.run.quick_rows) // n))
             copies = -(-len(chosen) // turns)
             points = self.starts[chosen, 0]
             given = torch.cat([points, points[:1]]) if len(points) == copies * n else points

@@ -117,6 +117,7 @@ class Run:
         self._still: set[int] = set()
         self._done = 0
         self.rows = 1
+        self.quick_rows = 1  # of a pass that goes back several times: what it keeps should stay near at hand
 
     def batches(self, copies: int) -> Iterator[Batch]:
         """Encoded batches of which ``copies`` fit into one pass; to be used inside ``model.differentiating()``."""
@@ -134,7 +135,9 @@ class Run:
         view = self.model.gradient_view(take(self.inputs, slice(longest, longest + 1)))
         kind = "cuda" if view.x.is_cuda else "cpu"
         used = saved_bytes(self.model.core, lambda: view.forward(view.x.clone().requires_grad_(), *view.others))
-        return int(np.clip(_MEMORY[kind] // max(used, 1), 1, _MOST_ROWS[kind]))
+        fitting = _MEMORY[kind] // max(used, 1)
+        self.quick_rows = int(np.clip(fitting // 4, 1, _MOST_ROWS[kind]))
+        return int(np.clip(fitting, 1, _MOST_ROWS[kind]))
 
     def keep(self, batch: Batch, j: int, values: Tensor) -> None:
         """Store the values of functional ``j``, collapsed onto the parts with names."""
