@@ -11,7 +11,7 @@ from scipy import stats
 
 import explainer
 from explainer.methods.bins import Bins
-from explainer.methods.lime import _Kernel, narrowest
+from explainer.methods.lime import _Kernel, _stability_check, narrowest
 from explainer.methods.surrogate import Surrogate, select
 
 
@@ -39,10 +39,20 @@ def wide_neighbourhood(samples=900, d=14):
     return kept, signal + rng.normal(size=samples), rng.random(samples)
 
 
+def tied_neighbourhood(samples=700, d=9):
+    """Neighbouring parts mostly kept together: the gain of a part depends on those chosen before it."""
+    rng = np.random.default_rng(3)
+    kept = rng.random((samples, d)) < 0.5
+    for j in range(1, d):
+        kept[:, j] = np.where(rng.random(samples) < 0.8, kept[:, j - 1], kept[:, j])
+    kept[0] = True
+    return kept, kept @ rng.normal(size=d) + 0.1 * rng.normal(size=samples), rng.random(samples)
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # the twins, on the lasso's path
 @pytest.mark.parametrize("num_features", [2, 3, 5, 8])
 @pytest.mark.parametrize("selection", ["auto", "forward_selection", "highest_weights", "lasso_path", "none"])
-@pytest.mark.parametrize("neighbourhood", [limes_neighbourhood, wide_neighbourhood])
+@pytest.mark.parametrize("neighbourhood", [limes_neighbourhood, wide_neighbourhood, tied_neighbourhood])
 def test_same_neighbourhood_same_selection_and_coefficients_as_lime(neighbourhood, selection, num_features):
     """lime's own code on the same samples: sklearn's Ridge, refitted for every candidate of a selection."""
     kept, scores, weights = neighbourhood()
@@ -124,12 +134,13 @@ def test_bins_are_limes_and_so_is_the_law_inside_them():
     data = frame(300)
     data["few"] = np.random.default_rng(5).integers(0, 3, 300)
     data["skewed"] = np.exp(2 * data["a"])
+    data["count"] = np.random.default_rng(6).poisson(20, 300)  # many values on the edges themselves
     peer = LimeTabularExplainer(
         data.to_numpy(), mode="regression", feature_names=list(data.columns), categorical_features=[5], random_state=0
     )
     bins = Bins(data, data)
     codes = peer.discretizer.discretize(data.to_numpy())
-    for j in (0, 1, 2, 3, 4, 6):
+    for j in (0, 1, 2, 3, 4, 6, 7):
         np.testing.assert_array_equal(bins.background[:, j], codes[:, j])
     rng = np.random.default_rng(0)
     drawn = bins.draw(40_000, rng)
@@ -176,6 +187,11 @@ def test_an_unstable_order_fails_the_verdict():
     assert check.status == "fail" and "Do not rely" in check.reason
     steady = regression(lambda x: 3 * (x[:, 0] > 0) + (x[:, 1] > 0), background=frame(200))
     assert explainer.explain(steady, frame(1), "lime", budget=8192).verdict.checks["top-k stability"].status == "pass"
+
+
+def test_stability_is_judged_by_the_weaker_of_the_set_and_the_first():
+    assert _stability_check(0.9, 0.3).status == _stability_check(0.3, 0.9).status == "fail"
+    assert _stability_check(0.9, 0.6).status == "warn" and _stability_check(0.9, 0.9).status == "pass"
 
 
 def test_rows_without_a_score_are_left_out_and_counted():
