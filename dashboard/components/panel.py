@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
+import numpy as np
 from dash import dcc, html
 
 from dashboard import ids
@@ -61,9 +62,22 @@ def content(ex: Explanation, side: str, channels: Sequence[str] = ()) -> html.Di
     if ex.modality == "image":
         slider = dmc.Slider(id={"type": "opacity", "side": side}, min=0, max=100, value=75, size="xs", label=None, className="opacity")
         parts.append(html.Label([html.Span("opacity", className="dim"), slider], className="opacity-line"))
+    if "rule" in ex.extras:
+        parts.append(html.Div(rule(ex), className="panel-sum"))
     parts.append(html.Div(sums(ex), className="panel-sum"))
     parts.append(html.Div(cost(ex), className="panel-cost dim", title="\n".join(ex.provenance.notes)))
     return html.Div(parts, id=name, **{"data-method": ex.method, "data-score": f"{float(ex.scores.ravel()[0]):.6f}"})
+
+
+def rule(ex: Explanation) -> list[Any]:
+    """An anchor in words, and how often it holds."""
+    low, high = np.ravel(ex.extras["precision interval"][0])
+    return [
+        "while ",
+        html.Strong(str(ex.extras["rule"][0])),
+        f": the prediction stays in {float(ex.extras['precision'][0]):.0%} of perturbed copies ({low:.0%} to {high:.0%}); "
+        f"the rule covers {float(ex.extras['coverage'][0]):.0%} of them",
+    ]
 
 
 def sums(ex: Explanation) -> list[Any]:

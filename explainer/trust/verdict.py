@@ -38,7 +38,9 @@ def judge(
         if i in lost:
             verdicts.append(Verdict())
             continue
+        # What a method measures of itself comes first: of equal outcomes it is the one that is told.
         checks = [
+            *(check for name, check in _own(found, i).items() if name != "fit"),
             _completeness(found, values, i, scale),
             _sampling_error(found, i),
             _own(found, i).get("fit", Check("fit", "not run", f"{method.title} fits no stand-in model.")),
@@ -46,7 +48,6 @@ def judge(
             again[i],
             sane[i],
         ]
-        checks += [check for name, check in _own(found, i).items() if name != "fit"]
         verdicts.append(Verdict({check.name: check for check in checks}))
     return tuple(verdicts)
 
