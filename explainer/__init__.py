@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from explainer.explanation import Explanation as Explanation
     from explainer.explanation import Verdict as Verdict
     from explainer.explanation import load as load
+    from explainer.inspection.counterfactuals import counterfactuals as counterfactuals
     from explainer.inspection.dependence import partial_dependence as partial_dependence
-    from explainer.inspection.permutation import permutation_importance as permutation_importance
     from explainer.inspection.importance import importance as importance
+    from explainer.inspection.permutation import permutation_importance as permutation_importance
     from explainer.inspection.reasons import reason_codes as reason_codes
     from explainer.model import Model as Model
     from explainer.model import wrap as wrap
@@ -33,6 +34,7 @@ _HOMES = {
     "Model": "explainer.model", "wrap": "explainer.model", "explain": "explainer.pipeline",
     "compare": "explainer.trust.agreement", "evaluate": "explainer.trust.faithfulness",
     "plot": "explainer.plots", "check": "explainer.checks.run",
+    "counterfactuals": "explainer.inspection.counterfactuals",
     "partial_dependence": "explainer.inspection.dependence",
     "permutation_importance": "explainer.inspection.permutation",
     "importance": "explainer.inspection.importance", "reason_codes": "explainer.inspection.reasons",

@@ -21,6 +21,7 @@ NAMES = (
     "audit",
     "check",
     "compare",
+    "counterfactuals",
     "evaluate",
     "explain",
     "importance",

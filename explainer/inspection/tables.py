@@ -87,17 +87,13 @@ def levels(column: pd.Series) -> np.ndarray:
     return found
 
 
-def cells(values: Sequence[Any] | np.ndarray, like: pd.Series) -> Any:
-    """``values`` as a column of the type of ``like``."""
+def cells(values: Sequence[Any] | np.ndarray, like: pd.Series) -> pd.Series:
+    """``values`` as a column of the type of ``like``, numbered from 0; never another type that they look like."""
     import pandas as pd
 
-    if like.dtype == object:
-        made = np.empty(len(values), dtype=object)
-        made[:] = list(values)
-        return made
-    if isinstance(like.dtype, np.dtype):
-        return np.asarray(list(values)).astype(like.dtype)
-    return pd.Series(list(values), dtype=like.dtype).array
+    if isinstance(like.dtype, np.dtype) and like.dtype != object:
+        return pd.Series(np.asarray(values).astype(like.dtype))
+    return pd.Series(list(values), dtype=like.dtype)
 
 
 class Scorer:
