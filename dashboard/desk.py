@@ -15,7 +15,7 @@ import numpy as np
 
 import explainer
 from dashboard.exhibit import Exhibit
-from dashboard.importance import Importance, summarised
+from dashboard.importance import Importance, Picture, summarised
 from dashboard.jobs import Jobs, Progress, Task
 from dashboard.predictions import Predictions
 from dashboard.store import Store
@@ -138,10 +138,10 @@ class Desk:
         """What drives the model over the sample, by one method."""
         rows = self.sample(exhibit)
 
-        def work(progress: Progress) -> Importance:
+        def work(progress: Progress) -> Importance | Picture:
             with exhibit.model() as model:
                 ex = explainer.explain(model, inputs_.take(exhibit.inputs, rows), method=method, seed=SEED, verify=False, progress=progress)
-            return summarised(ex, exhibit.face.feature_names)
+            return summarised(ex)
 
         key = ("importance", exhibit.name, exhibit.sha, exhibit.data_sha, method, len(rows), SEED)
         return Task(key, f"{METHODS[method].title} over {len(rows)} rows of {exhibit.name}", work)

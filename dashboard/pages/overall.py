@@ -14,7 +14,7 @@ from dashboard.components import states
 from dashboard.components.figures import graph
 from dashboard.desk import Desk
 from dashboard.exhibit import Exhibit
-from dashboard.importance import Importance
+from dashboard.importance import Importance, Picture
 from dashboard.view import View
 from explainer import plots
 from explainer.methods import METHODS
@@ -87,9 +87,9 @@ def register(app: dash.Dash, desk: Desk) -> None:
         return answers.answer(desk, task, browser, PLACE, press, lambda found: _shown(found, exhibit), height=320)
 
 
-def _shown(found: Importance, exhibit: Exhibit) -> html.Div:
+def _shown(found: Importance | Picture, exhibit: Exhibit) -> html.Div:
     words = f"{MEANING[exhibit.face.modality]} {found.rows} rows"
-    if found.picture is not None:
+    if isinstance(found, Picture):
         import plotly.graph_objects as go
 
         from explainer.plots.look import SEQUENTIAL, finish
@@ -97,10 +97,10 @@ def _shown(found: Importance, exhibit: Exhibit) -> html.Div:
         figure = finish(
             go.Figure(
                 go.Heatmap(
-                    z=found.picture,
+                    z=found.values,
                     colorscale=SEQUENTIAL,
                     zmin=0,
-                    zmax=float(found.picture.max()) or 1.0,
+                    zmax=float(found.values.max()) or 1.0,
                     colorbar={"thickness": 12, "tickformat": ".2~g"},
                 )
             ),
@@ -110,13 +110,13 @@ def _shown(found: Importance, exhibit: Exhibit) -> html.Div:
         figure.update_xaxes(visible=False, constrain="domain")
         figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
         return html.Div([html.P(f"{words}.", className="dim"), graph(figure, label="Mean size of contributions per pixel")])
-    figure = plots.plot_importance(found.names, found.values, found.low, found.high, top=20)
+    figure = plots.plot_importance(found, top=20)
     figure.update_layout(title=None, margin={"l": 8, "r": 8, "t": 8, "b": 40})
     if not np.isfinite(found.values).all():
         return states.notice("No picture", "Some contributions are not numbers.")
     return html.Div(
         [
-            html.P(f"{words}, with 95 % bootstrap intervals over rows.", className="dim"),
+            html.P(f"{words}, with 95 % intervals over rows.", className="dim"),
             graph(figure, label="Importance, the largest first"),
         ]
     )

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -74,6 +74,11 @@ class Importance:
     def order(self) -> np.ndarray:
         """Positions of the parts, the most important first."""
         return np.argsort(-np.abs(self.values), kind="stable")
+
+    def of(self, parts: Sequence[int] | np.ndarray) -> Importance:
+        """The same for these parts alone."""
+        arrays = ("values", "stderr", "low", "high", "mean", "mean_stderr", "noise", "counts")
+        return replace(self, names=tuple(self.names[i] for i in parts), **{name: getattr(self, name)[parts] for name in arrays})
 
     def to_frame(self) -> pd.DataFrame:
         """One row per part, the most important first."""

@@ -16,13 +16,12 @@ from explainer.plots.attention import plot_attention as plot_attention
 from explainer.plots.bars import plot_bars as plot_bars
 from explainer.plots.image import plot_image as plot_image
 from explainer.plots.importance import plot_contributions as plot_contributions
-from explainer.plots.importance import plot_importances as plot_importances
+from explainer.plots.importance import plot_importance as plot_importance
 from explainer.plots.look import nothing as _nothing
 from explainer.plots.look import part as _part
 from explainer.plots.model import plot_calibration as plot_calibration
 from explainer.plots.model import plot_confusion as plot_confusion
 from explainer.plots.model import plot_history as plot_history
-from explainer.plots.model import plot_importance as plot_importance
 from explainer.plots.model import plot_margins as plot_margins
 from explainer.plots.model import plot_probabilities as plot_probabilities
 from explainer.plots.reasons import plot_reasons as plot_reasons
@@ -32,7 +31,7 @@ from explainer.plots.text import tinted as tinted
 
 # What is not an Explanation, and how it is drawn.
 _OTHERS: dict[type, Callable[..., go.Figure]] = {
-    Importance: lambda found, instance, top, dark: plot_importances(found, top=top, dark=dark),
+    Importance: lambda found, instance, top, dark: plot_importance(found, top=top, dark=dark),
     Reasons: lambda found, instance, top, dark: plot_reasons(found, instance=instance, dark=dark),
     Contributions: lambda found, instance, top, dark: plot_contributions(found, dark=dark),
 }

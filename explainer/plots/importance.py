@@ -17,7 +17,7 @@ _KINDS = 8  # categories told apart by colour; the others stand together
 _COLOURS = (BAR_NEGATIVE, BAR_POSITIVE, BAR_MAGNITUDE, "#1b7837", "#b35806", "#01665e", "#c51b7d", "#737373")
 
 
-def plot_importances(found: Importance, *, top: int = 15, dark: bool = False) -> go.Figure:
+def plot_importance(found: Importance, *, top: int = 15, dark: bool = False) -> go.Figure:
     """Draw the ``top`` most important parts with their 95 % intervals; faint where the interval holds 0."""
     order = found.order[:top]
     values, low, high = found.values[order], found.low[order], found.high[order]

@@ -1,4 +1,4 @@
-"""Figures about the model rather than one prediction: confusion, calibration, probabilities, importance, training."""
+"""Figures about the model rather than one prediction: confusion, calibration, probabilities, training."""
 
 from __future__ import annotations
 
@@ -145,33 +145,6 @@ def plot_margins(probabilities: Any, labels: Any, *, dark: bool = False) -> go.F
     figure.update_layout(margin={"t": 40})
     figure.update_xaxes(title="probability of the predicted class")
     figure.update_yaxes(title="rows")
-    return figure
-
-
-def plot_importance(
-    names: Sequence[str], values: Any, low: Any = None, high: Any = None, *, top: int = 15, dark: bool = False
-) -> go.Figure:
-    """Draw importances, the largest first, with the interval from ``low`` to ``high`` where one was measured."""
-    v = np.asarray(values, dtype=float)
-    order = np.argsort(-np.abs(v), kind="stable")[:top]
-    spread = None
-    if low is not None and high is not None:
-        above, below = np.asarray(high, dtype=float)[order] - v[order], v[order] - np.asarray(low, dtype=float)[order]
-        spread = {"type": "data", "array": above, "arrayminus": below, "color": "#7f7f7f", "thickness": 1.4, "width": 4}
-    figure = go.Figure(
-        go.Bar(
-            x=v[order],
-            y=[escape(str(names[i])) for i in order],
-            orientation="h",
-            marker={"color": BAR_MAGNITUDE},
-            error_x=spread,
-            hovertemplate="%{y}: %{x:.3~g}<extra></extra>",
-        )
-    )
-    finish(figure, dark=dark, height=80 + 26 * max(len(order), 2), bargap=0.3, showlegend=False)
-    figure.update_layout(margin={"t": 8})
-    figure.update_xaxes(title="importance")
-    figure.update_yaxes(autorange="reversed", type="category", showgrid=False, ticksuffix="  ")
     return figure
 
 

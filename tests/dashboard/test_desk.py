@@ -157,7 +157,7 @@ def test_findings_name_rows_that_the_table_can_show(small: SimpleNamespace) -> N
 
 def test_importance_is_the_mean_size_with_an_interval_around_it(small: SimpleNamespace) -> None:
     ex = explainer.explain(small.model, small.data.test.inputs[:12], method="shap", verify=False)
-    found = summarised(ex, small.model.feature_names)
+    found = summarised(ex)
     assert found.names == small.model.feature_names
     assert found.values == pytest.approx(np.abs(ex.values).mean(0))
     assert (found.low < found.values).all() and (found.values < found.high).all()
@@ -166,11 +166,11 @@ def test_importance_is_the_mean_size_with_an_interval_around_it(small: SimpleNam
 def test_importance_of_words_pictures_and_channels(specimens: list[SimpleNamespace]) -> None:
     _, images, texts, series = specimens
     pictures = summarised(explainer.explain(images.model, images.data.test.inputs[:6], method="integrated_gradients", verify=False))
-    assert pictures.picture.shape == (12, 12)
-    assert pictures.picture[3:9, 1:5].mean() > 2 * pictures.picture[:3].mean()  # where the bright block stands
+    assert pictures.values.shape == (12, 12)
+    assert pictures.values[3:9, 1:5].mean() > 2 * pictures.values[:3].mean()  # where the bright block stands
     words = summarised(explainer.explain(texts.model, texts.data.test.inputs, method="lime", verify=False))
-    assert set(words.names[:3]) <= {"free", "permission", "granted", "may", "must", "not", "forbidden", "liable"}
-    channels = summarised(explainer.explain(series.model, series.data.test.inputs[:4], method="shap", verify=False), ("x", "y", "z"))
+    assert {words.names[i] for i in words.order[:3]} <= {"free", "permission", "granted", "may", "must", "not", "forbidden", "liable"}
+    channels = summarised(explainer.explain(series.model, series.data.test.inputs[:4], method="shap", verify=False))
     assert channels.names == ("x", "y", "z") and (channels.values > 0).all()
 
 

@@ -421,13 +421,6 @@ def test_history_draws_each_measure_as_recorded() -> None:
         plots.plot_history([])
 
 
-def test_importance_intervals_are_the_ones_given() -> None:
-    bars = plots.plot_importance(["a", "b"], [0.1, 0.3], [0.05, 0.2], [0.2, 0.5]).data[0]
-    assert list(bars.y) == ["b", "a"]
-    np.testing.assert_allclose(bars.error_x.array, [0.2, 0.1])
-    np.testing.assert_allclose(bars.error_x.arrayminus, [0.1, 0.05])
-
-
 def test_an_explanation_without_values_says_why():
     from games import frame, regression
 
