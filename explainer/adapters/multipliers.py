@@ -390,9 +390,8 @@ class _Call(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         record, tape, rule = ctx.record, ctx.tape, ctx.rule
-        if ctx.versions != tuple(t._version for t in ctx.kept):
-            raise Overwritten
-        if record.versions != tuple(t._version for t in (*record.operands, record.result)):
+        now = tuple(t._version for t in (*ctx.kept, *record.operands, record.result))
+        if now != ctx.versions + record.versions:
             raise Overwritten
         pairs = [tape.reference(b, x, rule.whole) for x, b in zip(ctx.kept, (*record.operands, record.result), strict=True)]
         points, starts = tuple(x for x, _ in pairs), tuple(b for _, b in pairs)

@@ -207,6 +207,8 @@ def test_references_shared_equal_references_one_by_one(kind: str, monkeypatch: p
         np.testing.assert_allclose(explain(module, gallery.table(7)[:count]).values[0], shared.values[0], atol=2e-6)
     monkeypatch.setattr(passes.Run, "_rows_that_fit", lambda self: 2)
     np.testing.assert_allclose(explain(module).values, shared.values, atol=2e-6)
+    monkeypatch.setattr(passes.Run, "_rows_that_fit", lambda self: setattr(self, "quick_rows", 12) or 256)
+    np.testing.assert_allclose(explain(module).values, shared.values, atol=2e-6)  # four turns of two references, and seven of them
     pairs = [
         [explain(module, gallery.table()[i : i + 1], "deeplift", baseline=BACKGROUND[k : k + 1]).values[0] for k in range(7)]
         for i in range(2)
