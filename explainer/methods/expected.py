@@ -23,6 +23,8 @@ _ROUND = 8  # replicates drawn before the error is looked at again
 _FEWEST_PAIRS = 8  # in a replicate, so that the way is covered evenly where there are few references
 _ERROR = 0.05  # sampling stops when 95 % intervals are within this share of the largest value
 _FLOOR = 0.01  # a difference from the background below 1 % of the scale is held to the error allowed at 1 %
+_FEWEST_FITTED = 6  # replicates, from which the known sum is put to use
+_CHANCE = 4.0  # standard errors that the sum may be off by chance
 _COPIES = 16  # points per input in one pass, at least, where memory holds them
 
 
@@ -35,7 +37,6 @@ def expected_gradients(
     baseline: Any = "auto",
     background: Any = None,
     budget: Any = None,
-    tolerance: float = 0.01,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Attribution:
@@ -43,7 +44,7 @@ def expected_gradients(
 
     ``E over b, a of (x - b) * gradient of f at b + a (x - b)``, b a background row and a uniform on [0, 1]. Erion, Janizek,
     Sturmfels, Lundberg & Lee 2021, arXiv:1906.10670 (captum's ``GradientShap`` without noise, shap's ``GradientExplainer``).
-    The values add up to ``f(x) - mean f(b)`` but for the sampling error.
+    The values add up to ``f(x) - mean f(b)``, which the estimate makes use of; a sum that is off by more than chance is left so.
 
     Sampled in independent replicates, each of which takes every background row once, at two mirrored points a and 1 - a of
     a stratified set; functions of degree two come out exact. The standard errors are those of the mean over replicates,
@@ -54,37 +55,78 @@ def expected_gradients(
     baseline, background : see :class:`~explainer.methods.references.References`; "auto" compares with background rows.
     budget : gradients per input at most, or seconds in all, or the error to stop at ("1% error"); without one, sampling stops at
         95 % intervals of 5 % of the largest value.
-    tolerance : sampling goes on while the values miss the difference to be explained by more than this share of it.
 
     Raises Unsupported on models without gradients, InvalidInput for a baseline or background that does not fit.
     """
     torch_model = require_torch(model, "expected_gradients")
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not tolerance > 0:
-        raise InvalidInput(f"tolerance={tolerance!r} is not valid; pass a share above 0, such as 0.01.")
     spent, references = Budget.parse(budget), References(torch_model, inputs, baseline, background, seed)
     run, clock = Run(torch_model, inputs, target, output, progress), Clock(spent)
     base = np.empty((len(inputs), target.k))
-    short = np.zeros(len(inputs), dtype=bool)
+    short, astray = np.zeros(len(inputs), dtype=bool), np.zeros(len(inputs), dtype=bool)
     with torch_model.differentiating():
         for batch in run.batches(_COPIES):
             starts = references.of(batch)
             for j in range(target.k):
                 sample = _Sample(run, batch, starts, target.only(j))
-                sample.draw(spent, tolerance, clock, seed)
+                sample.draw(spent, clock, seed)
                 base[batch.rows, j] = sample.base
                 short[batch.rows] |= sample.short
                 for position in range(len(batch.rows)):
-                    run.store(batch, j, position, sample.mean(position), sample.error(position))
+                    run.store(batch, j, position, *sample.estimate(position))
+                astray[batch.rows] |= sample.astray
                 run.tick(len(batch.rows))
     if short.any():
         run.notes.append(f"The budget was used up for {int(short.sum())} of {len(inputs)} inputs before the error was small enough.")
-    found = run.attribution({"references": references.in_words, "tolerance": tolerance})
+    if astray.any():
+        run.notes.append(
+            f"For {int(astray.sum())} of {len(inputs)} inputs the values miss the difference by more than chance: the score moves where "
+            "its gradient is 0 or cut off (steps, rounding, detach), or in jumps too narrow for the draws. Use 'shap'."
+        )
+    found = run.attribution({"references": references.in_words})
     found.base = base
     return found
 
 
+class _Moments:
+    """Independent draws of one input's values: what their mean and its error need, each draw taken from the first."""
+
+    def __init__(self) -> None:
+        self._origin: Any = None
+        self._count, self._sum, self._sum2 = 0, 0.0, 0.0
+        self._first: Any = 0.0
+        self._second: Any = 0.0
+        self._cross: Any = 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        if self._origin is None:
+            self._origin = values
+        far = values - self._origin
+        total = float(far.sum())
+        self._count, self._sum, self._sum2 = self._count + 1, self._sum + total, self._sum2 + total**2
+        self._first, self._second, self._cross = self._first + far, self._second + far**2, self._cross + far * total
+
+    def estimate(self, known: float, unit: float) -> tuple[np.ndarray, np.ndarray, bool]:
+        """The mean, its standard error times Student's quantile over the normal one, and whether the sum is off by more than chance.
+
+        What the values must add up to is known, so each is corrected by its regression on the sums of the draws (a control
+        variate); not where the sums are so far off that the gradient does not tell all: that must show.
+        """
+        from scipy.special import stdtrit
+
+        r = self._count
+        mean, squares = self._origin + self._first / r, self._second - self._first**2 / r
+        off, variance = known - float(mean.sum()), self._sum2 - self._sum**2 / r
+        astray = off**2 > _CHANCE**2 * variance / (r * (r - 1)) + (_FLOOR * unit) ** 2
+        freedom, lever = r - 1, 1 / r
+        if r >= _FEWEST_FITTED and variance > 1e-12 * unit**2 and not astray:
+            slope = (self._cross - self._first * (self._sum / r)) / variance
+            mean, squares = mean + slope * off, squares - slope**2 * variance
+            freedom, lever = r - 2, 1 / r + off**2 / variance
+        return mean, np.sqrt(np.maximum(squares, 0) / freedom * lever) * float(stdtrit(freedom, 0.975)) / 1.959964, astray
+
+
 class _Sample:
-    """Replicates of one batch and one functional: their sums, and sums of squares, on the parts with names."""
+    """Replicates of one batch and one functional, on the parts with names."""
 
     def __init__(self, run: Run, batch: Batch, starts: Tensor, goal: Target) -> None:
         self.run, self.batch, self.starts = run, batch, starts
@@ -97,41 +139,32 @@ class _Sample:
         run.evaluations += len(starts) * starts.shape[1] + n
         scale = 1.0 if batch.output == "probability" else np.maximum(np.abs(self.base), np.abs(self.here))
         self._unit = np.maximum(np.abs(self.here - self.base), np.maximum(_FLOOR * scale, 1e-12))
-        self._sums: list[Any] = [0.0] * n
-        self._squares: list[Any] = [0.0] * n
-        self._count = np.zeros(n, dtype=int)
-        self.short = np.zeros(n, dtype=bool)
+        self._draws = [_Moments() for _ in range(n)]
+        self.short, self.astray = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
 
-    def draw(self, budget: Budget, tolerance: float, clock: Clock, seed: int) -> None:
+    def draw(self, budget: Budget, clock: Clock, seed: int) -> None:
         """Replicates until every input's error is small enough, or the budget is used up."""
         k = len(self.starts)
         pairs = max(1, min(k * -(-_FEWEST_PAIRS // k), budget.evaluations // (2 * _ROUND)))
         most = max(2, budget.evaluations // (2 * pairs))
-        left = np.arange(len(self._sums))
+        left = np.arange(len(self._draws))
         for first in range(0, most, _ROUND):
             replicates = range(first, min(most, first + _ROUND))
             self._add(left, [points(k, pairs, np.random.default_rng([seed, replicate])) for replicate in replicates])
             self.run.tick()
-            left = left[[not self._settled(int(i), budget.error or _ERROR, tolerance) for i in left]]
+            left = left[[not self._settled(int(i), budget.error or _ERROR) for i in left]]
             if len(left) == 0 or (clock.over and first):
                 break
         self.short[left] = True
 
-    def _settled(self, i: int, error: float, tolerance: float) -> bool:
-        values = self.mean(i)
-        small = 1.96 * self.error(i).max() <= error * np.abs(values).max()
-        return bool(small and abs(values.sum() - (self.here[i] - self.base[i])) <= tolerance * self._unit[i])
+    def _settled(self, i: int, error: float) -> bool:
+        values, errors = self.estimate(i)
+        return bool(1.96 * errors.max() <= error * np.abs(values).max())
 
-    def mean(self, i: int) -> np.ndarray:
-        return self._sums[i] / self._count[i]
-
-    def error(self, i: int) -> np.ndarray:
-        """Standard error of the mean over replicates, times Student's quantile over the normal one."""
-        from scipy.special import stdtrit
-
-        r = self._count[i]
-        variance = np.maximum(self._squares[i] - self._sums[i] ** 2 / r, 0) / (r - 1)
-        return np.sqrt(variance / r) * float(stdtrit(r - 1, 0.975)) / 1.959964
+    def estimate(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Values of input ``i`` and their standard errors."""
+        values, errors, self.astray[i] = self._draws[i].estimate(self.here[i] - self.base[i], self._unit[i])
+        return values, errors
 
     def _add(self, left: np.ndarray, replicates: list[tuple[np.ndarray, np.ndarray]]) -> None:
         view, device = self.batch.view, self.batch.view.x.device
@@ -154,10 +187,7 @@ class _Sample:
         totals /= len(replicates[0][0])
         for position, i in enumerate(left):
             for total in totals[:, position]:
-                parts = view.collapse(total, int(i))
-                self._sums[i] = self._sums[i] + parts
-                self._squares[i] = self._squares[i] + parts**2
-            self._count[i] += len(replicates)
+                self._draws[i].add(view.collapse(total, int(i)))
 
     def _shares(self, left: np.ndarray, which: Tensor, how_far: Tensor) -> Tensor:
         """``(points, inputs, ...)``: the way from the reference times the gradient at each point."""

@@ -88,12 +88,12 @@ def test_planted_additive_parts_are_found() -> None:
     parts = (torch.sin, torch.exp, torch.square, torch.relu)
     function = lambda x: sum(part(x[:, j]) for j, part in enumerate(parts))  # noqa: E731
     background, rows = gallery.table(20, seed=1), gallery.table()
-    ex = explainer.explain(regression(Formula(function), background), rows, "expected_gradients", tolerance=1e-4, budget=20_000)
+    ex = explainer.explain(regression(Formula(function), background), rows, "expected_gradients", budget="0.5% error")
     b, x = torch.tensor(background.to_numpy()), torch.tensor(rows.to_numpy())
     for j, part in enumerate(parts):
         wanted = (part(x[:, j]) - part(b[:, j]).mean()).numpy()
         assert (np.abs(ex.values[:, j] - wanted) <= 4 * ex.stderr[:, j] + 1e-5).all()
-        np.testing.assert_allclose(ex.values[:, j], wanted, atol=5e-3)
+        np.testing.assert_allclose(ex.values[:, j], wanted, atol=2e-2)
     assert (ex.values[:, 4] == 0).all()
 
 
@@ -164,8 +164,8 @@ def test_each_replicate_takes_every_reference_once_and_covers_the_way_evenly() -
 
 def test_the_budget_is_kept_and_a_larger_one_helps() -> None:
     model, rows = gallery.tabular(gallery.mlp(), background=gallery.table(20, seed=1)), gallery.table(3)
-    few, many = (explainer.explain(model, rows, "expected_gradients", budget=b, tolerance=1e-9, verify=False) for b in (64, 4096))
-    assert few.provenance.evaluations <= 3 * 64 + 20 + 3 and many.provenance.evaluations > 3 * 4000
+    few, many = (explainer.explain(model, rows, "expected_gradients", budget=b, verify=False) for b in (64, "0.2% error"))
+    assert few.provenance.evaluations <= 3 * 64 + 20 + 3 and many.provenance.evaluations > 3 * 1000
     assert many.stderr.max() < few.stderr.max() / 3
     assert "used up for 3 of 3" in few.provenance.notes[0]
     timed = explainer.explain(model, rows, "expected_gradients", budget="0.001s", verify=False)
@@ -180,6 +180,16 @@ def test_the_verdict_checks_completeness_and_the_error() -> None:
     assert good["completeness"].status == good["sampling error"].status == "pass"
     poor = explainer.explain(model, rows, "expected_gradients", budget=4)
     assert any(v.checks["sampling error"].status != "pass" for v in poor.verdicts)
+
+
+def test_a_score_that_moves_where_its_gradient_is_zero_is_not_smeared_over_the_parts() -> None:
+    def steps(x: Tensor) -> Tensor:
+        return x[:, 0] + 3 * torch.floor(x[:, 1])
+
+    ex = explainer.explain(regression(Formula(steps)), gallery.table(), "expected_gradients")
+    assert (ex.values[:, 1] == 0).all()
+    assert "more than chance" in ex.provenance.notes[0]
+    assert any(v.checks["completeness"].status == "fail" for v in ex.verdicts)
 
 
 def test_a_cancelled_run_leaves_the_module_as_it_was() -> None:
@@ -199,8 +209,6 @@ def test_what_does_not_fit_is_refused() -> None:
     model = explainer.wrap(gallery.convnet(), modality="image", background=gallery.images(3, size=9))
     with pytest.raises(InvalidInput, match=r"background has shape \(1, 9, 9\)"):
         explainer.explain(model, gallery.images(2), "expected_gradients")
-    with pytest.raises(InvalidInput, match="tolerance=0"):
-        explainer.explain(gallery.tabular(gallery.mlp()), gallery.table(), "expected_gradients", tolerance=0)
     blind = explainer.wrap(lambda f: f.to_numpy()[:, :2], modality="tabular", class_names=["a", "b"], background=gallery.table())
     with pytest.raises(Unsupported, match="no gradients"):
         explainer.explain(blind, gallery.table(), "expected_gradients")
