@@ -153,7 +153,7 @@ class _Sample:
             self._add(left, [points(k, pairs, np.random.default_rng([seed, replicate])) for replicate in replicates])
             self.run.tick()
             left = left[[not self._settled(int(i), budget.error or _ERROR) for i in left]]
-            if len(left) == 0 or (clock.over and first):
+            if len(left) == 0 or clock.over:
                 break
         self.short[left] = True
 
