@@ -44,16 +44,12 @@ class Copula(Donors):
     """
 
     def __init__(self, frame: pd.DataFrame, background: pd.DataFrame, draws: int, seed: int) -> None:
-        from sklearn.covariance import ledoit_wolf
-
         own, known = _ordered(frame, background)
         self._own = _scores(known, own)
         scores = np.nan_to_num(_scores(known, known))
         spread = scores.std(axis=0)
-        constant = spread == 0
-        self._correlation = ledoit_wolf(np.divide(scores, spread, out=np.zeros_like(scores), where=~constant), assume_centered=True)[0]
-        self._correlation *= 1 - _RIDGE
-        self._correlation[np.diag_indices_from(self._correlation)] = 1.0
+        self._correlation = _shrunk(np.divide(scores, spread, out=np.zeros_like(scores), where=spread > 0)) * (1 - _RIDGE)
+        np.fill_diagonal(self._correlation, 1.0)
         rng = np.random.default_rng([seed, known.shape[1]])
         half = np.linalg.cholesky(self._correlation) @ rng.standard_normal((known.shape[1], -(-draws // 2)))
         self._joint = np.concatenate([half, -half], axis=1)[:, :draws]  # (columns, draws)
@@ -154,6 +150,17 @@ def _ordered(frame: pd.DataFrame, background: pd.DataFrame) -> tuple[np.ndarray,
             "Use baseline='neighbours', which takes any column, or make them ordered categories."
         )
     return numbers[: len(frame)], numbers[len(frame) :]
+
+
+def _shrunk(z: np.ndarray) -> np.ndarray:
+    """The covariance of centred rows ``z``, drawn towards a multiple of the identity by Ledoit & Wolf's share."""
+    n, d = z.shape
+    covariance = z.T @ z / n
+    target = np.eye(d) * (np.trace(covariance) / d)
+    away = ((covariance - target) ** 2).sum()
+    noise = (((z**2).sum(axis=1) ** 2).sum() / n - (covariance**2).sum()) / n
+    share = min(1.0, noise / away) if away > 0 else 0.0
+    return (1 - share) * covariance + share * target
 
 
 def _scores(known: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -317,6 +317,7 @@ def test_values_of_words_add_up_to_sentences():
         own = np.arange(float(len(words(parts.texts[i]))))
         pooled = parts.pool(i, own, ("word",))
         assert len(pooled) == parts.players(i) and pooled.sum() == own.sum()
+    assert Words(["好。不好。"], features="sentences").pool(0, np.arange(4.0), ("word",)).tolist() == [1, 5]
     assert parts.pool(0, np.ones(300), ("word",))[0] == 10  # nine words and the full stop
 
 
@@ -336,6 +337,9 @@ def test_interpolation_is_the_line_between_present_neighbours():
             wanted = np.interp(np.arange(20), at, one[at, c]) if len(at) else np.full(20, (one + 1)[:, c].mean())
             np.testing.assert_allclose(row[:, c], wanted, atol=1e-5)
     assert parts.conditional and not parts.idle(0).any()
+    flat = np.array([0, 0, 0, 5, 5, 5], dtype=np.float32)[:, None]  # its first segment is at the reference, and yet a line would change it
+    rising = Segments([flat], (), "interpolate", features=("segments", 2))
+    assert rising.rows(0, np.array([[False, True]]))[0][:, 0].tolist() == [5] * 6 and not rising.idle(0).any()
 
 
 def test_background_series_stand_in_step_by_step():

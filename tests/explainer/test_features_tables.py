@@ -11,11 +11,12 @@ import pytest
 from games import frame, regression, wavy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.covariance import ledoit_wolf
 
 import explainer
 from explainer.errors import InvalidInput, UnknownName
 from explainer.features import build
-from explainer.features.conditional import Copula, Neighbours, nearest_count
+from explainer.features.conditional import Copula, Neighbours, _shrunk, nearest_count
 from explainer.features.groups import associations, correlated, one_hot
 from explainer.features.tabular import Columns, mean_row
 
@@ -151,6 +152,12 @@ def test_copula_refuses_names_without_an_order():
     two = mixed()[["age", "plan", "member"]].assign(sex=["f", "m"] * 30)
     parts = build(regression(lambda x: np.ones(len(x)), list(two.columns), two), two.iloc[:2], baseline=("copula", 8))
     assert parts.repeats == 8 and set(parts.rows(0, np.zeros((1, 4), dtype=bool))["sex"]) == {"f", "m"}
+
+
+def test_the_correlation_is_shrunk_as_scikit_learn_does_it():
+    z = frame(30, [f"x{j}" for j in range(12)]).to_numpy()
+    z = (z - z.mean(axis=0)) / z.std(axis=0)
+    np.testing.assert_allclose(_shrunk(z), ledoit_wolf(z, assume_centered=True)[0], atol=1e-12)
 
 
 def test_copula_of_two_equal_and_one_constant_column():
