@@ -73,10 +73,10 @@ def rule(ex: Explanation) -> list[Any]:
     """An anchor in words, and how often it holds."""
     low, high = np.ravel(ex.extras["precision interval"][0])
     return [
-        "while ",
+        "rule: ",
         html.Strong(str(ex.extras["rule"][0])),
-        f": the prediction stays in {float(ex.extras['precision'][0]):.0%} of perturbed copies ({low:.0%} to {high:.0%}); "
-        f"the rule covers {float(ex.extras['coverage'][0]):.0%} of them",
+        f", in {float(ex.extras['precision'][0]):.0%} of perturbed copies ({low:.0%} to {high:.0%}); "
+        f"{float(ex.extras['coverage'][0]):.0%} of all copies fall under it",
     ]
 
 

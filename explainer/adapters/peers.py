@@ -27,7 +27,9 @@ def to_shap(ex: Explanation) -> Any:
         return shap.Explanation(values, np.array(ex.base_values), data=data, output_names=_outputs(ex))
     if len(ex) > 1 and len({one.values.shape for one in ex}) > 1:
         raise Unsupported("Inputs of unequal length do not fit one shap.Explanation; convert them one by one: ex[i].to_shap().")
-    flat = np.array(ex.values).reshape(len(ex), len(ex.feature_names[0]), *([ex.values.shape[-1]] if "output" in ex.axes else []))
+    flat = np.array(ex.values)
+    if not any(axis.startswith("other ") for axis in ex.axes):  # pairs of parts keep their two axes
+        flat = flat.reshape(len(ex), len(ex.feature_names[0]), *([ex.values.shape[-1]] if "output" in ex.axes else []))
     data = np.array(ex.feature_names, dtype=object)
     return shap.Explanation(flat, np.array(ex.base_values), data=data, feature_names=list(ex.feature_names[0]), output_names=_outputs(ex))
 

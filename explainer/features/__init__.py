@@ -11,7 +11,8 @@ from explainer.errors import InvalidInput, Unsupported, unknown
 from explainer.features.base import Features, word_and_number
 from explainer.inputs import take
 
-BACKGROUND_ROWS = 50
+BACKGROUND_ROWS = 50  # of the model's own background: each costs a model row per coalition
+GIVEN_ROWS = 500  # of a background given for this explanation: the person chose its size
 FITTED_ROWS = 10_000  # of the background, that a conditional absence is fitted to
 
 # The words that ``baseline=`` and ``features=`` take, per modality.
@@ -47,7 +48,8 @@ background; "zeros", "mean", "interpolate", "background", one value per channel 
 
     With "copula", "neighbours", "inpaint" and "interpolate" what stands in depends on the parts present: values are
     conditional, and differ from marginal ones where parts are correlated. ``background``: rows that stand for the population;
-    default is the model's own, at most 50 drawn with ``seed`` (10,000 where a conditional absence is fitted to them).
+    default is the model's own, at most 50 drawn with ``seed`` (10,000 where a conditional absence is fitted to them); rows
+    given here are used whole, up to 500, and the notes say when fewer are used than came.
     Raises Unsupported when a table has neither background nor baseline, UnknownName and InvalidInput for arguments that do
     not fit.
     """
@@ -55,10 +57,11 @@ background; "zeros", "mean", "interpolate", "background", one value per channel 
     _fits("features", features, FEATURES, model.modality)
     if model.modality != "text":  # any word may stand in for a word
         _fits("baseline", baseline, BASELINES, model.modality)
-    return _BUILDERS[model.modality](model, inputs, features, baseline, given, seed)
+    most = BACKGROUND_ROWS if background is None else GIVEN_ROWS
+    return _BUILDERS[model.modality](model, inputs, features, baseline, given, seed, most)
 
 
-def _columns(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int) -> Features:
+def _columns(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int, most: int) -> Features:
     from explainer.features.conditional import Copula, Neighbours, nearest_count
     from explainer.features.tabular import Columns, mean_row, typical_row
 
@@ -81,7 +84,12 @@ def _columns(model: Any, inputs: Any, features: Any, baseline: Any, background: 
                 count = nearest_count(len(known)) if number is None else min(len(known), max(1, round(number)))
                 parts = Columns(inputs, known, groups, Neighbours(inputs, known, count, seed))
         elif word == "auto":
-            parts = Columns(inputs, drawn(background, BACKGROUND_ROWS, seed), groups)
+            parts = Columns(inputs, drawn(background, most, seed), groups)
+            if len(background) > GIVEN_ROWS == most:
+                notes = (
+                    *notes,
+                    f"{most} of the {len(background):,} background rows given were drawn; each costs a row per evaluation.",
+                )
         else:
             row = typical_row(background) if word == "median" else mean_row(background)
             parts = Columns(inputs, row, groups, absence=f"value of the background's {word} row (words: the most frequent)")
@@ -126,13 +134,13 @@ def _groups(model: Any, inputs: Any, features: Any, background: Any, seed: int) 
     return found, (f"Correlated columns are one part: {how}." if found else f"No columns were grouped as correlated; {how}.",)
 
 
-def _superpixels(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int) -> Features:
+def _superpixels(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int, most: int) -> Features:
     from explainer.features.image import Superpixels
 
     return Superpixels(inputs, features, baseline)
 
 
-def _words(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int) -> Features:
+def _words(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int, most: int) -> Features:
     from explainer.features.text import Words
 
     if not isinstance(features, str):
@@ -140,11 +148,11 @@ def _words(model: Any, inputs: Any, features: Any, baseline: Any, background: An
     return Words(inputs, _replacement(model, baseline), features)
 
 
-def _segments(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int) -> Features:
+def _segments(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int, most: int) -> Features:
     from explainer.features.series import Segments
 
     if isinstance(baseline, str) and baseline == "background" and background is not None:
-        background = drawn(background, BACKGROUND_ROWS, seed)
+        background = drawn(background, most, seed)
     return Segments(inputs, model.feature_names, baseline, background, features)
 
 

@@ -95,6 +95,18 @@ METHODS: dict[str, Method] = {
             modalities=("tabular",),
         ),
         Method(
+            "owen", "Owen values", "coalition",
+            "Shapley values that respect groups: parts of a group come and go together, and its share is divided inside it.",
+            "explainer.methods.owen:owen",
+            caveat="Exact where the budget covers the hierarchy; else what is not split is shared evenly, and said so.",
+        ),
+        Method(
+            "shap_interactions", "SHAP interactions", "coalition",
+            "How the score is made up of single parts and of pairs of parts; all entries add up to the score minus the average score.",
+            "explainer.methods.interactions:shap_interactions",
+            caveat="Sampled; each value comes with its standard error. Tree ensembles and up to 16 parts can be exact.",
+        ),
+        Method(
             "lime", "LIME", "coalition",
             "Coefficients of a simple linear model fitted to the scores around the input.",
             "explainer.methods.lime:lime",

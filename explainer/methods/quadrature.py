@@ -22,7 +22,7 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.special import gammaln
 
-from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, refined, spread
+from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, optimism, refined, spread
 
 # (Interaction strength rho, prior weight lin of the additive part) tried; the evidence picks one per instance and output.
 STRENGTHS = ((0.02, 10.0), (0.08, 10.0), (0.2, 10.0), (0.4, 10.0), (0.65, 10.0), (0.05, 300.0), (0.2, 300.0))
@@ -155,7 +155,8 @@ class OddProcess:
         evidence, scale = self._evidence(g)
         best = evidence.argmax(axis=0)
         phi = np.stack([(self.fits[b].weights @ one) for b, one in zip(best, g.T, strict=True)], axis=1)
-        return phi, np.stack([self.fits[b].variance * scale[b, j] for j, b in enumerate(best)], axis=1)
+        widen = optimism(len(g), 0)
+        return phi, np.stack([self.fits[b].variance * scale[b, j] * widen for j, b in enumerate(best)], axis=1)
 
 
 @lru_cache(maxsize=8)  # of at most 10 MB each, at 200 players

@@ -28,6 +28,7 @@ _POWERS = (0.0, 0.5, 1.0, 1.5)
 _ADDITIVE = (1.0, 10.0, 100.0)
 _FLOOR = 0.1  # of the mean importance: a player that looks idle may still be found to matter
 _ROUNDS = 2
+_CHOICE = 4.0  # degrees of freedom that choosing among the fits takes
 _NODES = 24
 
 
@@ -64,9 +65,12 @@ def refined(x: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     chosen, scale = _search(few, few_g, importance, chosen, half)
     importance = _importance(*_posterior(few, few_g, importance, chosen))
     phi, variance = _posterior(x, g, importance, chosen, scale)
-    # One strength per player was learnt, each from half the rows: about half a degree of freedom each.
-    n, d = x.shape
-    return phi, variance * n / max(n - d / 2, n / 2)
+    return phi, variance * optimism(len(x), x.shape[1] / 4)  # each strength comes from half the rows, and is shrunk
+
+
+def optimism(n: int, learnt: float) -> float:
+    """By how much a variance scaled on ``n`` rows is too small, when that many numbers were learnt from them beside the choice of fit."""
+    return n / max(n - learnt - _CHOICE, n / 2)
 
 
 def _importance(phi: np.ndarray, variance: np.ndarray) -> np.ndarray:

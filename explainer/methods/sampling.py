@@ -129,8 +129,12 @@ def _stages(pairs: int, adaptive: bool, most: int) -> Iterator[tuple[int, int]]:
     yield from ((first, block) for block in range(max(1, pairs // most)))
 
 
-def permutation(d: int, budget: Budget, clock: Clock, seed: int) -> Play:
-    """Antithetic pairs of orders (Mitchell et al. 2022); each pair's average is one independent, unbiased draw."""
+def permutation(d: int, budget: Budget, clock: Clock, seed: int, draw: Callable[[np.random.Generator], np.ndarray] | None = None) -> Play:
+    """Antithetic pairs of orders (Mitchell et al. 2022); each pair's average is one independent, unbiased draw.
+
+    ``draw(rng)`` gives an order, any of the ``d`` players unless told otherwise.
+    """
+    draw = draw or (lambda rng: rng.permutation(d))
     # The draws depend on the seed and the number of parts only, so an instance is explained alike in any batch.
     rng = np.random.default_rng([seed, d])
     most = max(FEWEST_PAIRS, (budget.evaluations - 2) // (2 * (d - 1)))
@@ -139,7 +143,8 @@ def permutation(d: int, budget: Budget, clock: Clock, seed: int) -> Play:
     draws: list[np.ndarray] = []
     mean = error = np.zeros((d, first.shape[1]))
     while len(draws) < most:
-        orders = [order for _ in range(min(step, most - len(draws))) for order in _both_ways(rng, d)]
+        one_way = [draw(rng) for _ in range(min(step, most - len(draws)))]
+        orders = [order for one in one_way for order in (one, one[::-1])]
         rank = np.argsort(np.stack(orders), axis=1)
         masks = rank[:, None, :] < np.arange(1, d)[None, :, None]  # (orders, d - 1, players)
         inner = (yield masks.reshape(-1, d)).reshape(len(orders), d - 1, -1)
@@ -153,11 +158,6 @@ def permutation(d: int, budget: Budget, clock: Clock, seed: int) -> Play:
         if not finished.all() or clock.over or settled(mean, error, budget):
             break
     return Answer(mean, error, first[0])
-
-
-def _both_ways(rng: np.random.Generator, d: int) -> tuple[np.ndarray, np.ndarray]:
-    order = rng.permutation(d)
-    return order, order[::-1]
 
 
 def _marginals(first: np.ndarray, inner: np.ndarray, rank: np.ndarray) -> np.ndarray:

@@ -10,10 +10,15 @@ import plotly.graph_objects as go
 
 from explainer.explanation import Explanation
 from explainer.inspection.contributions import Contributions
+from explainer.inspection.counterfactuals import Counterfactuals
+from explainer.inspection.dependence import Dependence
 from explainer.inspection.importance import Importance
 from explainer.inspection.notices import Reasons
+from explainer.inspection.permutation import PermutationImportance
 from explainer.plots.attention import plot_attention as plot_attention
 from explainer.plots.bars import plot_bars as plot_bars
+from explainer.plots.counterfactuals import plot_counterfactuals as plot_counterfactuals
+from explainer.plots.dependence import plot_dependence as plot_dependence
 from explainer.plots.image import plot_image as plot_image
 from explainer.plots.importance import plot_contributions as plot_contributions
 from explainer.plots.importance import plot_importance as plot_importance
@@ -24,6 +29,7 @@ from explainer.plots.model import plot_confusion as plot_confusion
 from explainer.plots.model import plot_history as plot_history
 from explainer.plots.model import plot_margins as plot_margins
 from explainer.plots.model import plot_probabilities as plot_probabilities
+from explainer.plots.permutation import plot_permutation as plot_permutation
 from explainer.plots.reasons import plot_reasons as plot_reasons
 from explainer.plots.series import plot_series as plot_series
 from explainer.plots.text import plot_text as plot_text
@@ -31,9 +37,12 @@ from explainer.plots.text import tinted as tinted
 
 # What is not an Explanation, and how it is drawn.
 _OTHERS: dict[type, Callable[..., go.Figure]] = {
-    Importance: lambda found, instance, top, dark: plot_importance(found, top=top, dark=dark),
-    Reasons: lambda found, instance, top, dark: plot_reasons(found, instance=instance, dark=dark),
-    Contributions: lambda found, instance, top, dark: plot_contributions(found, dark=dark),
+    Importance: lambda found, instance, output, top, dark: plot_importance(found, top=top, dark=dark),
+    Reasons: lambda found, instance, output, top, dark: plot_reasons(found, instance=instance, dark=dark),
+    Contributions: lambda found, instance, output, top, dark: plot_contributions(found, dark=dark),
+    Dependence: lambda found, instance, output, top, dark: plot_dependence(found, output=output, dark=dark),
+    PermutationImportance: lambda found, instance, output, top, dark: plot_permutation(found, top=top, dark=dark),
+    Counterfactuals: lambda found, instance, output, top, dark: plot_counterfactuals(found, instance=instance, dark=dark),
 }
 
 
@@ -53,7 +62,7 @@ def plot(
     Raises InvalidInput for what is no result, UnknownName for an output that does not exist.
     """
     if type(ex) in _OTHERS:
-        return _OTHERS[type(ex)](ex, instance, top, dark)
+        return _OTHERS[type(ex)](ex, instance, output, top, dark)
     if isinstance(ex, Explanation) and not np.isfinite(ex.values[instance]).any():
         return _nothing(ex.verdicts[instance].reason, dark)
     drawn = _part(ex, instance, output)

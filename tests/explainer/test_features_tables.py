@@ -371,3 +371,14 @@ def test_groups_reach_the_result():
 def test_choices_that_do_not_fit(options, error, words):
     with pytest.raises(error, match=words):
         explainer.explain(regression(wavy), frame(1), "shap", **options)
+
+
+def test_a_background_given_for_the_explanation_is_used_whole():
+    model, rows = regression(wavy), frame(1)
+    assert "20 background rows" in explainer.explain(model, rows, "shap").provenance.parameters["absence"]
+    many = explainer.explain(model, rows, "shap", background=frame(120, seed=5))
+    assert "120 background rows" in many.provenance.parameters["absence"]
+    cut = explainer.explain(model, rows, "shap", background=frame(700, seed=5))
+    assert "500 background rows" in cut.provenance.parameters["absence"] and "500 of the 700" in " ".join(cut.provenance.notes)
+    own = regression(wavy, background=frame(120, seed=5))
+    assert "50 background rows" in explainer.explain(own, rows, "shap").provenance.parameters["absence"]
