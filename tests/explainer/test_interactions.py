@@ -8,7 +8,7 @@ import pytest
 from games import brute_force, frame, regression, wavy
 
 import explainer
-from explainer.errors import Unsupported, UnknownName
+from explainer.errors import UnknownName, Unsupported
 
 
 def exact_of_shapiq(function, x: np.ndarray, background: np.ndarray, index: str) -> np.ndarray:
