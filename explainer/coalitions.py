@@ -29,7 +29,7 @@ from explainer.target import Target
 EVALUATIONS = 2048
 _MOST_EVALUATIONS = 50_000
 _BYTES_AT_ONCE = 2**26  # of model rows built at once, whatever the model takes
-_LONG = 4  # batches of unequal inputs handed over together, so that the model can sort them by length
+_LONG = 16  # batches of unequal inputs handed over together, so that the model can sort them by length
 _MEASURED_FROM = 1024  # model rows asked for at once, from which measuring the batch size pays
 _FLUSH_SECONDS = 5.0
 
