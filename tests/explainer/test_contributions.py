@@ -31,8 +31,8 @@ def test_the_partner_of_a_planted_interaction_is_found():
 
 def test_an_additive_model_has_no_partner_worth_the_name():
     found = contributions(explained(lambda x: np.sin(2 * x[:, 0]) + x[:, 1] ** 2), "a")
-    # What is left of a sine after a line in each bin is a bend, which no other column explains.
-    assert max(found.strength.values()) < 0.15 and not found.certain and found.left < 0.01
+    # What is left of a sine after a line in each of ten bins is a bend in the outer ones, which no other column explains.
+    assert max(found.strength.values()) < 0.15 and not found.certain and found.left < 0.06
 
 
 def test_chance_is_called_chance_as_often_as_told():
