@@ -31,6 +31,9 @@ def page(results: Results, waiting: list[str]) -> str:
     lines = [HEAD, circumstances(), "", results.markdown()]
     if waiting:
         lines += [f"Not run yet: {', '.join(waiting)}.", ""]
+    noisy = sum(figure.value.noisy for figure in results.figures)
+    if noisy:
+        lines += [f"{noisy} of {len(results.figures)} figures moved by more than 15 % from round to round: the machine was not quiet.", ""]
     return "\n".join(lines)
 
 
@@ -58,7 +61,7 @@ def main(
         found.show()
         results.add(found)
         if out is not None:
-            out.write_text(page(results, chosen[number:]), encoding="utf-8")
+            out.write_text(page(results, [name for name in PARTS if name not in chosen[:number]]), encoding="utf-8")
         console.print(f"{name}: {time.perf_counter() - begun:.0f} s, {time.perf_counter() - started:.0f} s in all")
 
 

@@ -42,7 +42,7 @@ class Spread:
     @property
     def noisy(self) -> bool:
         """Whether the rounds differ by more than 15 % from their median, so that a rerun on a quiet machine is due."""
-        return max(self.high / self.median, self.median / self.low) > 1.15
+        return self.low > 0 and max(self.high / self.median, self.median / self.low) > 1.15
 
 
 class Times:
