@@ -1,8 +1,8 @@
 """Wall time of exact tree Shapley values against shap.TreeExplainer, both games, values and interactions.
 
-Run ``python benchmarks/trees.py`` (``--help`` for sizes). 100 trees, 1000 rows, 20 columns, 100 background rows. Both sides start from
-a model that was read beforehand; how long reading takes (ours checks what it read against the model's scores) stands in the detail. shap does XGBoost's and LightGBM's
-path-dependent values by these libraries' own code. Parity is checked in the same run.
+Run ``python benchmarks/trees.py`` (``--help`` for sizes). 100 trees, 1000 rows, 20 columns, 100 background rows. Both sides start
+from a model that was read beforehand; how long reading takes (ours checks what it read against the model's scores) stands in the
+detail. shap does XGBoost's and LightGBM's path-dependent values by these libraries' own code. Parity is checked in the same run.
 """
 
 from __future__ import annotations

@@ -191,8 +191,9 @@ class Jobs:
             log.info("job %r failed", job.task.title, exc_info=True)
             self._finish(job, "failed", error=error)
         else:
-            self.store.put(job.task.key, value)
-            self._finish(job, "done", value=value)
+            if job.active:  # what came back after a stop is only a part, and nobody waits for it
+                self.store.put(job.task.key, value)
+                self._finish(job, "done", value=value)
 
     def _alone(self, job: Job) -> bool:
         """Whether nobody waits any more: all have withdrawn or, for work that is not lasting, have fallen silent."""

@@ -29,9 +29,11 @@ from explainer.target import Target
 EVALUATIONS = 2048
 _MOST_EVALUATIONS = 50_000
 _BYTES_AT_ONCE = 2**26  # of model rows built at once, whatever the model takes
-_LONG = 16  # batches of unequal inputs handed over together, so that the model can sort them by length
+_LONG = 4  # batches of unequal inputs handed over together, so that the model can sort them by length
 _MEASURED_FROM = 1024  # model rows asked for at once, from which measuring the batch size pays
 _FLUSH_SECONDS = 5.0
+_PATIENCE = 0.5  # seconds between two looks at the clock and at the person
+_UNKNOWN_PACE = 64  # rows of a model seen from outside, before its pace is known
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class Coalitions:
         self._flushed = time.perf_counter()
         self._batch: int | None = None
         self._batches: dict[bool, int] = {}
+        self._pace = _UNKNOWN_PACE
         self._fewer: int | None = None  # rows at once, since memory ended
 
     # -- what methods ask ----------------------------------------------------------------------------------------------
@@ -246,6 +249,8 @@ class Coalitions:
         if measured not in self._batches:
             self._batches[measured] = self.model.rows_at_once(self.inputs, measured)
         most = self._batch = self._batches[measured]
+        if self.model.framework != "torch":  # a torch model's batches are measured, and no larger than they help
+            most = min(most, self._pace)  # which is the less of the two only where a full batch would take longer than _PATIENCE
         if isinstance(self.inputs, list):
             most *= _LONG
         return max(1, min(most, _BYTES_AT_ONCE // max(1, row_bytes), self._fewer or most))
@@ -314,7 +319,11 @@ class Coalitions:
         return scores
 
     def _scores_of(self, rows: Any) -> np.ndarray:
-        return model_scores(self.model, rows, self.output, self._time_limit, self._batch)
+        start = time.perf_counter()
+        scores = model_scores(self.model, rows, self.output, self._time_limit, self._batch)
+        seconds = max(time.perf_counter() - start, 1e-9)
+        self._pace = 1 << max(0, int(_PATIENCE / seconds * len(rows)).bit_length() - 1)
+        return scores
 
     # -- stopping and faults -------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 
 from dashboard.jobs import Job, Jobs, Task
 from dashboard.store import Store
-from explainer.errors import InvalidInput
+from explainer.errors import Cancelled, InvalidInput
 
 
 @pytest.fixture
@@ -90,6 +90,24 @@ def test_work_ends_when_its_last_watcher_withdraws_and_can_be_asked_again(jobs: 
     assert ended.wait(5), "the work went on"
     second = jobs.ask(Task(("k",), "t", work), "me")
     assert second is not first and second.active
+
+
+def test_the_part_that_work_gives_back_when_it_is_stopped_is_not_stored(jobs: Jobs) -> None:
+    given = threading.Event()
+
+    def work(progress: Any) -> str:
+        try:
+            _endless()(progress)
+        except Cancelled:
+            given.set()
+        return "a part"
+
+    job = jobs.ask(Task(("k",), "t", work), "me")
+    _until(lambda: job.state == "running")
+    jobs.leave(("k",), "me")
+    assert given.wait(5)
+    time.sleep(0.1)
+    assert job.state == "cancelled" and jobs.store.get(("k",)) is None
 
 
 def test_work_nobody_asks_about_any_more_is_given_up(jobs: Jobs) -> None:

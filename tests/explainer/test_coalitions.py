@@ -56,7 +56,7 @@ def test_many_instances_in_one_stream_are_as_each_alone():
     asks = [(i, RNG.random((int(RNG.integers(1, 9)), 5)) < 0.5) for i in range(6)]
     calls.clear()
     together = e.gather(asks)
-    assert len(calls) == 1  # 20 background rows times some thirty coalitions fit one batch
+    assert len(calls) == 2  # one to learn the model's pace; the rest of 20 background rows times some thirty coalitions fit one batch
     for (i, masks), values in zip(asks, together, strict=True):
         np.testing.assert_allclose(values, slow_values(model, e.features, i, masks), atol=1e-12)
 
@@ -173,6 +173,27 @@ def test_seconds_are_for_the_whole_call():
     ex = explainer.explain(regression(slow), frame(4, seed=3), "shap", algorithm="permutation", budget="1s", verify=False)
     assert ex.provenance.evaluations > 0
     assert ex.provenance.seconds < 10
+
+
+def test_a_model_seen_from_outside_is_asked_for_no_more_than_half_a_second_at_a_time():
+    def slow(x):
+        time.sleep(0.004 * len(x))
+        return wavy(x)
+
+    model, calls = counting(slow)
+    e = engine(model, frame(1, seed=3), budget=Budget(50_000, seconds=1))
+    calls.clear()
+    values = e.score_rows(0, frame(2000))  # eight seconds in full
+    assert "used up" in e.stopped and np.isfinite(values[:64]).all() and np.isnan(values[1000:]).all()
+    assert calls[0] == 64 and max(calls) <= 128
+
+
+def test_a_quick_model_seen_from_outside_is_asked_in_full_batches():
+    model, calls = counting(wavy)
+    e = engine(model, frame(1, seed=3))
+    calls.clear()
+    e.score_rows(0, frame(10_000))
+    assert calls == [64, 4096, 4096, 1744]
 
 
 def test_shares_of_the_clock():
