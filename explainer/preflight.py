@@ -32,6 +32,9 @@ def capability(model: Model, method: Method) -> Capability:
     obstacle = obstacles[method.family](model)
     if obstacle:
         return Capability("unsupported", obstacle)
+    judged = method.judged(model)
+    if judged is not None:
+        return judged
     if method.name == "shap" and model.modality == "tabular" and len(model.feature_names) <= _EXACT_PLAYERS:
         return Capability("exact", f"All coalitions of {len(model.feature_names)} columns are enumerated.")
     return Capability(method.level, method.caveat)

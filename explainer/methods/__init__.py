@@ -19,7 +19,8 @@ class Method:
     The function is called as ``function(model, inputs, target, **keywords)`` with those keywords of the pool (output,
     baseline, background, seed, budget, progress, coalitions, and the caller's own) that its signature names. It returns
     an :class:`~explainer.methods.attribution.Attribution`. ``level`` and ``caveat`` say what the values are on a model that
-    the method's family can run on; ``modalities`` are the kinds of input it is for.
+    the method's family can run on; ``modalities`` are the kinds of input it is for. ``fits`` names a function
+    ``(model) -> Capability | None`` where the method itself says more about a model than its family does.
     """
 
     name: str
@@ -30,14 +31,23 @@ class Method:
     level: Literal["exact", "approximate"] = "approximate"
     caveat: str = ""
     modalities: tuple[str, ...] = MODALITIES
+    fits: str = ""
     own: Callable[..., Any] | None = None
 
     @property
     def function(self) -> Callable[..., Any]:
         if self.own is not None:
             return self.own
-        module, _, name = self.home.partition(":")
-        return getattr(importlib.import_module(module), name)
+        return _named(self.home)
+
+    def judged(self, model: Any) -> Any:
+        """What the method itself says it is on ``model``: a Capability, or None where its family's rules say it all."""
+        return _named(self.fits)(model) if self.fits else None
+
+
+def _named(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 METHODS: dict[str, Method] = {
