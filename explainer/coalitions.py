@@ -29,7 +29,7 @@ from explainer.target import Target
 EVALUATIONS = 2048
 _MOST_EVALUATIONS = 50_000
 _BYTES_AT_ONCE = 2**26  # of model rows built at once, whatever the model takes
-_LONG = 4  # batches of unequal inputs handed over together, so that the model can sort them by length
+_LONG = 16  # batches of unequal inputs handed over together, so that the model can sort them by length
 _MEASURED_FROM = 1024  # model rows asked for at once, from which measuring the batch size pays
 _FLUSH_SECONDS = 5.0
 _PATIENCE = 0.5  # seconds between two looks at the clock and at the person
@@ -274,8 +274,8 @@ class Coalitions:
         for (i, _), size in zip(pieces, sizes, strict=True):
             own = scores[start : start + size * repeats]
             start += size * repeats
-            bad = int((~np.isfinite(own)).any(axis=1).sum())
-            if bad:
+            if not np.isfinite(own).all():
+                bad = int((~np.isfinite(own)).any(axis=1).sum())
                 values.append(self._lost([(i, own[::repeats])], self._not_finite(bad, len(own), i))[0])
             else:
                 values.append(np.asarray(self.target(own, i)).reshape(size, repeats, -1).mean(axis=1))

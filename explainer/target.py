@@ -33,9 +33,11 @@ class Target:
         if self.function is not None:
             return self.function(scores).reshape(-1, 1)
         assert self.weights is not None
-        weights = self.weights[rows][None] if isinstance(rows, int) else self.weights[np.asarray(rows)]
+        weights = self.weights[rows] if isinstance(rows, int) else self.weights[np.asarray(rows)]
         if not isinstance(scores, np.ndarray):
             weights = scores.new_tensor(weights)
+        if isinstance(rows, int):
+            return scores @ weights.T
         return (scores[:, None, :] * weights).sum(-1)
 
     def only(self, j: int) -> Target:

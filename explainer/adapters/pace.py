@@ -1,7 +1,8 @@
 """How many rows a torch module takes best at once: measured, and remembered on this machine.
 
-A small convolution can be twice as fast at 64 rows as at 256, a wide linear layer the other way round. The figure is kept in
-the user's cache folder, so that the same call scores the same batches, hence gives the same bits, in the next process too.
+A small convolution can be twice as fast at 64 rows as at 256, a wide linear layer the other way round. Texts and series of unequal
+length go in the smallest batches that are as fast, for these pad least. The figure is kept in the user's cache folder, so that the
+same call scores the same batches, hence gives the same bits, in the next process too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from explainer.explanation import write_atomic
 from explainer.inputs import take
 
 FEWEST, MOST = 16, 4096
+_FEWEST_UNEQUAL = 64  # padding is small from there on, and a trial disturbed by other work decides little
 _LONGEST = 0.25  # seconds a trial may take; a slower model gains nothing from larger batches
 _EQUAL = 1.15  # ratios below it count as noise
 _KNOWN: dict[str, int] = {}
@@ -29,7 +31,8 @@ _READ: list[Path] = []
 
 def rows_at_once(describe: str, score: Callable[[Any], Any], inputs: Any, usual: int, most: int) -> int:
     """The measured figure for the module and kind of input that ``describe`` names; ``usual`` where nothing clearly beats it."""
-    key = hashlib.sha256(f"{describe}|{torch.__version__}|{torch.get_num_threads()}|{usual}|{most}".encode()).hexdigest()[:32]
+    facts = (describe, torch.__version__, torch.get_num_threads(), usual, most, FEWEST, _EQUAL)
+    key = hashlib.sha256("|".join(map(str, facts)).encode()).hexdigest()[:32]
     known = _known()
     if key not in known:
         known[key] = _measure(score, inputs, usual, most)
@@ -51,15 +54,15 @@ def _measure(score: Callable[[Any], Any], inputs: Any, usual: int, most: int) ->
     rows = FEWEST
     while rows <= most:
         sample = take(inputs, np.arange(rows) % len(inputs))
-        seconds = min(_timed(score, sample) for _ in range(3 if rows == FEWEST else 2))
+        seconds = min(_timed(score, sample) for _ in range(3))
         pace[rows] = seconds / rows
         if seconds > _LONGEST or pace[rows] > 1.5 * min(pace.values()):
             break
         rows *= 2
-    best = min(pace.values())
-    if usual in pace and pace[usual] <= _EQUAL * best:
-        return usual
-    return max(rows for rows, cost in pace.items() if cost <= _EQUAL * best)
+    equal = [rows for rows, cost in pace.items() if cost <= _EQUAL * min(pace.values())]
+    if isinstance(inputs, list):
+        return min(max(min(equal), _FEWEST_UNEQUAL), most)
+    return usual if usual in equal else max(equal)
 
 
 def _timed(score: Callable[[Any], Any], sample: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +49,7 @@ class Features(ABC):
         """About how many bytes one model row of instance ``i`` takes while it is built."""
 
     def players(self, i: int) -> int:
-        return int(np.prod(self.shape(i)))
+        return math.prod(self.shape(i))
 
     def idle(self, i: int) -> np.ndarray:
         """Players whose absence provably changes nothing in the input, ``(players,)`` bool: their share of any score is exactly 0."""

@@ -38,11 +38,10 @@ class Column:
     direction: int = 0
 
     def ends(self, own: float) -> tuple[float, float]:
-        """The lowest and the highest number allowed beside ``own``, which is always allowed."""
-        if self.fixed:
-            return own, own
-        low, high = (self.low, self.high) if math.isnan(own) else (min(self.low, own), max(self.high, own))
-        return (own if self.direction > 0 else low), (own if self.direction < 0 else high)
+        """The lowest and the highest number that may stand in place of ``own``; there is none where the first is above the second."""
+        low = max(self.low, own) if self.direction > 0 and not math.isnan(own) else self.low
+        high = min(self.high, own) if self.direction < 0 and not math.isnan(own) else self.high
+        return low, high
 
     def candidates(self, own: float) -> np.ndarray:
         """Values to try in place of ``own``."""
@@ -52,8 +51,8 @@ class Column:
             ways = self.allowed[(self.allowed - own) * self.direction >= 0] if self.direction else self.allowed
         else:
             low, high = self.ends(own)
-            if (not self.direction and self.low <= own <= self.high) or math.isnan(own):
-                low, high = self.low, self.high
+            if not low <= high:
+                return np.empty(0)
             inside = self.quantiles[(self.quantiles >= low) & (self.quantiles <= high)]
             # The quantiles crowd where the data do; a few evenly spaced values fill the gaps between.
             ways = self.snapped(np.concatenate([inside, np.linspace(low, high, 7)]), low, high)

@@ -8,7 +8,7 @@ says so (automatic relevance determination; MacKay 1994, Neal 1996). With s_j = 
 sinh(sum_j s_j x_j y_j) / sinh(sum_j s_j), and its covariance with a Shapley value is again an integral over t in (0, 1), of
 prod (1 + t rho_j y_j). The strengths follow the importance u of each player in a first fit, rho_j ~ rho u_j^a and
 lambda_j ~ u_j^a; how well held-out rows are predicted picks rho, a and the additive share. It takes factorisations per game
-and output, about 0.05 to 0.1 s, so it is for models slower than that.
+and output, about 0.02 s, so it is for models slower than that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.linalg import cholesky, solve_triangular
 NUGGET = 1e-5
 SUM_NOISE = 1e-9  # the whole difference v(N) - v(0) is known, not estimated
 FEWEST = 12  # rows; fewer cannot be halved and still say anything
-LEARN = 256  # rows the strengths are learnt on: a spread of the design, cheap to factorise many times
+LEARN = 192  # rows the strengths are learnt on: a spread of the design, cheap to factorise many times
 _RHOS = (0.02, 0.05, 0.12, 0.25, 0.45, 0.7)
 _POWERS = (0.0, 0.5, 1.0, 1.5)
 _ADDITIVE = (1.0, 10.0, 100.0)
