@@ -270,15 +270,17 @@ class Coalitions:
                 return [self._score([piece])[0] for piece in pieces]
             return self._lost(pieces, reason(error))
         self.evaluations += sum(sizes)
+        finite = bool(np.isfinite(scores).all())
         values, start = [], 0
         for (i, _), size in zip(pieces, sizes, strict=True):
             own = scores[start : start + size * repeats]
             start += size * repeats
-            if not np.isfinite(own).all():
-                bad = int((~np.isfinite(own)).any(axis=1).sum())
+            bad = 0 if finite else int((~np.isfinite(own)).any(axis=1).sum())
+            if bad:
                 values.append(self._lost([(i, own[::repeats])], self._not_finite(bad, len(own), i))[0])
-            else:
-                values.append(np.asarray(self.target(own, i)).reshape(size, repeats, -1).mean(axis=1))
+                continue
+            each = np.asarray(self.target(own, i))
+            values.append(each if repeats == 1 else each.reshape(size, repeats, -1).mean(axis=1))
         return values
 
     def _halved(self, pieces: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:

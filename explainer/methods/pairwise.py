@@ -18,7 +18,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.special import gammaln
 
 from explainer.methods.quadrature import design
-from explainer.methods.relevance import LEARN, NUGGET, SUM_NOISE, optimism, spread
+from explainer.methods.relevance import LEARN, NUGGET, SUM_NOISE, legendre, optimism, spread
 
 _RHOS = (0.03, 0.1, 0.25, 0.5)
 _LEVEL = 100.0  # prior weight of the constant: the mean of a game says nothing about its interactions
@@ -136,7 +136,7 @@ def _cross(x: np.ndarray, rho: float, log_norm: float, odd: int) -> np.ndarray:
     x_i x_j times an integral that knows only how many of the other players are on.
     """
     d = x.shape[1]
-    nodes, node_weights = np.polynomial.legendre.leggauss(min(64, d // 2 + 2))
+    nodes, node_weights = legendre(min(64, d // 2 + 2))
     t = (nodes + 1) / 2
     w = node_weights / 2 * rho**2 * (-t if odd else 1.0)
     on = np.arange(d - 1)[:, None]

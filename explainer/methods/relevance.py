@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg.lapack import dtrtrs  # solve_triangular without its checks, which cost more than so few rows do
 
 NUGGET = 1e-5
 SUM_NOISE = 1e-9  # the whole difference v(N) - v(0) is known, not estimated
@@ -123,13 +125,19 @@ class _Solved:
         noise[0] = SUM_NOISE
         gram[np.diag_indices(n)] += noise
         self.factor = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
-        self.white = solve_triangular(self.factor, g, lower=True, check_finite=False)
+        self.white, _ = dtrtrs(self.factor, g, lower=1)
 
     def predicts(self, half: int) -> tuple[float, float]:
         """Log density of the rows from ``half`` on, given those before, at its best scale; and that scale."""
         left = self.white[half:]
         scale = float(left @ left) / len(left)
         return -0.5 * len(left) * math.log(scale + 1e-300) - float(np.log(np.diag(self.factor)[half:]).sum()), scale
+
+
+@lru_cache(maxsize=64)
+def legendre(nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of Gauss and Legendre's rule, which take longer to find than to use."""
+    return np.polynomial.legendre.leggauss(nodes)
 
 
 def _log_norm(rho: np.ndarray) -> float:
@@ -140,7 +148,7 @@ def _log_norm(rho: np.ndarray) -> float:
 
 def _cross(x: np.ndarray, rho: np.ndarray) -> np.ndarray:
     """Covariance ``(d, n)`` of each Shapley value with g at each row."""
-    nodes, weights = np.polynomial.legendre.leggauss(min(_NODES, x.shape[1] // 2 + 1))
+    nodes, weights = legendre(min(_NODES, x.shape[1] // 2 + 1))
     t, w = (nodes + 1) / 2, weights / 2
     with_, without = np.log1p(np.outer(rho, t)), np.log1p(-np.outer(rho, t))
     middle, slope = (with_ + without).sum(axis=0) / 2 - _log_norm(rho), x @ ((with_ - without) / 2)
@@ -152,7 +160,7 @@ def _cross(x: np.ndarray, rho: np.ndarray) -> np.ndarray:
 
 def _prior_variance(rho: np.ndarray) -> np.ndarray:
     """4 c sum over odd T with i in T of prod rho_j / |T|^2; 1 / m^2 is the integral of -log(t) t^(m - 1), here with t = u^2."""
-    nodes, weights = np.polynomial.legendre.leggauss(2 * _NODES)
+    nodes, weights = legendre(2 * _NODES)
     u = (nodes + 1) / 2
     t, w = u**2, weights / 2 * (-4 * u * np.log(u))
     norm = _log_norm(rho)

@@ -20,7 +20,7 @@ from explainer.progress import Report
 
 ALGORITHMS = ("auto", "exact", "gaussian", "permutation", "kernel", "stratified", "tree")
 MOST_EXACT = 20  # players; beyond, enumeration is out of reach
-_SLOW = 16  # model rows per coalition from which scoring a table takes longer than learning strengths
+_SLOW = 16  # rows per coalition from which scoring a table takes a torch module longer than learning strengths
 
 
 def shap(
@@ -51,8 +51,8 @@ def shap(
         al. 2022); ``"kernel"``, the paired regression of KernelSHAP (Covert & Lee 2021); ``"stratified"``, strata by size of the
         coalition (Castro et al. 2017). ``"auto"`` takes tree, exact or gaussian, the first that the model and the budget allow.
     relevance : whether the Gaussian process learns a strength for every part (:mod:`explainer.methods.relevance`): fewer evaluations
-        for the same error, at about 0.1 s per instance and output. "auto": where scoring takes longer than that, which is assumed for
-        images, texts and series, and for tables with 16 or more background rows.
+        for the same error, at about 0.02 s per instance and output. "auto": where scoring takes longer than that, which is assumed
+        but for torch modules on tables with fewer than 16 background rows.
     control : values ``(n, parts[, k])`` of an additive game thought to be close, such as expected gradients; the Gaussian process is
         fitted to what they leave of the scores, per instance and output where the evidence for that is higher.
 
@@ -126,7 +126,9 @@ def solver(how: str, d: int, budget: Budget, clock: Clock, seed: int, refine: bo
 
 def worthwhile(relevance: bool | str, model: Any, features: Features) -> bool:
     """Whether to learn strengths; decided by what is known beforehand, never by the clock, so that it is the same in every run."""
-    return bool(relevance) if relevance != "auto" else model.modality != "tabular" or features.repeats >= _SLOW
+    if relevance != "auto":
+        return bool(relevance)
+    return model.framework != "torch" or model.modality != "tabular" or features.repeats >= _SLOW
 
 
 def _controls(control: Any, n: int, features: Features, k: int) -> Sequence[np.ndarray] | None:
