@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from explainer.adapters.gradients import GradientView
 
 ROWS = (256, 4096)  # rows of a batch: of pictures, texts and series; of tables, whose rows cost less than the call
+_PIXELS = 2**16  # of a batch of pictures on a CPU: what convolutions make of more no longer fits its caches
+_FEWEST_PICTURES = 8
 _ELEMENTS = 2**22  # numbers (or characters) that enter the module at once; bigger inputs go in smaller batches
 
 
@@ -76,18 +78,25 @@ class TorchModel(Model):
         return np.concatenate([self._score(take(batch, slice(0, half))), self._score(take(batch, slice(half, None)))])
 
     def rows_at_once(self, inputs: Any, measured: bool = False) -> int:
+        usual = self._usual(inputs)
         if not measured:
-            return self._rows
+            return usual
         if self._described is None:
             self._described = f"{hashlib.sha256(repr(self.core).encode()).hexdigest()} {self._where} {self.dtype}"
         kind = pace.kind_of(inputs)
         if kind not in self._measured:
-            self._measured[kind] = pace.rows_at_once(f"{self._described} {kind}", self.raw, inputs, self._rows, self._most)
+            self._measured[kind] = pace.rows_at_once(f"{self._described} {kind}", self.raw, inputs, usual, self._most)
         return min(self._measured[kind], self._most)
+
+    def _usual(self, inputs: Any) -> int:
+        """Rows of a batch where nothing was measured."""
+        if self.modality != "image" or self._where.type != "cpu":
+            return self._rows
+        return min(self._rows, max(_FEWEST_PICTURES, 1 << max(0, (_PIXELS // int(np.prod(inputs.shape[1:]))).bit_length() - 1)))
 
     def batches(self, inputs: Any, rows: int | None = None) -> Iterator[np.ndarray]:
         """Indices of batches of similar length, so that padding is cheap; never padded where padding changes the scores."""
-        limit = rows or self._rows
+        limit = rows or self._usual(inputs)
         if not isinstance(inputs, list):
             width = int(np.prod(inputs.shape[1:]))
             size = max(1, min(limit, _ELEMENTS // max(1, width)))
