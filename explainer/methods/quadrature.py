@@ -23,7 +23,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.lapack import dtrtrs  # solve_triangular without its checks, which cost more than the few rows do
 from scipy.special import gammaln
 
-from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, legendre, optimism, refined, spread
+from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, halves, legendre, optimism, refined
 
 # (Interaction strength rho, prior weight lin of the additive part) tried; the evidence picks one per instance and output.
 STRENGTHS = ((0.02, 10.0), (0.08, 10.0), (0.2, 10.0), (0.4, 10.0), (0.65, 10.0), (0.05, 300.0), (0.2, 300.0))
@@ -99,10 +99,11 @@ class _Fit:
         return float(np.log(np.diag(self.few)).sum())
 
     def evidence(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log evidence ``(k,)`` of the odd parts at the few rows, the scale maximised out; and that scale."""
+        """Log evidence ``(k,)`` of the odd parts at the few rows, the scale maximised out; and the scale of what their later half adds."""
         white, _ = dtrtrs(self.few, g, lower=1)
-        scale = (white**2).mean(axis=0)
-        return -0.5 * len(g) * np.log(scale + 1e-300) - self.half_log_det, scale
+        scale, early, late = ((part**2).mean(axis=0) + 1e-300 for part in (white, white[: len(g) // 2], white[len(g) // 2 :]))
+        doublings = np.log2(self.weights.shape[1] / len(g))
+        return -0.5 * len(g) * np.log(scale + 1e-300) - self.half_log_det, late * np.maximum(late / early, 1) ** doublings
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class OddProcess:
         return np.concatenate([np.ones((1, self.masks.shape[1])), 2.0 * self.masks - 1])
 
     def _evidence(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        few = g[spread(len(g), LEARN)]
+        few = g[halves(len(g), LEARN)]
         evidence, scale = zip(*(fit.evidence(few) for fit in self.fits), strict=True)
         return np.stack(evidence), np.stack(scale)
 
@@ -188,8 +189,8 @@ def _fit(x: np.ndarray, rho: float, lin: float) -> _Fit:
     noise[0] = SUM_NOISE
     gram[np.diag_indices(n)] += noise
     factor = cholesky(gram, lower=True, check_finite=False)
-    rows = spread(n, LEARN)
-    few = factor if len(rows) == n else cholesky(gram[np.ix_(rows, rows)], lower=True, check_finite=False)
+    rows = halves(n, LEARN)
+    few = cholesky(gram[np.ix_(rows, rows)], lower=True, check_finite=False)
     half = solve_triangular(factor, cross.T, lower=True, check_finite=False)
     weights = solve_triangular(factor, half, lower=True, trans="T", check_finite=False).T
     prior = _prior_variance(d, rho, log_norm) + 4 * lin / d

@@ -28,7 +28,7 @@ LEARN = 192  # rows the strengths are learnt on: a spread of the design, cheap t
 _RHOS = (0.02, 0.05, 0.12, 0.25, 0.45, 0.7)
 _POWERS = (0.0, 0.5, 1.0, 1.5)
 _ADDITIVE = (1.0, 10.0, 100.0)
-_FLOOR = 0.1  # of the mean importance: a player that looks idle may still be found to matter
+_FLOOR = 0.05  # of the mean importance: a player that looks idle may still be found to matter
 _ROUNDS = 2
 _CHOICE = 4.0  # degrees of freedom that choosing among the fits takes
 _NODES = 24
@@ -55,8 +55,7 @@ def refined(x: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The first row of ``x`` is the full coalition. Importances come from one half of the rows and are judged by how well they
     predict the other half: judged on the rows they come from, they would confirm themselves.
     """
-    rows = spread(len(x), LEARN)
-    rows = np.concatenate([rows[0::2], rows[1::2]])
+    rows = halves(len(x), LEARN)
     few, few_g, half = x[rows], g[rows], (len(rows) + 1) // 2
     chosen, importance = Strengths(0.12, 0.0, 10.0), np.ones(x.shape[1])
     for _ in range(_ROUNDS):
@@ -86,6 +85,12 @@ def spread(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
+def halves(n: int, most: int) -> np.ndarray:
+    """The rows of :func:`spread`, every other one first: each half is spread over all."""
+    rows = spread(n, most)
+    return np.concatenate([rows[0::2], rows[1::2]])
+
+
 def _search(x: np.ndarray, g: np.ndarray, importance: np.ndarray, start: Strengths, half: int) -> tuple[Strengths, float]:
     """One coordinate after the other, each to the best prediction of the rows from ``half`` on by those before; and the scale there."""
     known: dict[Strengths, tuple[float, float]] = {}
@@ -104,13 +109,16 @@ def _search(x: np.ndarray, g: np.ndarray, importance: np.ndarray, start: Strengt
 def _posterior(
     x: np.ndarray, g: np.ndarray, importance: np.ndarray, chosen: Strengths, scale: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At the larger of the scale found on held-out rows and that of these rows."""
+    """At the scale of what the later half of the rows adds to the earlier, and no less than ``scale``."""
+    order = np.concatenate([[0], 1 + np.random.default_rng(len(x)).permutation(len(x) - 1)])
+    x, g = x[order], g[order]
     rho, additive = chosen.of(importance)
     solved = _Solved(x, g, rho, additive)
     cross = _cross(x, rho) + 2 * additive[:, None] * x.T
     half = solve_triangular(solved.factor, cross.T, lower=True, check_finite=False)
     variance = np.maximum(_prior_variance(rho) + 4 * additive - (half**2).sum(axis=0), 0)
-    return half.T @ solved.white, variance * max(float(solved.white @ solved.white) / len(x), scale)
+    late = solved.white[len(x) // 2 :]
+    return half.T @ solved.white, variance * max(float(late @ late) / len(late), scale)
 
 
 class _Solved:
