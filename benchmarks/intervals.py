@@ -11,15 +11,17 @@ out, that lie within 1.96 standard errors of the exact ones; 0.95 is right. Erro
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
 import typer
+from results import Results
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from explainer.coalitions import Budget, Clock
 from explainer.methods.game import Answer, Play
@@ -229,11 +231,52 @@ class Tally:
         return float(np.concatenate(self.inside).mean())
 
 
-def measure(games: list[Game], way: str, budget: int, seed: int) -> Iterator[tuple[Game, Answer]]:
-    how, relevance = WAYS[way]
-    for game in games:
-        play = solver(how, game.d, Budget(budget), Clock(None), seed, relevance)
-        yield game, answer(play, game.v)
+Tallies = dict[str, dict[str, Tally]]
+
+
+def tallies(ways: list[str], sizes: tuple[int, ...], most: int, seeds: int) -> tuple[Tallies, Tallies]:
+    """What was measured of each way, by kind of game and by evaluations."""
+    kinds: Tallies = {}
+    budgets: Tallies = {}
+    cells = [(d, budget) for d in sizes for budget in BUDGETS if budget <= most and budget < 2**d]
+    games: dict[int, list[Game]] = {}
+    for d, budget in track(cells, "intervals", console=Console(stderr=True), transient=True):
+        if d not in games:
+            games = {d: small_games(d) if d in SMALL else large_games(d)}
+        for way, seed, game in product(ways, range(seeds), games[d]):
+            how, relevance = WAYS[way]
+            found = answer(solver(how, game.d, Budget(budget), Clock(None), seed, relevance), game.v)
+            for table, key in ((kinds, game.kind), (budgets, str(budget))):
+                table.setdefault(key, {}).setdefault(way, Tally([], [])).add(found, game.exact)
+    return kinds, budgets
+
+
+def outside(kinds: Tallies) -> list[str]:
+    """The kinds of game whose coverage misses the bar."""
+    return [
+        f"{kind} ({way}): {tally.coverage:.3f}"
+        for kind, row in kinds.items()
+        for way, tally in row.items()
+        if not BAR[0] <= tally.coverage <= BAR[1]
+    ]
+
+
+def collect(ways: list[str], sizes: tuple[int, ...], most: int, seeds: int) -> tuple[Results, list[str]]:
+    """Coverage and error as tables, and what misses the bar."""
+    kinds, budgets = tallies(ways, sizes, most, seeds)
+    results = Results()
+    for by, table in (("kind of game", kinds), ("evaluations", budgets)):
+        rows = [(name, *(f"{row[w].coverage:.3f}, error {np.median(row[w].errors):.3f}" for w in ways)) for name, row in table.items()]
+        results.others.append((f"Coverage of 95 % intervals, by {by}", (by, *ways), rows))
+    wrong = outside(kinds)
+    results.notes.append(f"Kinds of game whose coverage is outside {BAR[0]:.0%} to {BAR[1]:.0%}: {', '.join(wrong) or 'none'}.")
+    return results, wrong
+
+
+def measure(quick: bool = False) -> Results:
+    """Both forms of the default estimate on all games."""
+    warnings.filterwarnings("ignore")
+    return collect([w for w in WAYS if w.startswith("gaussian")], SMALL[:1] if quick else SMALL + LARGE, 128 if quick else 2048, 1)[0]
 
 
 def main(
@@ -243,34 +286,10 @@ def main(
     players: str = typer.Option(",".join(map(str, SMALL + LARGE)), help="Sizes of games, with commas."),
 ) -> None:
     """Print coverage and error per kind of game and per budget; exits with 1 where a kind's coverage is outside 90 to 98 %."""
-    import warnings
-
     warnings.filterwarnings("ignore")
     asked = [w for w in WAYS if ways == "all" or any(w.startswith(name.strip()) for name in ways.split(","))]
-    sizes = [int(d) for d in players.split(",")]
-    console, kinds, budgets = Console(), {}, {}
-    cells = [(d, budget) for d in sizes for budget in BUDGETS if budget <= most and budget < 2**d]
-    games: dict[int, list[Game]] = {}
-    for d, budget in track(cells, "games", console=Console(stderr=True), transient=True):
-        if d not in games:
-            games = {d: small_games(d) if d in SMALL else large_games(d)}
-        for way in asked:
-            for seed in range(seeds):
-                for game, found in measure(games[d], way, budget, seed):
-                    kinds.setdefault(game.kind, {}).setdefault(way, Tally([], [])).add(found, game.exact)
-                    budgets.setdefault(budget, {}).setdefault(way, Tally([], [])).add(found, game.exact)
-    for title, tallies in (("kind of game", kinds), ("evaluations", budgets)):
-        table = Table(title, *asked, title=f"coverage of 95 % intervals and median relative error, by {title}")
-        for name, row in tallies.items():
-            table.add_row(str(name), *(f"{row[w].coverage:.3f}  {np.median(row[w].errors):.3f}" for w in asked))
-        console.print(table)
-    wrong = [
-        f"{kind} ({way}): {tally.coverage:.3f}"
-        for kind, row in kinds.items()
-        for way, tally in row.items()
-        if not BAR[0] <= tally.coverage <= BAR[1]
-    ]
-    console.print(f"Outside {BAR[0]:.0%} to {BAR[1]:.0%}: {', '.join(wrong) or 'none'}.")
+    results, wrong = collect(asked, tuple(int(d) for d in players.split(",")), most, seeds)
+    results.show()
     raise typer.Exit(bool(wrong))
 
 

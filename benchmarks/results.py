@@ -79,11 +79,13 @@ class Results:
 
     figures: list[Figure] = field(default_factory=list)
     errors: list[Errors] = field(default_factory=list)
+    others: list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]] = field(default_factory=list)  # title, heads and rows
     notes: list[str] = field(default_factory=list)
 
     def add(self, other: Results) -> None:
         self.figures += other.figures
         self.errors += other.errors
+        self.others += other.others
         self.notes += other.notes
 
     def tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
@@ -97,7 +99,7 @@ class Results:
             methods = list(dict.fromkeys(m for e in self.errors for m in (*e.ours, *e.peers)))
             heads = ("game @ evaluations", *methods, "ours / best peer", "bar", "", "coverage")
             found.append(("Errors", heads, [e.cells(methods) for e in self.errors]))
-        return found
+        return found + self.others
 
     def show(self) -> None:
         """Print the tables."""
@@ -119,6 +121,11 @@ class Results:
 
 _ABOUT = {
     "Ratios": ["Against a peer: its time over ours. Against bare passes of the model: our time over theirs.", ""],
+    "Coverage of 95 % intervals, by kind of game": [
+        "Share of Shapley values that lie within 1.96 of our standard errors of the exact ones, and the median relative error beside it, "
+        "over games of 8 to 200 players (`python benchmarks/intervals.py` says which).",
+        "",
+    ],
     "Errors": [
         "Median over instances and seeds of the distance to the exact Shapley values, over their length. The first column is our "
         "default; coverage is the share of its 95 % intervals that hold the exact value.",

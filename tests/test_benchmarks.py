@@ -31,11 +31,12 @@ for name in json.loads(sys.argv[2]):
     app.command()(importlib.import_module(name).main)
     result = CliRunner().invoke(app, ["--help"])
     found["help"][name] = [result.exit_code, "Usage" in result.output]
-import all, deeplift, games, memory, results, shapley
+import all, deeplift, games, intervals, memory, results, shapley
 from timing import one_thread
 one_thread()
 results = results.Results(errors=[shapley.compare("threshold 14", games.GAMES["threshold 14"](1), 512, 1)])
 results.add(deeplift.measure(True))
+results.add(intervals.measure(True))
 found["memory"] = memory.CASES["picture"](True)
 results.show()
 found["page"] = all.page(results, ["memory"])
