@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -141,27 +141,42 @@ class Layers:
         outer = [names for above, names in deep.items() if not above.startswith(held)]
         return max(outer, key=lambda names: (len(names), list(self.calls).index(names[-1])), default=[])
 
-    def run(self, arguments: Arguments, do: Mapping[str, Do]) -> Tensor:
-        """The module's scores, with ``do[name](view)`` called as each layer runs; what it returns replaces the layer's values."""
+    def run(self, arguments: Arguments, do: Mapping[str, Do], entering: bool = False) -> Tensor:
+        """The module's scores, with ``do[name](view)`` called as each layer runs; what it returns replaces the layer's values.
+
+        With ``entering``, it is what the layer is given that is seen and replaced.
+        """
+        with self.doing(arguments, do, self.model.core, entering):
+            return self.model.forward(arguments, core=True)
+
+    @contextmanager
+    def doing(self, arguments: Arguments, do: Mapping[str, Do], core: nn.Module, entering: bool = False) -> Iterator[None]:
+        """``do[name](view)`` for each layer of ``core`` (the module or a copy) that runs inside; with ``entering``, on what it is given."""
         turns: Counter[str] = Counter()
         by_module: dict[str, dict[int, str]] = {}
         for name in do:
             by_module.setdefault(self.calls[name].module, {})[self.calls[name].turn] = name
+        pad_id = getattr(self.model.preprocess, "pad_id", None)
+
+        def act(module: str, layer: nn.Module, passed: Any) -> Any:
+            name = by_module[module].get(turns[module])
+            turns[module] += 1
+            if name is None:
+                return None
+            seen = view(self.calls[name], layer, passed, arguments, pad_id, entering)
+            new = do[name](seen)
+            return None if new is None else seen.put(new)
+
         with ExitStack() as stack:
             stack.enter_context(BaseTorchFunctionMode())  # keeps fused encoder layers off the path on which no module runs
-            for module, names in by_module.items():
-
-                def hook(layer: nn.Module, _: Any, output: Any, module: str = module, names: dict[int, str] = names) -> Any:
-                    name = names.get(turns[module])
-                    turns[module] += 1
-                    if name is None:
-                        return None
-                    seen = view(self.calls[name], layer, output, arguments, getattr(self.model.preprocess, "pad_id", None))
-                    new = do[name](seen)
-                    return None if new is None else seen.put(new)
-
-                stack.enter_context(state.hooked(self.model.core.get_submodule(module), hook))
-            return self.model.forward(arguments, core=True)
+            for module in by_module:
+                if entering:
+                    before = state.hooked_before(core.get_submodule(module), lambda layer, given, m=module: act(m, layer, given))
+                    stack.enter_context(before)
+                else:
+                    after = state.hooked(core.get_submodule(module), lambda layer, _, output, m=module: act(m, layer, output))
+                    stack.enter_context(after)
+            yield
 
     def read(self, inputs: Any, names: Sequence[str], rows: int | None = None) -> Iterator[tuple[Any, dict[str, View]]]:
         """Batch by batch, the numbers of its rows and what each layer gave; without gradients."""
@@ -177,10 +192,12 @@ class Layers:
                 yield chosen, found
 
 
-def view(call: Call, layer: nn.Module, output: Any, arguments: Arguments, pad_id: int | None) -> View:
-    """``output`` of one layer as a :class:`View`. Raises Unsupported where it has no row per input."""
+def view(call: Call, layer: nn.Module, output: Any, arguments: Arguments, pad_id: int | None, entering: bool = False) -> View:
+    """``output`` of one layer (what it is given, with ``entering``) as a :class:`View`. Raises Unsupported where it has no row per input."""
     key, tensor = _tensor(output)
     rows = len(arguments)
+    if entering and isinstance(tensor, Tensor):
+        call = dataclasses.replace(call, units_axis=1 if isinstance(layer, _FIRST) else tensor.ndim - 1)
     index = None
     if isinstance(tensor, PackedSequence):
         packed, places = tensor, torch.arange(len(tensor.data), device=tensor.data.device)
@@ -201,7 +218,7 @@ def view(call: Call, layer: nn.Module, output: Any, arguments: Arguments, pad_id
             changed: Any = tensor._replace(data=data)
         else:
             changed = new.movedim(-1, call.units_axis).movedim(0, call.rows_axis)
-        if isinstance(layer, nn.RNNBase) and isinstance(output, tuple):
+        if isinstance(layer, nn.RNNBase) and isinstance(output, tuple) and not entering:
             return changed, _last_state(layer, new, None if index is None else real, output[1])
         return _replace(output, key, changed)
 

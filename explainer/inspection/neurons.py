@@ -1,0 +1,126 @@
+"""One unit of a layer, or a direction in it, as a model of its own: every method then explains what makes it fire."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from explainer.adapters.encoding import Arguments
+from explainer.adapters.layers import Layers, View
+from explainer.adapters.torch import TorchModel, require_torch
+from explainer.errors import InvalidInput, unknown
+from explainer.model import Model, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+AT = ("mean", "max", "first", "last")
+
+
+def neuron(model: Any, layer: str, unit: int | Sequence[float] | np.ndarray, *, at: str | int | tuple[int, ...] = "mean") -> Model:
+    r"""One unit's activation as a regression model, so that :func:`explainer.explain` says which input parts make it fire.
+
+    The score is :math:`a_u(x)`, the unit's activation, or for a direction :math:`a(x) \cdot v / \lVert v \rVert`. The module is
+    the caller's own, run as it is and read at the layer; it is neither changed nor copied.
+
+    Parameters
+    ----------
+    layer : a name of ``module.named_modules()``; ``name#1`` is the second run of a module that is used several times.
+    unit : the number of a channel or feature, or a vector with one entry per unit: a direction, of which the length is ignored.
+    at : where a layer has positions (pixels, tokens, steps): "mean" or "max" over those that are no padding, the "first" or
+        "last" of them, or one position: a number, or (row, column).
+
+    Raises UnknownName, InvalidInput, and Unsupported where the layer cannot be read or the model is no torch module.
+    """
+    source = require_torch(model if isinstance(model, Model) else wrap(model), "neuron")
+    sample = source.sample()
+    if sample is None:
+        raise InvalidInput(f"{source.name} was wrapped without an input to look at its layers with; pass background= to wrap().")
+    found = Layers(source, sample)
+    name = found.named(layer)[0]
+    vector, label = _vector(unit, found.calls[name].units, name)
+    if not (at in AT or isinstance(at, (int, np.integer, tuple))) or isinstance(at, bool):
+        raise unknown("position", at, (*AT, "a number", "(row, column)"))
+    place = (int(at),) if isinstance(at, (int, np.integer)) else at
+    where = place if isinstance(place, str) else ", ".join(map(str, place))
+    return _Neuron(source, found, name, vector, place, label if not found.calls[name].positions else f"{label} ({where})")
+
+
+class _Read(nn.Module):
+    """The caller's module, giving one number per row read at one of its layers."""
+
+    def __init__(self, found: Layers, layer: str, vector: Tensor, at: str | tuple[int, ...]) -> None:
+        super().__init__()
+        self.core = found.model.core
+        self.layer, self.at = layer, at
+        self.register_buffer("vector", vector)
+        self.training = False  # its own flag only: those of the caller's module are the caller's
+        self._found = found
+
+    def extra_repr(self) -> str:
+        return f"layer={self.layer}, at={self.at}"
+
+    def forward(self, *tensors: Tensor, **named: Tensor) -> Tensor:
+        arguments = Arguments((*tensors, *named.values()), tuple(named) if named else None)
+        read: list[Tensor] = []
+
+        def keep(seen: View) -> None:
+            read.append(self._score(seen))
+
+        with self._found.doing(arguments, {self.layer: keep}, self.core):
+            arguments.call(self.core)
+        if not read:
+            raise InvalidInput(f"The layer {self.layer!r} did not run on these inputs.")
+        return read[0][:, None]
+
+    def _score(self, seen: View) -> Tensor:
+        values = seen.values @ self.vector.to(seen.values)
+        if values.ndim == 1:
+            return values
+        if isinstance(self.at, str):
+            return View(values[..., None], seen.real, seen.put).pooled(self.at)[:, 0]
+        shape = tuple(values.shape[1:])
+        if len(self.at) != len(shape) or any(not -size <= place < size for place, size in zip(self.at, shape, strict=True)):
+            raise InvalidInput(f"at={self.at} is no position of the layer {self.layer!r}, which has {shape} on these inputs.")
+        return values[(slice(None), *self.at)]
+
+
+class _Neuron(TorchModel):
+    """The model of one unit; modes and devices are those of the model it is read from."""
+
+    def __init__(self, source: TorchModel, found: Layers, layer: str, vector: np.ndarray, at: str | tuple[int, ...], label: str) -> None:
+        self._source = source
+        module = _Read(found, layer, torch.tensor(vector, dtype=torch.float32, device=source.device), at)
+        super().__init__(
+            module, source.preprocess, modality=source.modality, class_names=(label,), feature_names=source.feature_names,
+            task="regression", returns="value", background=source.background, name=f"{label} of {source.name}",
+        )  # fmt: skip
+        self.padding_counts = source.padding_counts
+        self._sample = source.sample()
+
+    def scoring(self) -> AbstractContextManager[None]:
+        return self._source.scoring()
+
+    def differentiating(self) -> AbstractContextManager[None]:
+        return self._source.differentiating()
+
+
+def _vector(unit: Any, units: int, layer: str) -> tuple[np.ndarray, str]:
+    """One entry per unit, of length 1, and its name."""
+    if isinstance(unit, (int, np.integer)) and not isinstance(unit, bool):
+        if not 0 <= unit < units:
+            raise InvalidInput(f"The layer {layer!r} has the units 0 to {units - 1}; unit={unit} came.")
+        return np.eye(1, units, int(unit))[0], f"{layer}[{unit}]"
+    try:
+        vector = np.asarray(unit, dtype=np.float64)
+    except (TypeError, ValueError):
+        vector = np.empty(0)
+    if vector.shape != (units,) or not np.isfinite(vector).all() or not vector.any():
+        raise InvalidInput(
+            f"unit= is a number from 0 to {units - 1}, or {units} finite numbers, not all 0: the layer {layer!r} has so many units."
+        )
+    return vector / np.linalg.norm(vector), f"direction in {layer}"
