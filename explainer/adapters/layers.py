@@ -193,7 +193,7 @@ class Layers:
 
 
 def view(call: Call, layer: nn.Module, output: Any, arguments: Arguments, pad_id: int | None, entering: bool = False) -> View:
-    """``output`` of one layer (what it is given, with ``entering``) as a :class:`View`. Raises Unsupported where it has no row per input."""
+    """What one layer gave (is given, with ``entering``) as a :class:`View`. Raises Unsupported where it has no row per input."""
     key, tensor = _tensor(output)
     rows = len(arguments)
     if entering and isinstance(tensor, Tensor):
@@ -211,7 +211,7 @@ def view(call: Call, layer: nn.Module, output: Any, arguments: Arguments, pad_id
     real = index >= 0 if index is not None else real_positions(arguments, pad_id, values.shape[1]) if values.ndim == 3 else None
 
     def put(new: Tensor) -> Any:
-        new = new.to(values.dtype)
+        new = new.to(values.dtype, copy=True)  # what follows may work in place on it
         if index is not None:
             assert isinstance(tensor, PackedSequence)
             data = torch.empty_like(tensor.data).index_put((index[index >= 0],), new[index >= 0])
