@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explainer.adapters.layers import Layers, View
-from explainer.adapters.torch import TorchModel, require_torch
 from explainer.errors import InvalidInput, unknown
 from explainer.explanation import Provenance
 from explainer.inputs import take
 from explainer.inspection import saving
+from explainer.inspection.network import layers_of, network
 from explainer.inspection.tables import scale_of, stamp
-from explainer.model import Model, wrap
 from explainer.progress import reporter
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
+
+    from explainer.adapters.layers import Layers, View
+    from explainer.adapters.torch import TorchModel
 
 KINDS = ("zero", "mean")
 
@@ -117,11 +118,11 @@ def ablate(
     Raises UnknownName, InvalidInput, Unsupported.
     """
     started = time.perf_counter()
-    net = require_torch(model if isinstance(model, Model) else wrap(model), "ablate")
+    net = network(model, "ablate")
     if kind not in KINDS:
         raise unknown("kind of ablation", kind, KINDS)
     given = net.canonical(data)
-    found = Layers(net, given)
+    found = layers_of(net, given)
     name = found.named(layer)[0]
     entering = heads is not None
     width = _width(found, name, given) if entering else found.calls[name].units

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explainer.adapters.torch import require_torch
 from explainer.errors import InvalidInput, unknown
 from explainer.explanation import Provenance
 from explainer.inputs import take
 from explainer.inspection import saving
+from explainer.inspection.network import layers_of, network
 from explainer.inspection.tables import stamp
-from explainer.model import Model, wrap
 from explainer.progress import reporter
 
 if TYPE_CHECKING:
@@ -137,14 +136,12 @@ def activations(
 
     Functions that are no modules (``F.relu``) are not layers. Raises UnknownName, Unsupported, InvalidInput.
     """
-    from explainer.adapters.layers import Layers
-
     started = time.perf_counter()
-    net = require_torch(model if isinstance(model, Model) else wrap(model), "activations")
+    net = network(model, "activations")
     if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
         raise InvalidInput(f"top={top!r} is how many inputs are kept per unit; a whole number from 1 on is needed.")
     given = net.canonical(data)
-    found = Layers(net, given)
+    found = layers_of(net, given)
     names = found.named(layers)
     streams = {name: _Stream(found.calls[name], found.module(name), int(top), seed) for name in names}
     done = 0

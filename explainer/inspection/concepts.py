@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explainer.adapters.torch import TorchModel, require_torch
 from explainer.errors import InvalidInput, Unsupported, unknown
 from explainer.explanation import Provenance
 from explainer.inputs import join, take
 from explainer.inspection import saving
+from explainer.inspection.network import layers_of, network
 from explainer.inspection.probes import pooled, wilson
 from explainer.inspection.tables import scale_of, stamp
-from explainer.model import Model, wrap
 from explainer.progress import reporter
 from explainer.target import Target, resolve
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from explainer.adapters.layers import Layers, View
+    from explainer.adapters.torch import TorchModel
 
 RUNS = 20
 ALPHA = 0.05
@@ -149,14 +149,12 @@ def concepts(
     Images and tables are compared position by position, texts and series by their mean over positions. Raises InvalidInput,
     UnknownName, Unsupported.
     """
-    from explainer.adapters.layers import Layers
-
     started = time.perf_counter()
-    net = require_torch(model if isinstance(model, Model) else wrap(model), "concepts")
+    net = network(model, "concepts")
     given, pool = net.canonical(inputs), net.canonical(random)
     shown = _examples(net, examples, pool, runs, correction)
     goal, scale = _goal(net, target), scale_of(net, output)
-    found = Layers(net, given)
+    found = layers_of(net, given)
     names = found.named(layers) if layers is not None else [found.before_head()]
     how = "flat" if net.modality in ("image", "tabular") else "mean"
     rng = np.random.default_rng(seed)

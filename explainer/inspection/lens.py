@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explainer.adapters.layers import Layers, View
-from explainer.adapters.torch import TorchModel, require_torch
 from explainer.errors import Unsupported
 from explainer.explanation import Provenance
 from explainer.inputs import take
 from explainer.inspection import saving
+from explainer.inspection.network import layers_of, network
 from explainer.inspection.patching import position_names
 from explainer.inspection.tables import scale_of, stamp
-from explainer.model import Model, wrap
 from explainer.progress import reporter
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
+
+    from explainer.adapters.layers import Layers, View
+    from explainer.adapters.torch import TorchModel
 
 INPUT = "input"
 
@@ -99,9 +100,9 @@ def logit_lens(model: Any, inputs: Any, *, layers: Any = None, output: str = "pr
     Raises Unsupported where there is no such stack or its states differ in shape; UnknownName.
     """
     started = time.perf_counter()
-    net = require_torch(model if isinstance(model, Model) else wrap(model), "logit_lens")
+    net = network(model, "logit_lens")
     given = net.canonical(inputs)
-    found = Layers(net, given)
+    found = layers_of(net, given)
     blocks = _blocks(found, layers)
     scale = scale_of(net, output)
     reader = _Reader(found, blocks, scale)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from explainer.adapters.encoding import Arguments
 from explainer.adapters.layers import Layers, View
-from explainer.adapters.torch import TorchModel, require_torch
+from explainer.adapters.torch import TorchModel
 from explainer.errors import InvalidInput, unknown
-from explainer.model import Model, wrap
+from explainer.inspection.network import network
+from explainer.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ def neuron(model: Any, layer: str, unit: int | Sequence[float] | np.ndarray, *, 
 
     Raises UnknownName, InvalidInput, and Unsupported where the layer cannot be read or the model is no torch module.
     """
-    source = require_torch(model if isinstance(model, Model) else wrap(model), "neuron")
+    source = network(model, "neuron")
     sample = source.sample()
     if sample is None:
         raise InvalidInput(f"{source.name} was wrapped without an input to look at its layers with; pass background= to wrap().")

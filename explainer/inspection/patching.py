@@ -5,27 +5,28 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explainer.adapters.encoding import Arguments
-from explainer.adapters.layers import Layers, View
-from explainer.adapters.torch import TorchModel, require_torch
 from explainer.errors import InvalidInput
 from explainer.explanation import Provenance
 from explainer.inputs import join
 from explainer.inspection import saving
+from explainer.inspection.network import layers_of, network
 from explainer.inspection.tables import scale_of, stamp
-from explainer.model import Model, wrap
 from explainer.progress import reporter
 from explainer.target import Target, resolve
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
+
+    from explainer.adapters.encoding import Arguments
+    from explainer.adapters.layers import Layers, View
+    from explainer.adapters.torch import TorchModel
 
 MOST = 1024  # positions of a layer: beyond, only the whole layer is patched
 
@@ -103,13 +104,13 @@ def patch(
     Raises InvalidInput where lengths differ or the scores do not; UnknownName, Unsupported.
     """
     started = time.perf_counter()
-    net = require_torch(model if isinstance(model, Model) else wrap(model), "patch")
+    net = network(model, "patch")
     pair = [net.canonical(one) for one in (clean, corrupt)]
     if [len(one) for one in pair] != [1, 1]:
         raise InvalidInput(f"patch() takes one clean and one corrupt input; {len(pair[0])} and {len(pair[1])} came.")
     from_, into = (net.encode(one) for one in pair)
     _aligned(from_, into)
-    found = Layers(net, pair[0])
+    found = layers_of(net, pair[0])
     names = found.named(layers) if layers is not None else found.blocks() or found.leaves
     scale = scale_of(net, output)
     ends = np.concatenate([net.scores(one, scale) for one in pair])
@@ -152,7 +153,7 @@ class _Runs:
         return np.concatenate([self._scores(name, flat, places[start : start + most]) for start in range(0, len(places), most)])
 
     def _scores(self, name: str, flat: Tensor, places: list[int | slice]) -> np.ndarray:
-        def replace(seen: View) -> Tensor:
+        def exchange(seen: View) -> Tensor:
             new = seen.values.clone()
             rows = new.view(len(places), -1, new.shape[-1]) if new.is_contiguous() else new.reshape(len(places), -1, new.shape[-1])
             for row, place in zip(rows, places, strict=True):
@@ -160,8 +161,8 @@ class _Runs:
             return rows.reshape(new.shape)
 
         self.evaluations += len(places)
-        many = Arguments(tuple(t.repeat_interleave(len(places), 0) for t in self.into.tensors), self.into.names)
-        raw = self.found.run(many, {name: replace}).double().cpu().numpy()
+        many = replace(self.into, tensors=tuple(t.repeat_interleave(len(places), 0) for t in self.into.tensors))
+        raw = self.found.run(many, {name: exchange}).double().cpu().numpy()
         return self.goal(self.found.model.rescale(raw, self.scale), 0)[:, 0]
 
 

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explainer.adapters.torch import require_torch
 from explainer.errors import InvalidInput
 from explainer.explanation import Provenance
 from explainer.inspection import saving
+from explainer.inspection.network import layers_of, network
 from explainer.inspection.tables import stamp
-from explainer.model import Model, wrap
 from explainer.progress import Report, reporter
 
 if TYPE_CHECKING:
@@ -120,15 +119,13 @@ def probe(
 
     Raises InvalidInput, UnknownName, Unsupported.
     """
-    from explainer.adapters.layers import Layers
-
     started = time.perf_counter()
-    net = require_torch(model if isinstance(model, Model) else wrap(model), "probe")
+    net = network(model, "probe")
     given = net.canonical(data)
     y, names = _labels(labels, len(given))
     if pool not in ("mean", "max", "first", "last"):
         raise InvalidInput(f"pool={pool!r} is how positions are brought together: 'mean', 'max', 'first' or 'last'.")
-    found = Layers(net, given)
+    found = layers_of(net, given)
     chosen = found.named(layers)
     groups = np.arange(len(y)) if types is None else _numbered(types, len(y))
     dealt = _dealt(y, groups, controls, seed)

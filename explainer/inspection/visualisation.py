@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explainer.adapters.torch import TorchModel, require_torch
 from explainer.errors import InvalidInput, Unsupported
 from explainer.explanation import Provenance
 from explainer.inspection import saving
-from explainer.inspection.neurons import neuron
+from explainer.inspection.network import network
 from explainer.inspection.tables import stamp
-from explainer.model import Model, wrap
 from explainer.progress import reporter
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
     from torch import Tensor
+
+    from explainer.adapters.torch import TorchModel
 
 STEPS = 256
 _MOST = 10_000
@@ -108,11 +108,12 @@ def visualise(
     """
     import torch
 
+    from explainer.inspection.neurons import neuron
+
     started = time.perf_counter()
-    source = require_torch(model if isinstance(model, Model) else wrap(model), "visualise")
+    source = network(model, "visualise")
     _checked(source, steps, rate, smoothness)
-    made = neuron(source, layer, unit, at=at)
-    assert isinstance(made, TorchModel)
+    made = network(neuron(source, layer, unit, at=at), "visualise")
     like = source.sample()
     ends = _bounds(source, bounds)
     low, high = _span(made, like, ends)
