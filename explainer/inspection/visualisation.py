@@ -134,7 +134,7 @@ def visualise(
             climb.step()
             report(step + 1, steps)
         shares = canvas.shares().detach()
-        curve[-1] = float(_activation(made, low + (high - low) * shares))
+        curve[-1] = float(_activation(made, low + (high - low) * shares).detach())
     image = _picture(shares, like.shape[1:], ends)
     notes = (
         ["The activation never moved: the unit may be dead, or the first image too far from what excites it."] if np.ptp(curve) == 0 else []

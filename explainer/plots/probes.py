@@ -12,6 +12,7 @@ from explainer.plots.dependence import titled
 from explainer.plots.look import BAR_MAGNITUDE, NEUTRAL, escape, finish, rgba, three
 
 _FAINT = 0.3
+_WHISKER = {"color": "#7f7f7f", "thickness": 1.4, "width": 4}
 _COLOURS = (BAR_MAGNITUDE, "#b35806", "#1b7837", "#01665e", "#c51b7d", "#4393c3")
 
 
@@ -60,12 +61,12 @@ def plot_concepts(found: Concepts, *, dark: bool = False) -> go.Figure:
     figure.add_trace(go.Bar(
         x=[found.values[i, j] for i, j in every], y=y, orientation="h", name="concept", showlegend=False,
         marker={"color": [c if found.significant[i, j] else rgba(c, _FAINT) for (i, j), c in zip(every, colours, strict=True)]},
-        error_x={"type": "data", "array": [found.scores[i, j].std(ddof=1) for i, j in every], "color": "#7f7f7f", "thickness": 1.4, "width": 4},
+        error_x={"type": "data", "array": [found.scores[i, j].std(ddof=1) for i, j in every], **_WHISKER},
         customdata=[[escape(found.said(i, j))] for i, j in every], hovertemplate="%{x:.3~g}: %{customdata[0]}<extra></extra>",
     ))  # fmt: skip
     figure.add_trace(go.Scatter(
         x=[found.random[i].mean() for i, _ in every], y=y, mode="markers", name="random directions",
-        error_x={"type": "data", "array": [found.random[i].std(ddof=1) for i, _ in every], "color": NEUTRAL, "thickness": 1.2, "width": 4},
+        error_x={"type": "data", "array": [found.random[i].std(ddof=1) for i, _ in every], **_WHISKER},
         marker={"symbol": "diamond", "size": 9, "color": NEUTRAL}, hovertemplate="random directions %{x:.3~g}<extra></extra>",
     ))  # fmt: skip
     told = int(np.sum(found.significant))
