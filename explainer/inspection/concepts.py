@@ -46,7 +46,7 @@ class Concepts:
     accuracy : ``(layers, concepts)`` held-out accuracy of telling the concept from random examples, mean over runs.
     known : ``(layers, concepts)`` bool: that accuracy is above 1/2 by more than chance (Wilson's 95 % interval). Without it a
         direction stands for these examples and for no concept: any fixed set gives scores that hardly vary between runs, and
-        the t-test alone would call them significant.
+        the t-test alone may call them significant.
     p : ``(layers, concepts)`` of the two-sided t-test between both, corrected over all of them.
     """
 

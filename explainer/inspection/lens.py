@@ -36,7 +36,7 @@ class LogitLens:
 
     Attributes
     ----------
-    layers : "input" (the state that enters the first block), then every block.
+    layers : "input" (the state that enters the first block, where it has the same shape), then every block.
     scores : ``(n, layers, outputs)``; the last layer's are the model's own.
     tokens, chances : where the head scores every position (a language model), per input ``(layers, positions)``: the output
         with the highest probability there, and that probability; else empty.
@@ -95,7 +95,8 @@ def logit_lens(model: Any, inputs: Any, *, layers: Any = None, output: str = "pr
 
     Parameters
     ----------
-    layers : the blocks, in their order, of one width; by default the stack of like blocks found in the module.
+    layers : the blocks, in their order, of one width; by default the stack of like blocks found in the module. Where the first
+        is a single layer and no block, what enters it is not read.
 
     Raises Unsupported where there is no such stack or its states differ in shape; UnknownName.
     """
@@ -166,9 +167,10 @@ class _Reader:
         def keep(name: str) -> Callable[[View], None]:
             return lambda seen: states.update({name: seen.values.clone()})
 
-        self.found.run(arguments, {self.blocks[0]: keep(INPUT)}, entering=True)
+        if not self.found.calls[self.blocks[0]].leaf:
+            self.found.run(arguments, {self.blocks[0]: keep(INPUT)}, entering=True)
         self.found.run(arguments, {name: keep(name) for name in self.blocks})
-        if states[INPUT].shape != states[self.blocks[-1]].shape:
+        if INPUT in states and states[INPUT].shape != states[self.blocks[-1]].shape:
             del states[INPUT]
         order = [name for name in (INPUT, *self.blocks) if name in states]
         self.layers = tuple(order)

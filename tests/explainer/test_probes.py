@@ -39,9 +39,9 @@ class Forgets(nn.Module):
 def test_a_planted_feature_is_read_where_it_is_and_not_where_it_is_lost():
     model = gallery.tabular(Forgets().eval())
     rows = gallery.table(150, seed=2)
-    kept = probe(model, rows, np.where(rows["f0"] > 0, "high", "low"))
-    lost = probe(model, rows, np.where(rows["f4"] > 0, "high", "low"))
-    noise = probe(model, rows, np.random.default_rng(0).integers(0, 2, 150))
+    kept = probe(model, rows, np.where(rows["f0"] > 0, "high", "low"), controls=4)
+    lost = probe(model, rows, np.where(rows["f4"] > 0, "high", "low"), controls=4)
+    noise = probe(model, rows, np.random.default_rng(0).integers(0, 2, 150), controls=4)
     assert kept.layers == ("all", "two", "head") and kept.found[:2].all() and (kept.values[:2] > 0.9).all()
     assert lost.found[0] and not lost.found[1] and lost.values[1] < 0.65
     assert not noise.found.any() and np.abs(noise.selectivity).max() < 0.2
@@ -140,10 +140,10 @@ def test_a_planted_concept_is_significant_and_a_random_one_is_not(striped):
 
 
 def test_random_concepts_are_hardly_ever_significant(striped):
-    """Twelve concepts that are no concept: the t-test alone would call most of them significant."""
-    shown = {f"set {seed}": pictures(20, 50 + seed) for seed in range(12)}
+    """Six concepts that are no concept: the t-test alone would let one of them pass."""
+    shown = {f"set {seed}": pictures(20, 50 + seed) for seed in range(6)}
     found = concepts(striped, pictures(16, 3, True), shown, pictures(100, 4), layers="conv", target="light", runs=20)
-    assert found.significant.sum() <= 1 and (found.p < 0.05).sum() >= 3
+    assert not found.significant.any() and (found.p < 0.05).any()
 
 
 def test_a_concept_against_a_class_is_said_to_be_so(striped):
