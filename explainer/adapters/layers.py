@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -170,12 +171,13 @@ class Layers:
         with ExitStack() as stack:
             stack.enter_context(BaseTorchFunctionMode())  # keeps fused encoder layers off the path on which no module runs
             for module in by_module:
-                if entering:
-                    before = state.hooked_before(core.get_submodule(module), lambda layer, given, m=module: act(m, layer, given))
-                    stack.enter_context(before)
-                else:
-                    after = state.hooked(core.get_submodule(module), lambda layer, _, output, m=module: act(m, layer, output))
-                    stack.enter_context(after)
+                mine = partial(act, module)
+                hook = (
+                    state.hooked_before(core.get_submodule(module), mine)
+                    if entering
+                    else state.hooked(core.get_submodule(module), partial(_output_only, mine))
+                )
+                stack.enter_context(hook)
             yield
 
     def read(self, inputs: Any, names: Sequence[str], rows: int | None = None) -> Iterator[tuple[Any, dict[str, View]]]:
@@ -247,7 +249,7 @@ def _trace(model: TorchModel, arguments: Arguments) -> dict[str, Call]:
     with model.scoring(), BaseTorchFunctionMode(), ExitStack() as stack:
         for name, module in model.core.named_modules():
             if name and "parametrizations" not in name.split("."):
-                stack.enter_context(state.hooked(module, lambda layer, _, output, name=name: seen.append((name, layer, _sizes(output)))))
+                stack.enter_context(state.hooked(module, partial(_output_only, partial(_noted, seen, name))))
         model.forward(arguments, core=True)
     runs, turns = Counter(name for name, *_ in seen), Counter[str]()
     calls: dict[str, Call] = {}
@@ -267,6 +269,14 @@ def _trace(model: TorchModel, arguments: Arguments) -> dict[str, Call]:
         leaf = not any(other.startswith(f"{name}.") for other in runs)
         calls[shown] = Call(shown, name, turn, type(layer).__name__, rows_axis, units_axis, tuple(rest), units, leaf)
     return calls
+
+
+def _output_only(do: Callable[[nn.Module, Any], Any], layer: nn.Module, _: Any, output: Any) -> Any:
+    return do(layer, output)
+
+
+def _noted(seen: list[tuple[str, nn.Module, Any]], name: str, layer: nn.Module, output: Any) -> None:
+    seen.append((name, layer, _sizes(output)))
 
 
 def _sizes(output: Any) -> tuple[int, ...] | None:

@@ -196,7 +196,7 @@ def _heads(width: int, heads: int, units: Any, name: str) -> dict[str, list[int]
 def _parts(units: Any, width: int, name: str) -> dict[str, list[int]]:
     parts: dict[str, list[int]] = {}
     for part in range(width) if units is None else units:
-        places = [part] if np.ndim(part) == 0 else list(part)
+        places: list[Any] = list(np.atleast_1d(np.asarray(part, dtype=object)))
         for place in places:
             if isinstance(place, bool) or not isinstance(place, (int, np.integer)) or not 0 <= place < width:
                 raise InvalidInput(f"The layer {name!r} has the units 0 to {width - 1}; {place!r} came.")

@@ -236,7 +236,10 @@ def _slopes(found: Layers, given: Any, name: str, goal: Target, scale: str, how:
     for rows, values in made:
         slopes[rows] = values
     if not slopes.any():
-        raise Unsupported(f"The gradient of the score by the layer {name!r} is 0 for all {len(given)} inputs; use output='logit'.")
+        raise Unsupported(
+            f"The gradient of the score by the layer {name!r} is 0 for all {len(given)} inputs; use output='logit', or another target "
+            "(a model of one logit scores its second class)."
+        )
     return slopes
 
 
@@ -257,13 +260,18 @@ def _direction(of: np.ndarray, others: np.ndarray, rng: np.random.Generator | No
 
     x, y = np.concatenate([of, others]), np.repeat([1, 0], [len(of), len(others)])
     x = (x - x.mean(axis=0)) / (float(x.std(axis=0).max()) or 1.0)
+    turn = None
+    if x.shape[1] > len(x):  # in the span of the examples: the same classifier, in as many numbers as there are examples
+        turn = np.linalg.svd(x, full_matrices=False)[2]
+        x = x @ turn.T
     line, held = LogisticRegression(max_iter=200), float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of convergence: the accuracy says how good the direction is
         if rng is not None:
             split = StratifiedKFold(_FOLDS, shuffle=True, random_state=int(rng.integers(2**31)))
             held = float(cross_val_score(line, x, y, cv=split).mean())
-        return line.fit(x, y).coef_[0], held
+        direction = line.fit(x, y).coef_[0]
+    return (direction if turn is None else direction @ turn), held
 
 
 def _share(slopes: np.ndarray, direction: np.ndarray) -> float:

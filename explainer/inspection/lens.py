@@ -195,7 +195,7 @@ class _Reader:
     def _words(self, which: np.ndarray, outputs: int) -> np.ndarray:
         """Names of outputs: the model's classes, the tokeniser's pieces, or their numbers."""
         model = self.found.model
-        tokenizer = getattr(model.preprocess, "tokenizer", None)
+        tokenizer: Any = getattr(model.preprocess, "tokenizer", None)
         numbers = np.unique(which)
         if len(model.class_names) == outputs:
             names = [model.class_names[i] for i in numbers]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +15,16 @@ from torch import Tensor, nn
 from explainer.adapters.encoding import Arguments
 from explainer.adapters.layers import Layers, View
 from explainer.adapters.torch import TorchModel
-from explainer.errors import InvalidInput, unknown
+from explainer.errors import ExplainerError, InvalidInput, unknown
+from explainer.faults import out_of_memory
 from explainer.inspection.network import network
 from explainer.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from explainer.adapters.anatomy import Anatomy
+    from explainer.adapters.gradients import GradientView
 
 AT = ("mean", "max", "first", "last")
 
@@ -66,14 +73,17 @@ class _Read(nn.Module):
         return f"layer={self.layer}, at={self.at}"
 
     def forward(self, *tensors: Tensor, **named: Tensor) -> Tensor:
-        arguments = Arguments((*tensors, *named.values()), tuple(named) if named else None)
+        return self.read(Arguments((*tensors, *named.values()), tuple(named) if named else None), Arguments.call)
+
+    def read(self, arguments: Arguments, call: Callable[[Arguments, nn.Module], Any]) -> Tensor:
+        """The unit's activation ``(n, 1)`` while ``call`` runs the module."""
         read: list[Tensor] = []
 
         def keep(seen: View) -> None:
             read.append(self._score(seen))
 
         with self._found.doing(arguments, {self.layer: keep}, self.core):
-            arguments.call(self.core)
+            call(arguments, self.core)
         if not read:
             raise InvalidInput(f"The layer {self.layer!r} did not run on these inputs.")
         return read[0][:, None]
@@ -91,7 +101,7 @@ class _Read(nn.Module):
 
 
 class _Neuron(TorchModel):
-    """The model of one unit; modes and devices are those of the model it is read from."""
+    """The model of one unit; how inputs are read, modes and devices are those of the model it is read from."""
 
     def __init__(self, source: TorchModel, found: Layers, layer: str, vector: np.ndarray, at: str | tuple[int, ...], label: str) -> None:
         self._source = source
@@ -100,8 +110,40 @@ class _Neuron(TorchModel):
             module, source.preprocess, modality=source.modality, class_names=(label,), feature_names=source.feature_names,
             task="regression", returns="value", background=source.background, name=f"{label} of {source.name}",
         )  # fmt: skip
+        self.dtype = source.dtype
         self.padding_counts = source.padding_counts
         self._sample = source.sample()
+
+    def canonical(self, inputs: Any) -> Any:
+        return self._source.canonical(inputs)
+
+    def forward(self, arguments: Arguments, core: bool = False) -> Tensor:
+        # Not by the module's output: an encoder that knows where scores stand in it (.read) would look for them in the activation.
+        call = getattr(self.preprocess, "read", Arguments.call)
+        try:
+            return (self.core if core else self.module).read(arguments, call)
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            if isinstance(error, ExplainerError) or out_of_memory(error):
+                raise
+            raise InvalidInput(self._misfit(arguments, error)) from error
+
+    def gradient_view(self, inputs: Any) -> GradientView:
+        if type(self._source).gradient_view is not TorchModel.gradient_view:
+            self._source.gradient_view(inputs)  # what it refuses is refused of its units
+        return super().gradient_view(inputs)
+
+    def anatomy(self) -> Anatomy:
+        why = "attention is traced to where the score is read, and a unit is read inside the network"
+        return dataclasses.replace(super().anatomy(), has_attention=False, attention_obstacle=why)
+
+    def notes(self, given: Any) -> tuple[str, ...]:
+        """What the source says of how these inputs are read (such as that they are cut)."""
+        return getattr(self._source, "notes", lambda _: ())(given)
+
+    def fingerprint(self) -> str:
+        read = self.core
+        words = f"{self._source.fingerprint()}{read.layer}{read.at}"
+        return hashlib.sha256(words.encode() + read.vector.cpu().numpy().tobytes()).hexdigest()
 
     def scoring(self) -> AbstractContextManager[None]:
         return self._source.scoring()

@@ -64,7 +64,9 @@ class Patching:
         rows = []
         for layer, whole, values in zip(self.layers, self.whole, self.values, strict=True):
             rows.append({"layer": layer, "position": "all", "restored": whole})
-            for where in np.ndindex(*values.shape) if values is not None else ():
+            if values is None:
+                continue
+            for where in np.ndindex(*values.shape):
                 rows.append({"layer": layer, "position": self._named(where, values), "restored": values[where]})
         return pd.DataFrame(rows)
 
@@ -109,7 +111,7 @@ def patch(
     if [len(one) for one in pair] != [1, 1]:
         raise InvalidInput(f"patch() takes one clean and one corrupt input; {len(pair[0])} and {len(pair[1])} came.")
     from_, into = (net.encode(one) for one in pair)
-    _aligned(from_, into)
+    _aligned(from_, into, getattr(net.preprocess, "pad_id", None))
     found = layers_of(net, pair[0])
     names = found.named(layers) if layers is not None else found.blocks() or found.leaves
     scale = scale_of(net, output)
@@ -176,12 +178,19 @@ def _read(found: Layers, arguments: Arguments, names: list[str]) -> dict[str, Te
     return {name: kept[name] for name in names}
 
 
-def _aligned(clean: Arguments, corrupt: Arguments) -> None:
+def _aligned(clean: Arguments, corrupt: Arguments, pad_id: int | None) -> None:
+    from explainer.adapters.layers import real_positions
+
     for one, other in zip(clean.tensors, corrupt.tensors, strict=True):
-        if one.shape != other.shape:
+        steps = one.shape[1] if one.ndim > 1 and one.shape == other.shape else 0
+        real = [real_positions(arguments, pad_id, steps) for arguments in (clean, corrupt)] if steps else [None, None]
+        counts = [None if mask is None else int(mask.sum()) for mask in real]
+        if one.shape != other.shape or counts[0] != counts[1]:
             raise InvalidInput(
-                f"The clean input is {clean.describe()} once encoded, the corrupt one {corrupt.describe()}: positions are matched by their "
-                "number, so both need the same length. Change words for others of as many tokens, or cut the longer one."
+                f"The clean input is {clean.describe()} once encoded, the corrupt one {corrupt.describe()}"
+                + (f", with {counts[0]} and {counts[1]} real positions" if steps else "")
+                + ": positions are matched by their number, so both need the same length. Change words for others of as many tokens, or "
+                "cut the longer one."
             )
 
 

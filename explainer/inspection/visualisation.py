@@ -20,9 +20,9 @@ from explainer.progress import reporter
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
     from torch import Tensor
 
+    from explainer.adapters.encoding import Arguments
     from explainer.adapters.torch import TorchModel
 
 STEPS = 256
@@ -117,6 +117,7 @@ def visualise(
     like = source.sample()
     ends = _bounds(source, bounds)
     low, high = _span(made, like, ends)
+    encoded = made.encode(like)
     canvas = _Canvas(like.shape[1:], source.background, seed, made)
     reach = max(1, min(like.shape[1:3]) // 16) if jitter is None else int(jitter)
     draw = np.random.default_rng([seed, 1])
@@ -127,14 +128,14 @@ def visualise(
         for step in range(steps):
             shares = canvas.shares()
             with torch.no_grad():
-                curve[step] = _activation(made, low + (high - low) * shares)
+                curve[step] = _activation(made, encoded, low + (high - low) * shares)
             moved = torch.roll(shares, tuple(int(s) for s in draw.integers(-reach, reach + 1, 2)), dims=(-2, -1))
-            loss = smoothness * _roughness(shares) - _activation(made, low + (high - low) * moved) / scale
+            loss = smoothness * _roughness(shares) - _activation(made, encoded, low + (high - low) * moved) / scale
             (canvas.spectrum.grad,) = torch.autograd.grad(loss, canvas.spectrum)
             climb.step()
             report(step + 1, steps)
         shares = canvas.shares().detach()
-        curve[-1] = float(_activation(made, low + (high - low) * shares).detach())
+        curve[-1] = float(_activation(made, encoded, low + (high - low) * shares).detach())
     image = _picture(shares, like.shape[1:], ends)
     notes = (
         ["The activation never moved: the unit may be dead, or the first image too far from what excites it."] if np.ptp(curve) == 0 else []
@@ -235,10 +236,8 @@ def _span(made: TorchModel, like: np.ndarray, ends: tuple[float, float]) -> tupl
     return low, high
 
 
-def _activation(made: TorchModel, tensor: Tensor) -> torch.Tensor:
-    from explainer.adapters.encoding import Arguments
-
-    return made.forward(Arguments((tensor.to(made.dtype),)))[0, 0].float()
+def _activation(made: TorchModel, shape: Arguments, tensor: Tensor) -> Tensor:
+    return made.forward(shape.replace(0, tensor.to(made.dtype)))[0, 0].float()
 
 
 def _roughness(shares: Tensor) -> Tensor:

@@ -97,6 +97,34 @@ def test_a_recurrent_unit_on_series_of_unequal_length():
     np.testing.assert_allclose(np.nansum(ex.values, (1, 2)) + ex.base_values, ex.scores, atol=1e-4)
 
 
+class Reads(gallery.Pieces):
+    """An encoder that knows where in the module's output its scores stand."""
+
+    def read(self, arguments: Any, module: nn.Module) -> Any:
+        return arguments.call(module)["logits"]
+
+
+class InDict(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.inner(ids, mask)}
+
+
+def test_encoders_that_read_the_output_are_not_asked_to_read_the_unit():
+    module = InDict(gallery.seeded(gallery.Fused))
+    model = explainer.wrap(module, modality="text", preprocess=Reads(), class_names=list("abc"))
+    plain = gallery.text(module.inner, class_names=list("abc"))
+    unit = explainer.neuron(model, "inner.norm.0", 3)
+    np.testing.assert_allclose(unit.scores(gallery.TEXTS), explainer.neuron(plain, "norm.0", 3).scores(gallery.TEXTS), atol=1e-6)
+    ex = explainer.explain(unit, gallery.TEXTS[:2], method="integrated_gradients", verify=False)
+    np.testing.assert_allclose(np.nansum(ex.values, 1) + ex.base_values, ex.scores, atol=1e-3)
+    refused = unit.capabilities()["attention"]
+    assert refused.level == "unsupported" and "inside the network" in refused.reason
+
+
 def test_misuse_of_neuron_is_answered():
     model = image_model()
     for error, words, arguments in (

@@ -196,6 +196,21 @@ def test_images_series_and_modules_that_work_in_place_are_patched():
     assert values[0] + values[-1] == pytest.approx(1, abs=1e-4)
 
 
+class Long(gallery.Pieces):
+    """Pads every text to 12 tokens."""
+
+    def __call__(self, texts: list[str]) -> dict[str, Tensor]:
+        ids = nn.functional.pad(super().__call__(texts)["ids"], (0, 12))[:, :12]
+        return {"ids": ids, "mask": ids != 0}
+
+
+def test_texts_of_other_lengths_behind_equal_padding_are_refused():
+    model = explainer.wrap(OnlyThird().eval(), modality="text", preprocess=Long(), class_names=["p", "q"])
+    assert patch(model, CLEAN, CORRUPT).values[0][2] == pytest.approx(1, abs=1e-5)
+    with pytest.raises(InvalidInput, match="with 6 and 7 real positions"):
+        patch(model, CLEAN, "the dog sat on it")
+
+
 def test_inputs_that_cannot_be_patched_are_refused(gpt, tmp_path):
     for error, words, arguments in (
         (InvalidInput, "same length", {"corrupt": "a far longer text than the first one"}),
