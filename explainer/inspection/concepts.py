@@ -80,9 +80,8 @@ class Concepts:
         """The outcome in words."""
         name, where = self.concepts[concept], self.layers[layer]
         if not self.known[layer, concept]:
-            return (
-                f"not significant: {name!r} cannot be told from random examples in {where} (accuracy {self.accuracy[layer, concept]:.2f})"
-            )
+            accuracy = f"{self.accuracy[layer, concept]:.2f}"
+            return f"not significant: {name!r} cannot be told from random examples in {where} by more than chance (accuracy {accuracy})"
         if not self.significant[layer, concept]:
             return f"not significant: no different from random directions in {where} (p = {self.p[layer, concept]:.2g})"
         way = "for" if self.values[layer, concept] > self.random[layer].mean() else "against"

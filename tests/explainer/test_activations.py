@@ -235,3 +235,59 @@ def test_progress_disk_and_misuse(tmp_path):
         activations(explainer.wrap(lambda x: x[:, :2], modality="tabular", feature_names=["a", "b"], class_names=["n", "y"]), [[1, 2]])
     with pytest.raises(UnknownName):
         found["convv"]
+
+
+class TimeFirst(nn.Module):
+    """Works on (time, rows, width) inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.head = nn.Linear(3, 8), nn.Linear(8, 3)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(self.inp(x).transpose(0, 1)).mean(0))
+
+
+class Spectral(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.utils.parametrizations.spectral_norm(nn.Linear(5, 6))
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.first(x)))
+
+
+KINDS = {
+    "time first": (lambda: gallery.seeded(TimeFirst), "encoder.layers.0"),
+    "bfloat16": (lambda: gallery.mlp().bfloat16(), "3"),
+    "spectral norm": (lambda: gallery.seeded(Spectral), "first"),
+    "dict": (lambda: gallery.Container(gallery.mlp(), "dict"), "inner.1"),
+    "dataclass": (lambda: gallery.Container(gallery.mlp(), "dataclass"), "inner.1"),
+    "data parallel": (lambda: nn.DataParallel(gallery.mlp()), "3"),
+    "frozen": (lambda: gallery.mlp().requires_grad_(False), "3"),
+    "probabilities": (lambda: gallery.mlp(final=nn.Softmax(1)), "3"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_module_is_read_patched_and_explained(kind):
+    make, layer = KINDS[kind]
+    if kind == "time first":
+        model: Any = explainer.wrap(make(), modality="series", class_names=list("abc"), feature_names=list("xyz"))
+        inputs: Any = gallery.series((5, 5, 5))
+        pair = inputs[:1], inputs[1:2]
+    else:
+        model, inputs = gallery.tabular(make()), gallery.table(6)
+        pair = inputs.iloc[:1], inputs.iloc[1:2]
+    loose = 2e-2 if kind == "bfloat16" else 1e-4
+    found = activations(model, inputs, layer)[layer]
+    unit = explainer.neuron(model, layer, 1)
+    assert unit.scores(inputs).mean() == pytest.approx(found.mean[1], abs=loose)
+    patched = explainer.patch(model, *pair, target=1)
+    assert patched.whole[-1] == pytest.approx(1, abs=loose)
+    without = explainer.ablate(model, inputs, layer, [1])
+    assert np.abs(without.changes).max() > 1e-6
+    ex = explainer.explain(unit, inputs[:2] if isinstance(inputs, list) else inputs.iloc[:2], method="integrated_gradients", verify=False)
+    assert np.isfinite(ex.values).all() and np.abs(ex.values).max() > 0
