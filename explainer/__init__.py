@@ -14,11 +14,19 @@ if TYPE_CHECKING:
     from explainer.explanation import Explanation as Explanation
     from explainer.explanation import Verdict as Verdict
     from explainer.explanation import load as load
+    from explainer.inspection.ablation import ablate as ablate
+    from explainer.inspection.activations import activations as activations
+    from explainer.inspection.concepts import concepts as concepts
     from explainer.inspection.counterfactuals import counterfactuals as counterfactuals
     from explainer.inspection.dependence import partial_dependence as partial_dependence
     from explainer.inspection.importance import importance as importance
+    from explainer.inspection.lens import logit_lens as logit_lens
+    from explainer.inspection.neurons import neuron as neuron
+    from explainer.inspection.patching import patch as patch
     from explainer.inspection.permutation import permutation_importance as permutation_importance
+    from explainer.inspection.probes import probe as probe
     from explainer.inspection.reasons import reason_codes as reason_codes
+    from explainer.inspection.visualisation import visualise as visualise
     from explainer.model import Model as Model
     from explainer.model import wrap as wrap
     from explainer.pipeline import explain as explain
@@ -38,6 +46,9 @@ _HOMES = {
     "partial_dependence": "explainer.inspection.dependence",
     "permutation_importance": "explainer.inspection.permutation",
     "importance": "explainer.inspection.importance", "reason_codes": "explainer.inspection.reasons",
+    "ablate": "explainer.inspection.ablation", "activations": "explainer.inspection.activations",
+    "concepts": "explainer.inspection.concepts", "logit_lens": "explainer.inspection.lens", "neuron": "explainer.inspection.neurons",
+    "patch": "explainer.inspection.patching", "probe": "explainer.inspection.probes", "visualise": "explainer.inspection.visualisation",
     "audit": "explainer.reports.audit", "verify": "explainer.reports.verify",
 }  # fmt: skip
 

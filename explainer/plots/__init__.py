@@ -9,12 +9,21 @@ import numpy as np
 import plotly.graph_objects as go
 
 from explainer.explanation import Explanation
+from explainer.inspection.ablation import Ablation
+from explainer.inspection.activations import Activations
+from explainer.inspection.concepts import Concepts
 from explainer.inspection.contributions import Contributions
 from explainer.inspection.counterfactuals import Counterfactuals
 from explainer.inspection.dependence import Dependence
 from explainer.inspection.importance import Importance
+from explainer.inspection.lens import LogitLens
 from explainer.inspection.notices import Reasons
+from explainer.inspection.patching import Patching
 from explainer.inspection.permutation import PermutationImportance
+from explainer.inspection.probes import Probing
+from explainer.inspection.visualisation import Visualisation
+from explainer.plots.activations import plot_activations as plot_activations
+from explainer.plots.activations import plot_visualisation as plot_visualisation
 from explainer.plots.attention import plot_attention as plot_attention
 from explainer.plots.bars import plot_bars as plot_bars
 from explainer.plots.counterfactuals import plot_counterfactuals as plot_counterfactuals
@@ -29,7 +38,12 @@ from explainer.plots.model import plot_confusion as plot_confusion
 from explainer.plots.model import plot_history as plot_history
 from explainer.plots.model import plot_margins as plot_margins
 from explainer.plots.model import plot_probabilities as plot_probabilities
+from explainer.plots.patching import plot_ablation as plot_ablation
+from explainer.plots.patching import plot_lens as plot_lens
+from explainer.plots.patching import plot_patching as plot_patching
 from explainer.plots.permutation import plot_permutation as plot_permutation
+from explainer.plots.probes import plot_concepts as plot_concepts
+from explainer.plots.probes import plot_probing as plot_probing
 from explainer.plots.reasons import plot_reasons as plot_reasons
 from explainer.plots.series import plot_series as plot_series
 from explainer.plots.text import plot_text as plot_text
@@ -43,13 +57,21 @@ _OTHERS: dict[type, Callable[..., go.Figure]] = {
     Dependence: lambda found, instance, output, top, dark: plot_dependence(found, output=output, dark=dark),
     PermutationImportance: lambda found, instance, output, top, dark: plot_permutation(found, top=top, dark=dark),
     Counterfactuals: lambda found, instance, output, top, dark: plot_counterfactuals(found, instance=instance, dark=dark),
+    Activations: lambda found, instance, output, top, dark: plot_activations(found, dark=dark),
+    Visualisation: lambda found, instance, output, top, dark: plot_visualisation(found, dark=dark),
+    Probing: lambda found, instance, output, top, dark: plot_probing(found, dark=dark),
+    Concepts: lambda found, instance, output, top, dark: plot_concepts(found, dark=dark),
+    Patching: lambda found, instance, output, top, dark: plot_patching(found, dark=dark),
+    Ablation: lambda found, instance, output, top, dark: plot_ablation(found, top=top, dark=dark),
+    LogitLens: lambda found, instance, output, top, dark: plot_lens(found, instance=instance, dark=dark),
 }
 
 
 def plot(
     ex: Any, *, instance: int = 0, output: int | str | None = None, top: int = 12, opacity: float = 0.75, dark: bool = False
 ) -> go.Figure:
-    """Draw one instance of an explanation in the way its kind of input is read; also an importance, reason codes, a dependence.
+    """Draw one instance of an explanation in the way its kind of input is read; also what the
+    views of a model give (importance, reason codes, dependence, activations, probes, patching and others).
 
     Parameters
     ----------
