@@ -14,6 +14,9 @@ SEGMENTS = 49  # about a 7 x 7 grid: coarse enough for a tight sampling error, f
 BASELINES = ("auto", "zeros", "mean", "blur", "inpaint")
 KINDS = ("auto", "superpixels", "patches")
 _PIXELS = 256**2  # superpixels of larger pictures are found on a smaller copy
+_COMPACTNESS = (1, 3, 10, 100, 1000)  # times the usual weight of nearness against likeness, until enough parts are found
+_SHARE_FOUND = 0.6  # of the superpixels asked for
+_SHARE_TOLD = 0.7  # below which the person is told how many there are
 _PIXELS_EACH = 64  # that a superpixel keeps on it at least
 _PAINTED = {"auto": "black", "zeros": "black", "mean": "the picture's mean colour", "blur": "a blurred copy"}
 
@@ -58,7 +61,11 @@ def superpixels(image: np.ndarray, count: int = SEGMENTS) -> np.ndarray:
     small = _shrunk(image, factor) if factor > 1 else image
     grey = small.ndim == 2 or small.shape[-1] == 1
     plane = small[..., 0] if small.ndim == 3 and grey else small
-    labels = slic(plane, n_segments=count, compactness=0.1 if grey else 10, channel_axis=None if grey else -1, start_label=0)
+    for weight in _COMPACTNESS:  # noise and hard edges make crumbs, which SLIC joins to one; nearness holds the parts together
+        compactness = weight * (0.1 if grey else 10)
+        labels = slic(plane, n_segments=count, compactness=compactness, channel_axis=None if grey else -1, start_label=0)
+        if labels.max() + 1 >= _SHARE_FOUND * count:
+            break
     if factor > 1:
         labels = labels.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
     return _numbered(labels)
@@ -86,7 +93,12 @@ class Superpixels(Features):
         self.images = images
         self.conditional = isinstance(baseline, str) and baseline == "inpaint"
         self.baseline = None if self.conditional else baseline_of(images, baseline)
-        self.segments = _label_maps(images, features)
+        self.segments, count = _label_maps(images, features)
+        fewest = min(int(labels.max()) + 1 for labels in self.segments)
+        if fewest < _SHARE_TOLD * count:
+            self.notes = (
+                f"{fewest} superpixels were found where {count} were asked for; features=('patches', {count}) gives as many as are asked.",
+            )
         if self.conditional:
             self.absence = "superpixel filled from the parts present around it (with none present: the picture's mean colour)"
         else:
@@ -137,14 +149,15 @@ class Superpixels(Features):
         return {"segments": self.segments[i].astype(np.int64)}
 
 
-def _label_maps(images: np.ndarray, features: Any) -> list[np.ndarray]:
+def _label_maps(images: np.ndarray, features: Any) -> tuple[list[np.ndarray], int]:
+    """One label map per picture, and how many parts were asked for (0 where the maps were given)."""
     if isinstance(features, str) or (isinstance(features, tuple) and features and isinstance(features[0], str)):
         kind, number = word_and_number("image features", features, KINDS, KINDS[1:])
         pixels = int(np.prod(images.shape[1:3]))
         count = min(SEGMENTS, pixels) if number is None else max(1, round(number))
         if count > pixels:
             raise InvalidInput(f"features={features!r} asks for {count} parts of a picture of {pixels} pixels.")
-        return [patches(one, count) if kind == "patches" else superpixels(one, count) for one in images]
+        return [patches(one, count) if kind == "patches" else superpixels(one, count) for one in images], 0 if kind == "patches" else count
     try:
         maps = np.asarray(features)
     except ValueError:
@@ -156,7 +169,7 @@ def _label_maps(images: np.ndarray, features: Any) -> list[np.ndarray]:
             f"features= label maps have shape {maps.shape} of {maps.dtype}; whole numbers of shape {images.shape[:3]} or "
             f"{images.shape[1:3]} are needed, or one of {', '.join(map(repr, KINDS))}."
         )
-    return [_numbered(one) for one in maps]
+    return [_numbered(one) for one in maps], 0
 
 
 def _numbered(labels: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def shap_interactions(
         raise unknown("shap_interactions algorithm", algorithm, ALGORITHMS)
     features, budget, n = coalitions.features, coalitions.budget, len(inputs)
     part = features.axes[0] if len(features.axes) == 1 else "part"
-    axes, names = (part, f"other {part}"), [features.names(i) for i in range(n)]
+    axes, names = (part, f"other {part}"), [_named(features.names(i)) for i in range(n)]
     notes: tuple[str, ...] = ()
     if algorithm == "tree" and index != "shapley":
         raise Unsupported("algorithm='tree' gives the Shapley index only; use index='shapley', or algorithm='auto'.")
@@ -102,6 +102,11 @@ def shap_interactions(
         parameters={"algorithm": " and ".join(sorted(set(used.values()))), "index": index, "absence": features.absence},
         notes=notes,
     )
+
+
+def _named(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """One name per entry of the matrix, row by row: the part alone, or the two that act together."""
+    return tuple(a if i == j else f"{a} × {b}" for i, a in enumerate(parts) for j, b in enumerate(parts))
 
 
 def _algorithm(d: int, wanted: str, budget: Budget) -> str:

@@ -69,22 +69,33 @@ def span(bars: go.Bar) -> list[float]:
     return [low - pad * (low < 0), high + pad * (high > 0)]
 
 
-def annotate_errors(figure: go.Figure) -> None:
-    """Where error bars are drawn, write each value and half its interval in a column on the right."""
-    bars = figure.data[0]
+def annotate_errors(figure: go.Figure, bars: go.Bar | None = None, axes: str = "") -> None:
+    """Where error bars are drawn, write each value and half its interval in a column on the right; ``axes`` is their number."""
+    bars = figure.data[0] if bars is None else bars
     if bars.error_x.array is None:
         return
     for name, value, half in zip(bars.y, bars.x, bars.error_x.array, strict=True):
         figure.add_annotation(
             text=three(value) + ("" if np.isnan(half) else f" ± {half:.2g}"),
             x=1.01,
-            xref="x domain",
+            xref=f"x{axes} domain",
             xanchor="left",
             y=name,
+            yref=f"y{axes}",
             showarrow=False,
             font={"size": 11},
         )
     figure.update_layout(margin={"r": 118})
+
+
+def add_bars(figure: go.Figure, drawn: Part, top: int, row: int, axes: str) -> go.Bar:
+    """Put the ``top`` values with their error bars into row ``row`` of a figure of several, whose axes there are numbered ``axes``."""
+    bars = bar_trace(drawn, top)
+    figure.add_trace(bars, row, 1)
+    figure.update_xaxes(title=escape(axis_title(drawn)), zeroline=True, range=span(bars), row=row, col=1)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticksuffix="  ", row=row, col=1)
+    annotate_errors(figure, bars, axes)
+    return bars
 
 
 def labels(drawn: Part) -> list[str]:
