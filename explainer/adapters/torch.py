@@ -128,7 +128,8 @@ class TorchModel(Model):
     def forward(self, arguments: Arguments, core: bool = False) -> Tensor:
         """The module's scores ``(n, outputs)``, taken out of whatever container they come in."""
         try:
-            given = arguments.call(self.core if core else self.module)
+            read = getattr(self.preprocess, "read", Arguments.call)  # an encoder may know where in the output its scores stand
+            given = read(arguments, self.core if core else self.module)
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             if isinstance(error, ExplainerError) or out_of_memory(error):
                 raise
