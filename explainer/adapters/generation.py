@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +103,8 @@ class Continued(Tokens):
 
     def name_of(self, token: int) -> str:
         """A token as text; as the vocabulary writes it where it is part of a character."""
-        shown = str(self.tokenizer.decode([token]))
+        # Behind another token: decoders drop the space in front of a text's first.
+        shown = str(self.tokenizer.decode([token, token]))[len(str(self.tokenizer.decode([token]))) :]
         return shown if shown and "\ufffd" not in shown else str(self.tokenizer.convert_ids_to_tokens(token))
 
     def fingerprint(self) -> str:

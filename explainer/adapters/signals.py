@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from explainer import inputs as inputs_
 from explainer.adapters.encoding import Arguments
 from explainer.errors import InvalidInput, Unsupported
 
@@ -37,20 +36,21 @@ class Pictures:
         difference = float((ours - whole).abs().max()) if ours.shape == whole.shape else float("inf")
         if not difference <= _WITHIN:
             raise Unsupported(
-                f"{type(processor).__name__} does more than resize, crop, rescale and normalise (its pixels differ by {difference:.2g}). Wrap "
-                "the model itself with modality='image' and preprocess=, a function from (n, H, W, C) in [0, 1] to what it takes."
+                f"{type(processor).__name__} does more than resize, crop, rescale and normalise (its pixels differ by {difference:.2g}). "
+                "Wrap the model itself with modality='image' and preprocess=, a function from (n, H, W, C) in [0, 1] to what it takes."
             )
 
     def seen(self, inputs: Any) -> Any:
         """Pictures at the size the module sees. 8-bit ones (and PIL) go through the processor; floats at that size are taken as seen."""
         given = inputs if isinstance(inputs, (list, tuple, np.ndarray)) else [inputs]
         batch = isinstance(given, np.ndarray) and given.dtype != object
-        if batch and given.dtype.kind == "f" and (not self.shapes or given.shape[1:3] == self.size):
-            return given
-        one = batch and (given.ndim == 2 or (given.ndim == 3 and given.shape[-1] == self.channels and len(given) != self.channels))
-        pictures = [self._bytes(picture) for picture in ([given] if one else given)]
         if not self.shapes:
-            return [picture.astype(np.float32) / 255 for picture in pictures]
+            return given if batch else [np.asarray(one.convert("RGB")) if hasattr(one, "convert") else one for one in given]
+        if batch and (given.ndim == 2 or (given.ndim == 3 and given.shape[-1] == self.channels)):
+            given = [given]
+        if all(getattr(one, "dtype", np.dtype("u1")).kind == "f" and one.shape[:2] == self.size for one in given):
+            return np.stack(list(given))
+        pictures = [self._bytes(picture) for picture in given]
         made = self.processor(images=pictures, do_rescale=False, do_normalize=False, return_tensors="pt", input_data_format="channels_last")
         pixels = np.asarray(made["pixel_values"], dtype=np.float32) / 255
         return np.ascontiguousarray(np.moveaxis(pixels, 1, -1))
@@ -131,7 +131,3 @@ class Waves:
 
     def fingerprint(self) -> str:
         return hashlib.sha256(repr(self.extractor.to_dict()).encode()).hexdigest()
-
-
-def canonical_pictures(pictures: Pictures, inputs: Any) -> np.ndarray:
-    return np.asarray(inputs_.canonical(pictures.seen(inputs), "image"))

@@ -62,8 +62,9 @@ class Tokens:
         self.options = dict(options or {})
         self.reserved = 0  # tokens that will follow a text
         known = [getattr(tokenizer, f"{kind}_token_id", None) for kind in ("pad", "eos", "bos", "unk", "cls")]
-        self.padless = pad_id is None and known[0] is None
         self.pad_id = next((i for i in (pad_id, *known) if i is not None), 0)
+        lacking = f"the token {tokenizer.convert_ids_to_tokens(self.pad_id)!r} (there is no padding token)"
+        self.pad_name = lacking if pad_id is None and known[0] is None else "the padding token"
         self.fill_id = next((i for i in (*known[2:3], *known[4:5], *known[1:2], self.pad_id) if i is not None), 0)
         self.mask_id = getattr(tokenizer, "mask_token_id", None)
         words_for = [getattr(tokenizer, f"{kind}_token", None) for kind in ("mask", "unk", "eos", "pad")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from explainer.adapters.anatomy import Anatomy
 from explainer.adapters.generation import Continued
 from explainer.adapters.gradients import GradientView
 from explainer.adapters.signals import Pictures, Waves
 from explainer.adapters.tagging import MarkedWords, WordTokens
 from explainer.adapters.tokens import LastToken, Tokens, check_tokenizer, limit_of, padding_of
 from explainer.adapters.torch import TorchModel, _padding_counts, unwrapped, wrap_torch
-from explainer.errors import InvalidInput, UnknownName, Unsupported
+from explainer.errors import InvalidInput, Unsupported
 from explainer.features.text import Words
 from explainer.features.text import words as words_of
 from explainer.model import Capability, Model
@@ -33,7 +35,6 @@ _PIPELINES = {
     "TextClassificationPipeline": "tokenizer", "TokenClassificationPipeline": "tokenizer", "TextGenerationPipeline": "tokenizer",
     "ImageClassificationPipeline": "image_processor", "AudioClassificationPipeline": "feature_extractor",
 }  # fmt: skip
-_TOKENIZER_OPTIONS = ("add_special_tokens", "max_length")
 
 
 class TransformersModel(TorchModel):
@@ -55,6 +56,20 @@ class TransformersModel(TorchModel):
             return self.preprocess.cut_notes(given)
         return self.preprocess.notes() if isinstance(self.preprocess, Pictures) else ()
 
+    def anatomy(self) -> Anatomy:
+        """As of any module; with what stands against reading its attention by word or time step."""
+        found = super().anatomy()
+        obstacle = ""
+        if isinstance(self.preprocess, Waves):
+            obstacle = "it attends over frames of the sound, each made of many samples"
+        elif self.modality == "text" and self._encoder_decoder:
+            obstacle = "the attention of its encoder and that of its decoder are not told apart yet"
+        return dataclasses.replace(found, has_attention=False, attention_obstacle=obstacle) if obstacle else found
+
+    @property
+    def _encoder_decoder(self) -> bool:
+        return bool(getattr(self.core.config, "is_encoder_decoder", False))
+
     def gradient_view(self, inputs: Any) -> GradientView:
         if (
             self.modality == "text"
@@ -62,8 +77,8 @@ class TransformersModel(TorchModel):
             and not isinstance(self.preprocess, Continued)
         ):
             raise Unsupported(
-                f"{type(self.core).__name__} reads the text twice, in its encoder and again in its decoder, and gradients would see the first "
-                "reading only. Use 'shap' or 'lime'."
+                f"{type(self.core).__name__} reads the text twice, in its encoder and again in its decoder, and gradients would see the "
+                "first reading only. Use 'shap' or 'lime'."
             )
         return super().gradient_view(inputs)
 
@@ -131,7 +146,7 @@ class TokenClassifier(TransformersModel):
     def capabilities(self) -> Mapping[str, Capability]:
         return super().capabilities() if self._bound else self.at(0).capabilities()
 
-    def anatomy(self) -> Any:
+    def anatomy(self) -> Anatomy:
         return super().anatomy() if self._bound else self.at(0).anatomy()
 
     def _which(self, texts: Sequence[str]) -> str:
@@ -167,14 +182,22 @@ class LanguageModel(TransformersModel):
         return self._reading(ids[:-1], list(enumerate(ids)), total=True)
 
     def steps(self, text: str, tokens: int = 8) -> list[tuple[str, int]]:
-        """Greedy generation step by step: the text so far and the id that follows, to be passed to ``explain`` as input and target."""
+        """Greedy generation step by step: the text so far and the id that follows, to be passed to ``explain`` as input and target.
+
+        Ends at a special token, and where a token is no text of its own (a part of a character). Raises Unsupported for an
+        encoder-decoder, whose text is not what it goes on with.
+        """
+        if self.preprocess.start_id is not None:
+            raise Unsupported(f"{self.name} writes another text than the one it reads; explain it with target=a continuation.")
         found = []
         for _ in range(tokens):
             (token,) = self.greedy([text])
             if token in self.preprocess.special_ids:
                 break
             found.append((text, token))
-            text += str(self.preprocess.tokenizer.decode([token]))
+            text += self.preprocess.name_of(token)
+            if self.preprocess.prompts([text])[0].ids[-1] != token:
+                break
         return found
 
     def greedy(self, texts: Sequence[str]) -> list[int]:
@@ -296,7 +319,8 @@ def _held_against_the_module(model: TransformersModel) -> None:
     own = own["logits"] if "logits" in own else own[0]
     if not torch.allclose(ours, own, atol=1e-5, rtol=1e-4):
         raise Unsupported(
-            f"{type(model.core).__name__} has no padding id and takes one text at a time. Set model.config.pad_token_id = tokenizer.pad_token_id."
+            f"{type(model.core).__name__} has no padding id and takes one text at a time. Set model.config.pad_token_id = "
+            "tokenizer.pad_token_id."
         )
 
 
@@ -308,8 +332,8 @@ def _parts(obj: Any) -> tuple[nn.Module, Any, Mapping[str, Any]]:
     part = next((_PIPELINES[kind] for kind in kinds if kind in _PIPELINES), None)
     if part is None:
         raise Unsupported(
-            f"{type(obj).__name__} cannot be explained yet; those of {', '.join(_PIPELINES)} can. Pass a function of the inputs that returns "
-            "(n, outputs) scores to wrap()."
+            f"{type(obj).__name__} cannot be explained yet; those of {', '.join(_PIPELINES)} can. Pass a function of the inputs that "
+            "returns (n, outputs) scores to wrap()."
         )
     settings = {**getattr(obj, "_preprocess_params", {}), **getattr(obj, "_postprocess_params", {})}
     return obj.model, getattr(obj, part), settings
@@ -344,12 +368,12 @@ def _tokens(core: Any, tokenizer: Any, takes: Sequence[str], head: str, settings
     check_tokenizer(tokenizer, size)
     config = core.config.get_text_config() if hasattr(core.config, "get_text_config") else core.config
     pad = padding_of(config, size)
-    options = {
-        k: v for k, v in {**settings, **settings.get("tokenizer_encode_kwargs", {})}.items() if k in _TOKENIZER_OPTIONS and v is not None
-    }
-    given = options.pop("max_length", None) if head == "ForSequenceClassification" else options.pop("max_length", None) and None
-    limit = min(limit_of(config, tokenizer, core), given or limit_of(config, tokenizer, core))
     generates = head not in ("ForSequenceClassification", "ForTokenClassification")
+    options, limit = {}, limit_of(config, tokenizer, core)
+    if settings.get("add_special_tokens") is not None:
+        options["add_special_tokens"] = settings["add_special_tokens"]
+    if settings.get("max_length") and not generates:  # of a text that is generated it is the length in all
+        limit = min(limit, int(settings["max_length"]))
     lone = head == "ForSequenceClassification" and pad is None and hasattr(core, "score")
     keep = "end" if generates and not getattr(config, "is_encoder_decoder", False) else "start"
     return (LastToken if lone else Tokens)(tokenizer, takes, limit, pad, keep, options)
