@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from explainer import inputs as inputs_
 from explainer.adapters.encoding import Arguments
 from explainer.errors import InvalidInput, Unsupported
 
@@ -32,7 +33,7 @@ class Pictures:
         probe = np.random.default_rng(0).integers(0, 256, (40, 52, 3), dtype=np.uint8)
         whole = torch.as_tensor(np.asarray(processor(images=[probe], return_tensors="pt")["pixel_values"]))
         self.size = tuple(whole.shape[-2:]) if self.shapes else None
-        ours = self(self.seen([probe]))["pixel_values"]
+        ours = self(np.asarray(inputs_.canonical(self.seen([probe]), "image")))["pixel_values"]
         difference = float((ours - whole).abs().max()) if ours.shape == whole.shape else float("inf")
         if not difference <= _WITHIN:
             raise Unsupported(
@@ -44,6 +45,8 @@ class Pictures:
         """Pictures at the size the module sees. 8-bit ones (and PIL) go through the processor; floats at that size are taken as seen."""
         given = inputs if isinstance(inputs, (list, tuple, np.ndarray)) else [inputs]
         batch = isinstance(given, np.ndarray) and given.dtype != object
+        for one in [given] if batch else given:
+            _in_range(one)
         if not self.shapes:
             return given if batch else [np.asarray(one.convert("RGB")) if hasattr(one, "convert") else one for one in given]
         if batch and (given.ndim == 2 or (given.ndim == 3 and given.shape[-1] == self.channels)):
@@ -61,10 +64,6 @@ class Pictures:
             return np.asarray(picture.convert("RGB"), dtype=np.uint8)
         array = np.asarray(picture)
         if array.dtype.kind == "f":
-            if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-                raise InvalidInput(
-                    f"A picture of floats from {array.min():g} to {array.max():g} came; floats are 0 to 1, and 8-bit pictures uint8."
-                )
             array = np.round(array * 255).astype(np.uint8)
         array = array[..., None] if array.ndim == 2 else array
         if array.ndim != 3 or array.shape[-1] not in (1, self.channels):
@@ -92,6 +91,14 @@ class Pictures:
 
     def fingerprint(self) -> str:
         return hashlib.sha256(repr(self.processor.to_dict()).encode()).hexdigest()
+
+
+def _in_range(picture: Any) -> None:
+    """Raises InvalidInput for floats that are not 0 to 1."""
+    if getattr(picture, "dtype", np.dtype("u1")).kind == "f" and picture.size and not (picture.min() >= 0 and picture.max() <= 1):
+        raise InvalidInput(
+            f"Pictures of floats from {picture.min():g} to {picture.max():g} came; floats are 0 to 1. Pass 8-bit pictures as uint8."
+        )
 
 
 class Waves:

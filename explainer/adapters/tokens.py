@@ -105,14 +105,15 @@ class Tokens:
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Texts as tokens, uncut."""
         fast = bool(getattr(self.tokenizer, "is_fast", False))
+        segments = "token_type_ids" in self.takes and "token_type_ids" in self.tokenizer.model_input_names
         found = self.tokenizer(
-            list(texts), padding=False, truncation=False, return_token_type_ids="token_type_ids" in self.takes,
+            list(texts), padding=False, truncation=False, return_token_type_ids=segments,
             return_attention_mask=False, return_special_tokens_mask=True, return_offsets_mapping=fast, verbose=False, **self.options,
         )  # fmt: skip
         encoded = []
         for i, ids in enumerate(found["input_ids"]):
             offsets = [(int(a), int(b)) for a, b in found["offset_mapping"][i]] if fast else None
-            types = found["token_type_ids"][i] if "token_type_ids" in found else [0] * len(ids)
+            types = found["token_type_ids"][i] if segments else [0] * len(ids)
             special = [bool(s) for s in found["special_tokens_mask"][i]]
             empty = Encoded([self.fill_id], [0], [True], [(0, 0)])
             encoded.append(Encoded(list(ids), list(types), special, offsets) if len(ids) else empty)
@@ -143,18 +144,16 @@ class Tokens:
             "token_type_ids": rows([one.types for one in encoded], 0),
             "attention_mask": rows([[1] * len(one.ids) for one in encoded], 0),
         }
-        return {name: tensor for name, tensor in made.items() if name in self.takes}
+        # GPT-2 takes segment ids and was trained without: the tokenizer knows what belongs to its model.
+        known = {"input_ids", "attention_mask", *self.tokenizer.model_input_names}
+        return {name: tensor for name, tensor in made.items() if name in self.takes and name in known}
 
     def placed(self, text: str, one: Encoded) -> list[tuple[int, int]]:
         """Offsets of one encoded text; ``(0, 0)`` for special tokens, and a character for every other."""
         offsets = one.offsets
         if offsets is None:
             offsets = aligned(text, self.tokenizer.convert_ids_to_tokens(one.ids), one.special)
-        # A token of its own for the white space before a word comes without a character: it is the next word's.
-        return [
-            (0, 0) if special else (a, b) if b > a else (min(a, len(text) - 1), min(a, len(text) - 1) + 1)
-            for (a, b), special in zip(offsets, one.special, strict=True)
-        ]
+        return [(0, 0) if special else _shown(text, a, b) for (a, b), special in zip(offsets, one.special, strict=True)]
 
     def cut_notes(self, texts: Sequence[str]) -> tuple[str, ...]:
         """What the module does not read of these texts, in words."""
@@ -199,6 +198,14 @@ class LastToken(Tokens):
         scores = module.score(self.run(body, given)[0])  # type: ignore[operator]
         rows = torch.arange(len(scores), device=scores.device)
         return scores[rows, given["attention_mask"].sum(1) - 1]
+
+
+def _shown(text: str, start: int, stop: int) -> tuple[int, int]:
+    """Characters of a token; one that is only white space, or nothing, goes with the word behind it, as its removal does."""
+    if text[start:stop].strip() or not text:
+        return start, stop
+    stop = min(stop, len(text) - 1)
+    return stop, stop + 1
 
 
 def aligned(text: str, pieces: Sequence[str], special: Sequence[bool]) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from typing import Any
@@ -37,10 +38,8 @@ def by_class(pipe: Any, one: Any, names: tuple[str, ...]) -> np.ndarray:
 
 def module_scores(pair: tuple[Any, Any], text: str, **options: Any) -> np.ndarray:
     """The logits of the bare module at one text."""
-    made = pair[1](text, return_tensors="pt", **options)
-    takes = set(pair[0].forward.__code__.co_varnames) | set(getattr(pair[0].forward, "__wrapped__", pair[0].forward).__code__.co_varnames)
     with torch.no_grad():
-        return pair[0](**{k: v for k, v in made.items() if k != "token_type_ids" or "token_type_ids" in takes}).logits.numpy()
+        return pair[0](**pair[1](text, return_tensors="pt", **options)).logits.numpy()
 
 
 # -- text classification ---------------------------------------------------------------------------------------------------
@@ -49,7 +48,7 @@ def module_scores(pair: tuple[Any, Any], text: str, **options: Any) -> np.ndarra
 @pytest.mark.parametrize("kind", TEXT_CLASSIFIERS)
 def test_texts_score_as_in_the_pipeline_alone_and_in_a_batch(kind: str) -> None:
     pair = TEXT_CLASSIFIERS[kind]()
-    model, pipe = explainer.wrap(pair), None
+    model = explainer.wrap(pair)
     assert model.class_names == tuple(LABELS.values())
     scores = model.scores(TEXTS)
     assert scores.std(0).max() > 1e-3  # the texts differ, so that equal scores prove something
@@ -57,8 +56,6 @@ def test_texts_score_as_in_the_pipeline_alone_and_in_a_batch(kind: str) -> None:
         logits = torch.tensor(module_scores(pair, text)[0]).double()
         np.testing.assert_allclose(row, logits.softmax(0), atol=1e-5)
         np.testing.assert_allclose(model.scores([text])[0], row, atol=1e-5)
-    if "distil" in kind:  # this tokenizer class gives segment ids that the module does not take; its pipeline fails on them
-        pair[1].model_input_names = ["input_ids", "attention_mask"]
     pipe = pipeline(pair, top_k=None)
     for text, row in zip(TEXTS, explainer.wrap(pipe).scores(TEXTS), strict=True):
         np.testing.assert_allclose(row, by_class(pipe, text, model.class_names), atol=1e-5)
@@ -78,6 +75,8 @@ def word_sums(text: str, offsets: list[tuple[int, int]], per_token: np.ndarray) 
     sums = np.zeros(len(words(text)))
     for (start, stop), value in zip(offsets, per_token, strict=True):
         letters = [c for c in range(start, stop) if not text[c].isspace()]
+        if stop > start and not letters:  # white space alone stands before a word
+            letters = [next(c for c in range(stop, len(text)) if not text[c].isspace())]
         owners = [w for w, (a, b) in enumerate(words(text)) if letters and a <= letters[0] < b]
         if owners:
             sums[owners[0]] += value
@@ -209,7 +208,7 @@ def test_the_explained_word_keeps_its_place_when_words_are_left_out() -> None:
 
     def truth(text: str, at: str) -> float:
         made = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
-        place = [k for k, (a, b) in enumerate(made.pop("offset_mapping")[0].tolist()) if b > a and a == text.index(at)][0]
+        place = next(k for k, (a, b) in enumerate(made.pop("offset_mapping")[0].tolist()) if b > a and a == text.index(at))
         with torch.no_grad():
             return float(module(**made).logits[0, place].softmax(-1)[2])
 
@@ -263,7 +262,9 @@ def test_log_probabilities_are_those_of_the_bare_module(make: Any) -> None:
     view = model.continuing(continuation)
     whole = [tokenizer(text + continuation)["input_ids"] for text in TEXTS]
     count = len(view.class_names) - 1
-    assert "".join(view.class_names[:-1]) == continuation
+    names = [view.preprocess.name_of(token) for _, token in view.preprocess.reads]
+    assert "".join(names) == continuation and view.class_names[-1] == "sequence"
+    assert all(shown.startswith(name) for shown, name in zip(view.class_names, names, strict=False))
     scores = view.scores(TEXTS)
     for row, ids, text in zip(scores, whole, TEXTS, strict=True):
         assert ids[:-count] == tokenizer(text)["input_ids"]
@@ -294,7 +295,7 @@ def test_the_sequences_values_are_the_sums_of_its_tokens() -> None:
     model = explainer.wrap(llama())
     for method, options in (("integrated_gradients", {"steps": 32}), ("shap", {"budget": 64}), ("saliency", {"absolute": False})):
         ex = explainer.explain(model, TEXTS[1], method, target=("tokens", " in Paris"), verify=False, **options)
-        assert ex.values.shape == (1, 4, len(ex.class_names)) and ex.class_names[-1] == "sequence"
+        assert ex.values.shape == (1, 3, len(ex.class_names)) and ex.class_names[-1] == "sequence"
         np.testing.assert_allclose(ex.values[..., :-1].sum(-1), ex.values[..., -1], atol=1e-5)
         whole = explainer.explain(model, TEXTS[1], method, target=" in Paris", verify=False, **options)
         assert whole.target == ("sequence",)
@@ -304,7 +305,7 @@ def test_the_sequences_values_are_the_sums_of_its_tokens() -> None:
 def test_two_next_tokens_are_compared_and_tokens_generated_earlier_are_explained() -> None:
     module, tokenizer = gpt2()
     model = explainer.wrap((module, tokenizer))
-    single = [model.preprocess.name_of(k) for k in (290, 300)]
+    single = [" in", " the"]
     margin = explainer.explain(model, TEXTS[:2], "integrated_gradients", target=("margin", *single), steps=16, verify=False)
     a, b = (explainer.explain(model, TEXTS[:2], "integrated_gradients", target=t, steps=16, verify=False) for t in single)
     np.testing.assert_allclose(margin.values, a.values - b.values, atol=1e-6)
@@ -313,7 +314,7 @@ def test_two_next_tokens_are_compared_and_tokens_generated_earlier_are_explained
     for text, token in explainer.wrap(llama()).steps("the person", 3):
         ex = explainer.explain(explainer.wrap(llama()), text, "saliency", target=token, verify=False)
         assert len(ex.feature_names[0]) == len(words(text))
-    with pytest.raises(InvalidInput, match=r"is \d tokens .* and single tokens are compared here"):
+    with pytest.raises(InvalidInput, match=r"is \d+ tokens .* and single tokens are compared here"):
         explainer.explain(model, TEXTS[0], target=("margin", " written-permission", " b"))
     with pytest.raises(InvalidInput, match="which token"):
         explainer.explain(model, TEXTS[0], target=lambda scores: scores[:, 0])
@@ -463,10 +464,8 @@ def test_every_text_method_is_right_or_refused_and_leaves_the_model_alone(kind: 
     options = {"budget": 30} if METHODS[method].family == "coalition" else {}
     runs = []
     for _ in range(2):
-        try:
+        with contextlib.suppress(ExplainerError):  # refused, with the reason
             runs.append(explainer.explain(explainer.wrap((module, tokenizer)), TEXTS[0], method, target=target, verify=False, **options))
-        except ExplainerError as error:
-            assert str(error)
     for ex in runs:
         assert np.isfinite(ex.values).all() and ex.feature_names[0]
         np.testing.assert_array_equal(ex.values, runs[0].values)
@@ -483,9 +482,9 @@ def test_every_text_method_is_right_or_refused_and_leaves_the_model_alone(kind: 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_full_verdict_is_judged_on_the_view(kind: str) -> None:
     make, target = KINDS[kind]
-    ex = explainer.explain(explainer.wrap(make()), TEXTS[1], "integrated_gradients", target=target, verify="full", steps=16)
+    ex = explainer.explain(explainer.wrap(make()), TEXTS[0], "integrated_gradients", target=target, verify="full", steps=16)
     assert ex.verdict.status in ("pass", "warn", "fail")
-    assert any("random weights" in check.name.lower() or "random" in check.reason.lower() for check in ex.verdict.checks)
+    assert any("random weights" in check.reason for check in ex.verdict.checks.values())
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 TEXTS = [
@@ -15,19 +16,26 @@ TEXTS = [
     "Don't sell software licences without the author's written-permission!",
     "granted",
 ]
+PLAIN = ["input_ids", "attention_mask"]  # what tokenizers of models without segment ids give
 CORPUS = [*TEXTS, "the person in Paris and the author in London", "charge free software to any use"] * 4
 LABELS = {0: "low", 1: "middle", 2: "high"}
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
+WORDS = sorted(set(re.findall(r"\w+", " ".join(CORPUS))))
+LETTERS = sorted(set("".join(CORPUS)) - {" "} | set("abcdefghijklmnopqrstuvwxyz"))
+
+
 def wordpiece(max_length: int = 64) -> PreTrainedTokenizerFast:
     """As BERT's: [CLS] and [SEP] around pieces of lower-case words."""
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    low = sorted({letter.lower() for letter in LETTERS})
+    pieces = sorted({word.lower()[:4] for word in WORDS} | {f"##{word.lower()[4:]}" for word in WORDS if len(word) > 4})
+    vocabulary = dict.fromkeys([*SPECIAL, *low, *(f"##{letter}" for letter in low), *pieces])
+    backend = Tokenizer(models.WordPiece({piece: k for k, piece in enumerate(vocabulary)}, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=90, special_tokens=SPECIAL))
-    ends = [("[CLS]", backend.token_to_id("[CLS]")), ("[SEP]", backend.token_to_id("[SEP]"))]
+    ends = [("[CLS]", 2), ("[SEP]", 3)]
     backend.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends)
     named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=max_length, **named)
@@ -36,31 +44,38 @@ def wordpiece(max_length: int = 64) -> PreTrainedTokenizerFast:
 def bytelevel(roberta: bool = False) -> PreTrainedTokenizerFast:
     """As GPT-2's, with one special token, which it never adds; or as RoBERTa's, with <s> and </s> around."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] if roberta else ["<|endoftext|>"]
-    backend = Tokenizer(models.BPE())
+    merges = {}
+    for word in WORDS:
+        written = f"\u0120{word[:4]}"  # a space and the first letters become one token, letter by letter
+        for k in range(1, len(written)):
+            merges[written[:k], written[k]] = written[: k + 1]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = dict.fromkeys([*special, *alphabet, *merges.values()])
+    backend = Tokenizer(models.BPE({piece: k for k, piece in enumerate(vocabulary)}, list(merges)))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    backend.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet))
-    backend.post_processor = processors.ByteLevel(trim_offsets=roberta)
     backend.decoder = decoders.ByteLevel()
     if not roberta:
-        return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
-    ends = {name: (name, backend.token_to_id(name)) for name in ("<s>", "</s>")}
-    backend.post_processor = processors.RobertaProcessing(ends["</s>"], ends["<s>"], trim_offsets=True, add_prefix_space=False)
-    named = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>"}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>", mask_token="<mask>", **named)
+        backend.post_processor = processors.ByteLevel(trim_offsets=False)
+        named = {"eos_token": "<|endoftext|>", "bos_token": "<|endoftext|>"}
+    else:
+        backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False)
+        named = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>"}
+        named |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=PLAIN, **named)
 
 
 def unigram(begin: bool = False) -> PreTrainedTokenizerFast:
     """As T5's (</s> at the end), or as Llama's (<s> in front): pieces that carry the space before them."""
-    backend = Tokenizer(models.Unigram())
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
     special = ["<pad>", "</s>", "<unk>", "<s>"]
-    backend.train_from_iterator(CORPUS, trainers.UnigramTrainer(vocab_size=90, special_tokens=special, unk_token="<unk>"))
+    pieces = dict.fromkeys([f"\u2581{word[:4]}" for word in WORDS], -3.0) | dict.fromkeys((word[4:] for word in WORDS if word[4:]), -4.0)
+    scores = dict.fromkeys(special, 0.0) | dict.fromkeys(["\u2581", *LETTERS], -6.0) | pieces
+    backend = Tokenizer(models.Unigram(list(scores.items()), unk_id=2))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
-    ends = [(name, backend.token_to_id(name)) for name in ("<s>", "</s>")]
+    ends = [("<s>", 3), ("</s>", 1)]
     backend.post_processor = processors.TemplateProcessing(single="<s> $A" if begin else "$A </s>", special_tokens=ends)
-    named = {"eos_token": "</s>", "unk_token": "<unk>", "bos_token": "<s>"}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **named, **({} if begin else {"pad_token": "<pad>"}))
+    named = {"eos_token": "</s>", "unk_token": "<unk>", "bos_token": "<s>", **({} if begin else {"pad_token": "<pad>"})}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=PLAIN, **named)
 
 
 def made(kind: str, config: Any, head: str, seed: int = 0) -> Any:
@@ -70,7 +85,7 @@ def made(kind: str, config: Any, head: str, seed: int = 0) -> Any:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and kind not in ("ResNet", "T5"):
-                parameter.mul_(20 if name.startswith(("classifier", "score")) else 3)
+                parameter.mul_(20 if name.startswith(("classifier", "score")) and "dense" not in name else 3)
     return model
 
 
@@ -86,6 +101,7 @@ def bert(head: str = "ForSequenceClassification", **more: Any) -> tuple[Any, Any
 
 def distilbert(head: str = "ForSequenceClassification") -> tuple[Any, Any]:
     tokenizer = wordpiece()
+    tokenizer.model_input_names = PLAIN
     config = transformers.DistilBertConfig(
         vocab_size=len(tokenizer), max_position_embeddings=64, dim=32, n_layers=2, n_heads=4, hidden_dim=48, **labelled()
     )
