@@ -161,7 +161,8 @@ class _ops:
     def __init__(self, like: Any) -> None:
         if isinstance(like, np.ndarray):
             self.log, self.zeros, self.cat = np.log, np.zeros_like, lambda parts: np.concatenate(parts, axis=1)
-            self.softmax, self.sigmoid = _softmax, _sigmoid
+            self.softmax: Any = _softmax
+            self.sigmoid: Any = _sigmoid
         else:
             import torch
 
@@ -178,7 +179,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
     """``1 / (1 + exp(-x))`` without overflow on either side."""
-    return 0.5 * (1 + np.tanh(0.5 * logits))
+    return np.exp(-np.logaddexp(0, -logits))
 
 
 def wrap(

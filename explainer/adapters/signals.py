@@ -43,7 +43,7 @@ class Pictures:
 
     def seen(self, inputs: Any) -> Any:
         """Pictures at the size the module sees. 8-bit ones (and PIL) go through the processor; floats at that size are taken as seen."""
-        given = inputs if isinstance(inputs, (list, tuple, np.ndarray)) else [inputs]
+        given: Any = inputs if isinstance(inputs, (list, tuple, np.ndarray)) else [inputs]
         batch = isinstance(given, np.ndarray) and given.dtype != object
         for one in [given] if batch else given:
             _in_range(one)

@@ -50,6 +50,7 @@ def test_texts_score_as_in_the_pipeline_alone_and_in_a_batch(kind: str) -> None:
     pair = TEXT_CLASSIFIERS[kind]()
     model = explainer.wrap(pair)
     assert model.class_names == tuple(LABELS.values())
+    assert not model.padding_counts  # so that the batch is padded, and texts are not scored one by one after all
     scores = model.scores(TEXTS)
     assert scores.std(0).max() > 1e-3  # the texts differ, so that equal scores prove something
     for text, row in zip(TEXTS, scores, strict=True):
@@ -105,10 +106,10 @@ def test_captum_gives_the_same_values_at_berts_embeddings() -> None:
 
 @pytest.mark.parametrize("make", [bert, roberta, lambda: gpt2("ForSequenceClassification", 0), lambda: llama("ForSequenceClassification")])
 def test_a_words_value_is_the_sum_over_its_tokens(make: Any) -> None:
-    model = explainer.wrap(make())
-    view = model.gradient_view(TEXTS)
+    model, texts = explainer.wrap(make()), [*TEXTS, "free  of   charge"]
+    view = model.gradient_view(texts)
     values = torch.randn(view.x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for i, text in enumerate(TEXTS):
+    for i, text in enumerate(texts):
         offsets = model.preprocess.offsets([text])[0]
         per_token = values[i].sum(-1)[: len(offsets)].numpy()
         np.testing.assert_allclose(view.collapse(values[i], i), word_sums(text, offsets, per_token), rtol=1e-12)
