@@ -204,8 +204,8 @@ def _shown(text: str, start: int, stop: int) -> tuple[int, int]:
     """Characters of a token; one that is only white space, or nothing, goes with the word behind it, as its removal does."""
     if text[start:stop].strip() or not text:
         return start, stop
-    stop = min(stop, len(text) - 1)
-    return stop, stop + 1
+    behind = min(stop + len(text[stop:]) - len(text[stop:].lstrip()), len(text) - 1)
+    return behind, behind + 1
 
 
 def aligned(text: str, pieces: Sequence[str], special: Sequence[bool]) -> list[tuple[int, int]]:
