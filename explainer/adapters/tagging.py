@@ -29,15 +29,15 @@ class WordTokens(Tokens):
         self.word = word
 
     def span(self, text: str) -> tuple[int, int]:
-        """Characters of the explained word: the k-th word, or where the word stands first. Raises UnknownName."""
+        """Characters of the explained word: the k-th word, or where the word stands first. Raises InvalidInput."""
         spans = words(text)
         if isinstance(self.word, int):
             if not -len(spans) <= self.word < len(spans):
-                raise unknown("word", self.word, [f"{k} ({text[a:b]})" for k, (a, b) in enumerate(spans)])
+                raise InvalidInput(str(unknown("word", self.word, [f"{k} ({text[a:b]})" for k, (a, b) in enumerate(spans)])))
             return spans[self.word]
         found = re.search(rf"(?<!\w){re.escape(self.word)}(?!\w)", text) or re.search(re.escape(self.word), text)
         if found is None or not self.word.strip():
-            raise unknown("word", self.word, [text[a:b] for a, b in spans])
+            raise InvalidInput(str(unknown("word", self.word, [text[a:b] for a, b in spans])))
         return found.span()
 
     def located(self, text: str) -> tuple[str, tuple[int, int]]:
@@ -68,7 +68,7 @@ class WordTokens(Tokens):
         return super().tokens([self.located(text)[0] for text in texts])
 
     def unknown_share(self, texts: Sequence[str]) -> Any:
-        return super().unknown_share([self.located(text)[0] for text in texts])
+        return super().unknown_share([text.replace(OPEN, "").replace(CLOSE, "") for text in texts])
 
     def read(self, arguments: Arguments, module: nn.Module) -> Tensor:
         given = dict(zip(arguments.names or (), arguments.tensors, strict=True))

@@ -212,9 +212,12 @@ def wrap_torch(
     A ``device`` other than the module's own gets a copy: the caller's module stays where it is.
     """
     if modality is None:
+        example = "(net, modality='image', class_names=[...])"
+        if hasattr(module, "config"):
+            example = "((model, tokenizer)), with the tokenizer, image processor or feature extractor it was trained with"
         raise InvalidInput(
             "A torch module does not say what it takes: pass modality='tabular', 'image', 'text' or 'series'. "
-            "For example explainer.wrap(net, modality='image', class_names=[...])."
+            f"For example explainer.wrap{example}."
         )
     core = unwrapped(module)
     if device is not None and torch.device(device) != _place(module)[0]:

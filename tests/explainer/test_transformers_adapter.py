@@ -17,31 +17,9 @@ from explainer.features.text import words
 from explainer.methods import METHODS
 
 transformers = pytest.importorskip("transformers")
-from transformers_gallery import LABELS, TEXT_CLASSIFIERS, TEXTS, bert, gpt2, llama, resnet, roberta, t5, vit, wav2vec2, wordpiece  # noqa: E402
+from transformers_gallery import LABELS, TEXT_CLASSIFIERS, TEXTS, bert, by_class, gpt2, llama, module_scores, pipeline, roberta, wordpiece  # noqa: E402
 
 transformers.logging.set_verbosity_error()
-TASKS = {
-    "tokenizer": "text-classification", "image_processor": "image-classification", "feature_extractor": "audio-classification",
-}  # fmt: skip
-
-
-def pipeline(pair: tuple[Any, Any], part: str = "tokenizer", **options: Any) -> Any:
-    return transformers.pipeline(TASKS[part], model=pair[0], **{part: pair[1]}, **options)
-
-
-def by_class(pipe: Any, one: Any, names: tuple[str, ...]) -> np.ndarray:
-    """The scores a pipeline gives to one input, in the order of the classes."""
-    found = pipe(one)
-    found = found[0] if isinstance(found[0], list) else found
-    return np.array([{entry["label"]: entry["score"] for entry in found}[name] for name in names])
-
-
-def module_scores(pair: tuple[Any, Any], text: str, **options: Any) -> np.ndarray:
-    """The logits of the bare module at one text."""
-    with torch.no_grad():
-        return pair[0](**pair[1](text, return_tensors="pt", **options)).logits.numpy()
-
-
 # -- text classification ---------------------------------------------------------------------------------------------------
 
 
@@ -236,207 +214,28 @@ def test_a_token_classifier_asks_which_word_and_names_those_there_are() -> None:
         explainer.explain(model, SENTENCE)
     with pytest.raises(InvalidInput, match="which one is explained"):
         model.scores([SENTENCE])
-    with pytest.raises(UnknownName, match="Did you mean 'Paris'"):
+    with pytest.raises(InvalidInput, match="Did you mean 'Paris'"):
         explainer.explain(model, SENTENCE, target=("token", "Pariss", "high"))
-    with pytest.raises(UnknownName, match="Unknown word 44"):
+    with pytest.raises(InvalidInput, match="Unknown word 44"):
         model.at(44).scores([SENTENCE])
     with pytest.raises(UnknownName, match="Did you mean 'high'"):
         explainer.explain(model, SENTENCE, target=("token", "Paris", "hihg"))
     assert model.capabilities()["integrated_gradients"].level != "unsupported"
+    some = explainer.explain(model, [SENTENCE, "to any person"], "shap", target=("token", "Paris", "high"), budget=20)
+    assert np.isfinite(some.values[0]).all() and np.isnan(some.values[1]).all()
+    assert some[1].verdict.status == "fail" and "Unknown word 'Paris'" in some[1].verdict.reason
 
 
-# -- language models -------------------------------------------------------------------------------------------------------
-
-
-def log_probabilities(module: Any, ids: list[int]) -> np.ndarray:
-    """Of each id after the first, given those before it, from one forward pass of the bare module."""
-    with torch.no_grad():
-        logits = module(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
-    return np.array([logits[k, following] for k, following in enumerate(ids[1:])])
-
-
-@pytest.mark.parametrize("make", [gpt2, llama])
-def test_log_probabilities_are_those_of_the_bare_module(make: Any) -> None:
-    module, tokenizer = make()
-    model = explainer.wrap((module, tokenizer))
-    continuation = " author of Paris"
-    view = model.continuing(continuation)
-    whole = [tokenizer(text + continuation)["input_ids"] for text in TEXTS]
-    count = len(view.class_names) - 1
-    names = [view.preprocess.name_of(token) for _, token in view.preprocess.reads]
-    assert "".join(names) == continuation and view.class_names[-1] == "sequence"
-    assert all(shown.startswith(name) for shown, name in zip(view.class_names, names, strict=False))
-    scores = view.scores(TEXTS)
-    for row, ids, text in zip(scores, whole, TEXTS, strict=True):
-        assert ids[:-count] == tokenizer(text)["input_ids"]
-        want = log_probabilities(module, ids)[-count:]
-        np.testing.assert_allclose(row, [*want, want.sum()], atol=1e-4)
-        np.testing.assert_allclose(view.scores([text])[0], row, atol=1e-5)
-    token = whole[0][-count]
-    np.testing.assert_allclose(model.next(token).scores(TEXTS)[:, 0], scores[:, 0], atol=1e-5)
-
-
-@pytest.mark.parametrize("make", [gpt2, llama])
-def test_predicted_is_what_the_model_generates(make: Any) -> None:
-    module, tokenizer = make()
-    model = explainer.wrap(transformers.pipeline("text-generation", model=module, tokenizer=tokenizer))
-    ex = explainer.explain(model, TEXTS, "integrated_gradients", verify=False)
-    for i, text in enumerate(TEXTS):
-        made = tokenizer(text, return_tensors="pt")
-        inputs = {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"]}
-        grown = module.generate(**inputs, max_new_tokens=3, do_sample=False, pad_token_id=0, eos_token_id=None)[0].tolist()
-        new = grown[made["input_ids"].shape[1] :]
-        assert model.greedy([text]) == new[:1]
-        assert ex.scores[i] == pytest.approx(log_probabilities(module, grown)[-3], abs=1e-4)
-        assert [token for _, token in model.steps(text, 3)] == new[: len(model.steps(text, 3))]
-    np.testing.assert_allclose(np.nansum(ex.values, 1) + ex.base_values, ex.scores, atol=0.02 * np.abs(ex.scores - ex.base_values).max())
-
-
-def test_the_sequences_values_are_the_sums_of_its_tokens() -> None:
-    model = explainer.wrap(llama())
-    for method, options in (("integrated_gradients", {"steps": 32}), ("shap", {"budget": 64}), ("saliency", {"absolute": False})):
-        ex = explainer.explain(model, TEXTS[1], method, target=("tokens", " in Paris"), verify=False, **options)
-        assert ex.values.shape == (1, 3, len(ex.class_names)) and ex.class_names[-1] == "sequence"
-        np.testing.assert_allclose(ex.values[..., :-1].sum(-1), ex.values[..., -1], atol=1e-5)
-        whole = explainer.explain(model, TEXTS[1], method, target=" in Paris", verify=False, **options)
-        assert whole.target == ("sequence",)
-        np.testing.assert_allclose(whole.values, ex.values[..., -1], atol=1e-6)
-
-
-def test_two_next_tokens_are_compared_and_tokens_generated_earlier_are_explained() -> None:
-    module, tokenizer = gpt2()
-    model = explainer.wrap((module, tokenizer))
-    single = [" in", " the"]
-    margin = explainer.explain(model, TEXTS[:2], "integrated_gradients", target=("margin", *single), steps=16, verify=False)
-    a, b = (explainer.explain(model, TEXTS[:2], "integrated_gradients", target=t, steps=16, verify=False) for t in single)
-    np.testing.assert_allclose(margin.values, a.values - b.values, atol=1e-6)
-    listed = explainer.explain(model, TEXTS[:2], "integrated_gradients", target=single, steps=16, verify=False)
-    np.testing.assert_allclose(np.nan_to_num(listed.values[1]), np.nan_to_num(b.values[1]), atol=1e-6)
-    for text, token in explainer.wrap(llama()).steps("the person", 3):
-        ex = explainer.explain(explainer.wrap(llama()), text, "saliency", target=token, verify=False)
-        assert len(ex.feature_names[0]) == len(words(text))
-    with pytest.raises(InvalidInput, match=r"is \d+ tokens .* and single tokens are compared here"):
-        explainer.explain(model, TEXTS[0], target=("margin", " written-permission", " b"))
-    with pytest.raises(InvalidInput, match="which token"):
-        explainer.explain(model, TEXTS[0], target=lambda scores: scores[:, 0])
-
-
-def test_a_prompt_too_long_loses_its_beginning() -> None:
-    module, tokenizer = llama()
-    tokenizer.model_max_length = 16
-    model = explainer.wrap((module, tokenizer))
-    long = " ".join(TEXTS)
-    view = model.continuing(" in Paris")
-    after = len(view.preprocess.after)
-    ids = tokenizer(long, truncation=False)["input_ids"]
-    want = log_probabilities(module, [ids[0], *ids[-(16 - after - 1) :], *view.preprocess.after, view.preprocess.reads[-1][1]])
-    np.testing.assert_allclose(view.scores([long])[0, :-1], want[-after - 1 :], atol=1e-4)
-    ex = explainer.explain(model, long, "saliency", target=" in Paris", verify=False)
-    assert any("loses its first" in note and "up to" in note for note in ex.provenance.notes)
-    assert not ex.values[0, 0] and ex.values[0, -1]
-
-
-def test_an_encoder_decoder_scores_what_its_loss_says() -> None:
-    module, tokenizer = t5()
-    model = explainer.wrap((module, tokenizer))
-    labels = tokenizer(" the author", add_special_tokens=False, return_tensors="pt")["input_ids"]
-    scores = model.continuing(" the author").scores(TEXTS)
-    for text, row in zip(TEXTS, scores, strict=True):
-        made = tokenizer(text, return_tensors="pt")
-        with torch.no_grad():
-            loss = module(input_ids=made["input_ids"], attention_mask=made["attention_mask"], labels=labels).loss
-        assert row[-1] == pytest.approx(-float(loss) * labels.shape[1], abs=1e-4)
-    ex = explainer.explain(model, TEXTS[:2], "integrated_gradients", target=" the author", verify=False)
-    np.testing.assert_allclose(np.nansum(ex.values, 1) + ex.base_values, ex.scores, atol=0.02 * np.abs(ex.scores - ex.base_values).max())
-    assert model.capabilities()["attention"].level == "unsupported"
-    twice = explainer.wrap(t5("ForSequenceClassification"))
-    assert twice.capabilities()["integrated_gradients"].level == "unsupported"
-    assert "reads the text twice" in twice.capabilities()["integrated_gradients"].reason
-    np.testing.assert_allclose(twice.scores(TEXTS)[1], twice.scores(TEXTS[1:2])[0], atol=1e-5)
-
-
-# -- pictures and sounds ---------------------------------------------------------------------------------------------------
-
-
-def pictures(*sizes: tuple[int, int]) -> list[Any]:
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    made = []
-    for height, width in sizes:
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-        made.append(coarse.resize((width, height)))
-    return made
-
-
-@pytest.mark.parametrize("make", [vit, resnet])
-def test_pictures_score_as_in_the_pipeline(make: Any) -> None:
-    pair = make()
-    pipe = pipeline(pair, "image_processor")
-    model = explainer.wrap(pair)
-    given = pictures((40, 56), (31, 30), (24, 24), (28, 28))
-    want = np.stack([by_class(pipe, one, model.class_names) for one in given])
-    np.testing.assert_allclose(model.scores(given), want, atol=1e-5)
-    np.testing.assert_allclose(explainer.wrap(pipe).scores(given), want, atol=1e-5)
-    np.testing.assert_allclose(model.scores(np.stack([np.asarray(given[0])] * 2)), want[[0, 0]], atol=1e-5)  # (n, H, W, C) of 8 bits
-    seen = model.canonical(given)
-    np.testing.assert_allclose(model.canonical(seen), seen)
-    np.testing.assert_allclose(model.scores(seen), want, atol=1e-5)
-
-
-@pytest.mark.parametrize("make", [vit, resnet])
-def test_gradients_reach_the_picture_that_the_model_sees(make: Any) -> None:
-    module, processor = make()
-    model = explainer.wrap((module, processor))
-    given = pictures((40, 56), (31, 30))
-    ex = explainer.explain(model, given, "saliency", target=2, output="logit", absolute=False, verify=False)
-    seen = torch.tensor(np.moveaxis(ex.inputs, -1, 1))
-    mean, std = (torch.tensor(v)[:, None, None] for v in (processor.image_mean, processor.image_std))
-    normal = ((seen - mean) / std).float().requires_grad_()
-    (gradient,) = torch.autograd.grad(module(pixel_values=normal).logits[:, 2].sum(), normal)
-    np.testing.assert_allclose(ex.values, gradient.sum(1), atol=1e-5)
-    assert any("picture that the model sees" in note for note in ex.provenance.notes)
-    complete = explainer.explain(model, given, "integrated_gradients", verify=False)
-    np.testing.assert_allclose(complete.values.sum((1, 2)) + complete.base_values, complete.scores, atol=5e-3)
-
-
-def test_pictures_without_resizing_keep_their_size_and_their_floats() -> None:
-    module, processor = vit()
-    processor.do_resize = False
-    model = explainer.wrap((module, processor))
-    floats = np.random.default_rng(0).random((2, 24, 24, 3)).astype(np.float32)
-    assert model.canonical(floats).tobytes() == floats.tobytes() and not model.notes(floats)
-    with pytest.raises(InvalidInput, match="floats are 0 to 1"):
-        explainer.wrap(vit()).scores([floats[0] * 255])
-
-
-def test_a_processor_that_does_more_is_refused() -> None:
-    module, processor = vit()
-
-    class Inverted(type(processor)):  # type: ignore[misc]
-        def rescale(self, image: Any, scale: float, **more: Any) -> Any:
-            return 1 - super().rescale(image, scale, **more)
-
-    with pytest.raises(Unsupported, match="Inverted does more than resize"):
-        explainer.wrap((module, Inverted(size={"height": 24, "width": 24})))
-
-
-def test_sounds_score_as_in_the_pipeline_whatever_their_lengths() -> None:
-    pair = wav2vec2()
-    pipe = pipeline(pair, "feature_extractor", top_k=None)
-    model, rng = explainer.wrap(pipe), np.random.default_rng(0)
-    waves = [rng.normal(size=n).astype(np.float32) for n in (900, 640, 900)]
-    want = np.stack([by_class(pipe, wave, model.class_names) for wave in waves])
-    np.testing.assert_allclose(model.scores(waves), want, atol=1e-5)
-    np.testing.assert_allclose(model.scores([{"raw": waves[1], "sampling_rate": 16_000}])[0], want[1], atol=1e-5)
-    np.testing.assert_allclose(model.scores(np.stack(waves[::2])), want[::2], atol=1e-5)
-    with pytest.raises(InvalidInput, match="8000 samples a second and the model takes 16000"):
-        model.scores([{"raw": waves[1], "sampling_rate": 8_000}])
-    quiet = [wave[:, None] * 0.5 for wave in waves]
-    ex = explainer.explain(model, waves, "integrated_gradients", baseline=[q[::-1] for q in quiet], output="logit", verify=False)
-    assert ex.values.shape == (3, 900, 1) and np.isnan(ex.values[1, 640:]).all()
-    np.testing.assert_allclose(np.nansum(ex.values, (1, 2)) + ex.base_values, ex.scores, atol=0.02)
-    assert "frames of the sound" in model.capabilities()["attention"].reason
+@pytest.mark.parametrize("target", [("token", "Paris", "high"), "classes"])
+def test_results_on_views_are_measured_saved_and_compared(target: Any, tmp_path: Any) -> None:
+    model = explainer.wrap(bert("ForTokenClassification")) if target != "classes" else explainer.wrap(llama())
+    target = " Paris" if target == "classes" else target
+    found = [explainer.explain(model, SENTENCE, method, target=target, budget=64) for method in ("shap", "lime")]
+    assert len(explainer.evaluate(found[0])) and explainer.compare(found) is not None
+    found[0].save(tmp_path / "ex")
+    again = explainer.load(tmp_path / "ex")
+    np.testing.assert_array_equal(again.values, found[0].values)
+    assert again.target == found[0].target
 
 
 # -- the contract ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -176,3 +177,25 @@ def wav2vec2() -> tuple[Any, Any]:
         num_conv_pos_embedding_groups=2, classifier_proj_size=16, vocab_size=12, **SIZE, **labelled(),
     )  # fmt: skip
     return made("Wav2Vec2", config, "ForSequenceClassification"), transformers.Wav2Vec2FeatureExtractor(return_attention_mask=False)
+
+
+TASKS = {
+    "tokenizer": "text-classification", "image_processor": "image-classification", "feature_extractor": "audio-classification",
+}  # fmt: skip
+
+
+def pipeline(pair: tuple[Any, Any], part: str = "tokenizer", **options: Any) -> Any:
+    return transformers.pipeline(TASKS[part], model=pair[0], **{part: pair[1]}, **options)
+
+
+def by_class(pipe: Any, one: Any, names: tuple[str, ...]) -> np.ndarray:
+    """The scores a pipeline gives to one input, in the order of the classes."""
+    found = pipe(one)
+    found = found[0] if isinstance(found[0], list) else found
+    return np.array([{entry["label"]: entry["score"] for entry in found}[name] for name in names])
+
+
+def module_scores(pair: tuple[Any, Any], text: str, **options: Any) -> np.ndarray:
+    """The logits of the bare module at one text."""
+    with torch.no_grad():
+        return pair[0](**pair[1](text, return_tensors="pt", **options)).logits.numpy()
