@@ -23,6 +23,9 @@ from explainer.features.text import words as words_of
 from explainer.model import Capability, Model
 
 
+_LOGITS = 2**25  # numbers of a batch's log-probabilities over the vocabulary, in float64
+
+
 class TransformersModel(TorchModel):
     """A model of ``transformers`` with what prepares its inputs; scores equal those of its own pipeline."""
 
@@ -91,6 +94,7 @@ class TransformersModel(TorchModel):
             }  # fmt: skip
             view = type(self)(self.module, preprocess, **names)
             view.padding_counts = self.padding_counts
+            view._anatomy = next((v._anatomy for v in self._views.values() if v._anatomy is not None), None)  # one module, read once
             self._views[key] = view
         return self._views[key]
 
@@ -155,6 +159,11 @@ class LanguageModel(TransformersModel):
     written apart it begins with a space. Tokens generated earlier are explained too when they stand in the text: see
     :meth:`steps`.
     """
+
+    def __init__(self, module: nn.Module, preprocess: Any, **names: Any) -> None:
+        super().__init__(module, preprocess, **names)
+        logits = len(preprocess.tokenizer) * len({step for step, _ in preprocess.reads} or {0})
+        self._rows, self._most = (max(1, min(rows, _LOGITS // logits)) for rows in (self._rows, self._most))
 
     def next(self, *tokens: str | int) -> LanguageModel:
         """The model that scores single tokens right after the text, one output each."""
