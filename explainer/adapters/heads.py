@@ -22,7 +22,6 @@ from explainer.features.text import Words
 from explainer.features.text import words as words_of
 from explainer.model import Capability, Model
 
-
 _LOGITS = 2**25  # numbers of a batch's log-probabilities over the vocabulary, in float64
 
 

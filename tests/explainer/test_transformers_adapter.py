@@ -280,6 +280,28 @@ def test_every_text_method_is_right_or_refused_and_leaves_the_model_alone(kind: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_an_error_in_the_middle_leaves_the_model_alone(kind: str) -> None:
+    make, target = KINDS[kind]
+    module, tokenizer = make()
+    model = explainer.wrap((module, tokenizer))
+    module.train()
+    calls = []
+
+    def fail(*_: Any) -> None:
+        calls.append(module.training)
+        if len(calls) > 3:
+            raise KeyError("broken")
+
+    last = list(module.modules())[-1]
+    handle = last.register_forward_hook(fail)
+    with pytest.raises((KeyError, ExplainerError)):
+        explainer.explain(model, TEXTS[0], "integrated_gradients", target=target)
+    handle.remove()
+    assert len(calls) > 3 and not any(calls)  # scored in eval mode
+    assert all(layer.training and not layer._forward_hooks for layer in module.modules())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_full_verdict_is_judged_on_the_view(kind: str) -> None:
     make, target = KINDS[kind]
     ex = explainer.explain(explainer.wrap(make()), TEXTS[0], "integrated_gradients", target=target, verify="full", steps=16)
