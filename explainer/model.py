@@ -13,7 +13,7 @@ from explainer import inputs as inputs_
 from explainer.errors import InvalidInput, Unsupported, unknown
 
 Output = Literal["probability", "logit", "raw"]
-Returns = Literal["logit", "probability", "value"]
+Returns = Literal["logit", "independent", "probability", "value"]
 _EPSILON = 1e-12
 ROWS_AT_ONCE = 4096  # of a model that is seen from outside: a call costs little beside that many rows
 
@@ -36,7 +36,8 @@ class Model(ABC):
     class_names : one name per output column; a regression names its outputs.
     feature_names : the columns of a table, the channels of a series; empty otherwise.
     background : canonical inputs that stand for "the population" (reference rows for SHAP and LIME), or None.
-    returns : what :meth:`raw` gives: "logit", "probability" or "value" (regression).
+    returns : what :meth:`raw` gives: "logit" (of classes of which one is true: softmax), "independent" (logits of labels that do
+        not exclude each other: a sigmoid each), "probability" or "value" (regression).
     """
 
     framework = "function"
@@ -114,12 +115,22 @@ class Model(ABC):
             if raw.shape[1] == 1 and len(self.class_names) == 2:
                 raw = ops.cat([ops.zeros(raw), raw])
             return raw if output == "logit" else ops.softmax(raw)
+        if self.returns == "independent":
+            return raw if output == "logit" else ops.sigmoid(raw)
         if raw.shape[1] == 1 and len(self.class_names) == 2:
             raw = ops.cat([1 - raw, raw])
         if output == "probability":
             return raw
         clipped = raw.clip(_EPSILON, 1 - _EPSILON)
         return ops.log(clipped) - ops.log(1 - clipped)
+
+    def aimed(self, target: Any, given: Any) -> tuple[Model, Any]:
+        """The model and the target that ``target`` stands for at canonical inputs: itself, unless what is scored depends on it."""
+        return self, target
+
+    def notes(self, given: Any) -> tuple[str, ...]:
+        """What a person must know of how these canonical inputs are read, whatever the method (such as that they are cut)."""
+        return ()
 
     def rows_at_once(self, inputs: Any, measured: bool = False) -> int:
         """How many rows to score at once; an adapter that can tell measures it on ``inputs`` when asked to."""
@@ -145,18 +156,20 @@ class Model(ABC):
 
 
 class _ops:
-    """The four operations of ``rescale`` on the library the array belongs to."""
+    """The few operations of ``rescale`` on the library the array belongs to."""
 
     def __init__(self, like: Any) -> None:
         if isinstance(like, np.ndarray):
             self.log, self.zeros, self.cat = np.log, np.zeros_like, lambda parts: np.concatenate(parts, axis=1)
-            self.softmax = _softmax
+            self.softmax: Any = _softmax
+            self.sigmoid: Any = _sigmoid
         else:
             import torch
 
             self.log, self.zeros, self.cat = torch.log, torch.zeros_like, lambda parts: torch.cat(parts, dim=1)
             # In float64: at p = 1 a float32 softmax has gradient exactly 0, and the explanation would be empty.
             self.softmax = lambda logits: torch.softmax(logits, 1, dtype=torch.float64)
+            self.sigmoid = lambda logits: torch.sigmoid(logits.double())
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -164,6 +177,11 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     columns = np.ascontiguousarray(logits.T)
     shifted = np.exp(columns - columns.max(axis=0))
     return np.ascontiguousarray((shifted / shifted.sum(axis=0)).T)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    """``1 / (1 + exp(-x))`` without overflow on either side."""
+    return np.exp(-np.logaddexp(0, -logits))
 
 
 def wrap(
@@ -183,12 +201,14 @@ def wrap(
 
     Parameters
     ----------
-    obj : a torch ``nn.Module``, a scikit-learn estimator or ``Pipeline``, or a callable ``inputs -> (n, outputs)``.
+    obj : a torch ``nn.Module``, a scikit-learn estimator or ``Pipeline``, a ``transformers`` pipeline or ``(model, tokenizer)``
+        (or image processor, or feature extractor), or a callable ``inputs -> (n, outputs)``.
     modality : "tabular", "image", "text" or "series"; scikit-learn estimators are tabular unless told otherwise.
     feature_names, class_names : taken from the object where it knows them.
     preprocess : maps canonical inputs to what ``obj`` takes (for torch: a tensor, a tuple or a dict of tensors).
     background : reference inputs; SHAP and LIME on tables need them.
-    task, returns : "regression", or what ``obj`` gives ("logit", "probability", "value"), where it cannot be told.
+    task, returns : "regression", or what ``obj`` gives ("logit", "independent", "probability", "value"; see :class:`Model`),
+        where it cannot be told.
     device : for torch, where to run; default is where the module is.
 
     Raises Unsupported for an object of another kind, InvalidInput for arguments that do not fit together.
@@ -204,7 +224,8 @@ def wrap(
     adapter = adapter_for(obj)
     if adapter is None:
         raise Unsupported(
-            f"wrap() takes a torch nn.Module, a scikit-learn estimator or Pipeline, or a callable; {type(obj).__name__} came. "
+            "wrap() takes a torch nn.Module, a scikit-learn estimator or Pipeline, a transformers pipeline or (model, tokenizer), or a "
+            f"callable; {type(obj).__name__} came. "
             "Pass a function of the inputs that returns (n, outputs) scores."
         )
     return adapter(obj, **options)

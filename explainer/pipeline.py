@@ -56,7 +56,8 @@ def explain(
     model : a :class:`Model`, or anything :func:`wrap` takes without further names.
     inputs : a batch of inputs as ``model.scores`` takes them.
     method : a name of ``METHODS``, ``"auto"``, or a function ``(model, inputs, target, ...) -> values``.
-    target : ``"predicted"`` | class index | class name | ``("margin", a, b)`` | ``"all"`` | callable on scores.
+    target : ``"predicted"`` | class index | class name | ``("margin", a, b)`` | ``"all"`` | callable on scores. Token classifiers:
+        ``("token", word, label)``. Language models: a continuation of the text, or ``("tokens", continuation)``.
     baseline : what stands in for an absent part; the result names it, because it changes the answer. Tables: "auto" (the
         background rows in turn), "median", "mean", one row, or given the present columns "copula" or ("neighbours", k).
         Images: "zeros", "mean", "blur", "inpaint" or a picture. Text: "remove", "mask" or a word. Series: "zeros", "mean",
@@ -80,6 +81,7 @@ def explain(
     started = time.perf_counter()
     model = model if isinstance(model, Model) else wrap(model)
     given = model.canonical(inputs)
+    model, target = model.aimed(target, given)
     for synonym in set(_SYNONYMS) & set(method_parameters):
         value = method_parameters.pop(synonym)
         baseline, budget = (
@@ -287,6 +289,7 @@ def _verify(
     verdicts = tuple(failed(lost[i]) if i in lost else verdict for i, verdict in enumerate(verdicts))
     if used is not None and used.stopped:
         found.notes = (*found.notes, used.stopped)
+    found.notes = (*found.notes, *(note for note in model.notes(given) if note not in found.notes))
     if model.how_faster:
         found.notes = (*found.notes, f"Accelerated: {model.how_faster}.")
     return tuple(stopped(verdict, early) for verdict in verdicts) if early else verdicts

@@ -8,7 +8,12 @@ from typing import Any
 
 def adapter_for(obj: Any) -> Callable[..., Any] | None:
     """The function that wraps ``obj``, found without importing a framework the object is not from."""
-    bases = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(obj).__mro__}
+    bases = _bases(obj)
+    pair = isinstance(obj, tuple) and len(obj) == 2 and "torch.Module" in _bases(obj[0])
+    if "transformers.Pipeline" in bases or (pair and any(name.startswith("transformers.") for name in _bases(obj[1]))):
+        from explainer.adapters.transformers import wrap_transformers
+
+        return wrap_transformers
     if "torch.Module" in bases:
         from explainer.adapters.torch import wrap_torch
 
@@ -22,3 +27,8 @@ def adapter_for(obj: Any) -> Callable[..., Any] | None:
 
         return wrap_function
     return None
+
+
+def _bases(obj: Any) -> set[str]:
+    """Package and name of every class that ``obj`` is an instance of."""
+    return {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(obj).__mro__}

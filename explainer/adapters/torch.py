@@ -137,7 +137,8 @@ class TorchModel(Model):
     def forward(self, arguments: Arguments, core: bool = False) -> Tensor:
         """The module's scores ``(n, outputs)``, taken out of whatever container they come in."""
         try:
-            given = arguments.call(self.core if core else self.module)
+            read = getattr(self.preprocess, "read", Arguments.call)  # an encoder may know where in the output its scores stand
+            given = read(arguments, self.core if core else self.module)
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             if isinstance(error, ExplainerError) or out_of_memory(error):
                 raise
@@ -220,9 +221,12 @@ def wrap_torch(
     A ``device`` other than the module's own gets a copy: the caller's module stays where it is.
     """
     if modality is None:
+        example = "(net, modality='image', class_names=[...])"
+        if hasattr(module, "config"):
+            example = "((model, tokenizer)), with the tokenizer, image processor or feature extractor it was trained with"
         raise InvalidInput(
             "A torch module does not say what it takes: pass modality='tabular', 'image', 'text' or 'series'. "
-            "For example explainer.wrap(net, modality='image', class_names=[...])."
+            f"For example explainer.wrap{example}."
         )
     core = unwrapped(module)
     if device is not None and torch.device(device) != _place(module)[0]:

@@ -145,7 +145,8 @@ def _words(model: Any, inputs: Any, features: Any, baseline: Any, background: An
 
     if not isinstance(features, str):
         raise InvalidInput(f"features= takes {_listed(FEATURES['text'])} for text; {type(features).__name__} came.")
-    return Words(inputs, _replacement(model, baseline), features)
+    make = getattr(model, "words", Words)  # a model that reads one place of the text keeps that place in sight
+    return make(inputs, _replacement(model, baseline), features)
 
 
 def _segments(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int, most: int) -> Features:

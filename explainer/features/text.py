@@ -75,13 +75,19 @@ class Words(Features):
         text, spans = self.texts[i], self.spans[i]
         if not spans:
             return [text] * len(masks)
+        on, off = self.pieces(i)
+        chosen = np.array([off, on], dtype=object)[masks.astype(np.int8), np.arange(len(spans))]
+        tail = text[spans[-1][1] :]
+        return ["".join(parts) + tail for parts in chosen.tolist()]
+
+    def pieces(self, i: int) -> tuple[list[str], list[str]]:
+        """What stands in the text for each part when it is present, and when it is absent."""
+        text, spans = self.texts[i], self.spans[i]
         # Each part travels with the white space before it, so that a removed one leaves no double space behind.
         starts = [0] + [end for _, end in spans[:-1]]
         on = [text[start:end] for start, (_, end) in zip(starts, spans, strict=True)]
         off = [text[start:begin] + self.replacement if self.replacement else "" for start, (begin, _) in zip(starts, spans, strict=True)]
-        chosen = np.array([off, on], dtype=object)[masks.astype(np.int8), np.arange(len(spans))]
-        tail = text[spans[-1][1] :]
-        return ["".join(parts) + tail for parts in chosen.tolist()]
+        return on, off
 
     def pool(self, i: int, values: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
         if len(values) == self.players(i):

@@ -75,7 +75,8 @@ def _fitted(series: np.ndarray, length: int) -> np.ndarray:
 def in_words(model: TorchModel, baseline: str, background: Any) -> str:
     """What the name of a baseline stands for on this model."""
     if model.modality == "text":
-        words = {"auto": "the padding token", "mask": "the mask token", "zeros": "the zero vector", "mean": "the vocabulary's mean vector"}
+        pad = getattr(model.preprocess, "pad_name", "the padding token")
+        words = {"auto": pad, "mask": "the mask token", "zeros": "the zero vector", "mean": "the vocabulary's mean vector"}
         return f"{words[baseline]} at every word"
     if model.modality == "image":
         return {"mean": "each image's mean colour", "blur": "a blurred copy"}.get(baseline, "a black image")
