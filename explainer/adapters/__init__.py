@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from typing import Any
 
 
 def adapter_for(obj: Any) -> Callable[..., Any] | None:
     """The function that wraps ``obj``, found without importing a framework the object is not from."""
+    if isinstance(obj, (str, PathLike)):
+        return _at(str(obj))
     bases = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(obj).__mro__}
     if "torch.Module" in bases:
         from explainer.adapters.torch import wrap_torch
@@ -17,8 +20,25 @@ def adapter_for(obj: Any) -> Callable[..., Any] | None:
         from explainer.adapters.sklearn import wrap_sklearn
 
         return wrap_sklearn
+    if "onnxruntime.InferenceSession" in bases:
+        from explainer.adapters.onnx import wrap_onnx
+
+        return wrap_onnx
     if callable(obj):
         from explainer.adapters.function import wrap_function
 
         return wrap_function
+    return None
+
+
+def _at(place: str) -> Callable[..., Any] | None:
+    """A model that is named by where it is: an ONNX file, or an endpoint."""
+    if place.lower().startswith(("https://", "http://")):
+        from explainer.adapters.http import wrap_http
+
+        return wrap_http
+    if place.lower().endswith((".onnx", ".ort")):
+        from explainer.adapters.onnx import wrap_onnx
+
+        return wrap_onnx
     return None
