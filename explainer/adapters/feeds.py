@@ -67,8 +67,8 @@ def encoder_for(specs: Sequence[Spec], modality: Modality, feature_names: Sequen
         if modality == "tabular" and wanted == set(feature_names):
             return lambda frame: {spec.name: frame[[spec.name]].to_numpy() for spec in specs}
         raise InvalidInput(
-            f"{label} takes {len(specs)} inputs: {', '.join(map(str, specs))}. Pass preprocess=, a function from the {modality} inputs to a "
-            "dict of arrays with these names (or, for a table, name its columns as they are)."
+            f"{label} takes {len(specs)} inputs: {', '.join(map(str, specs))}. Pass preprocess=, a function from the {modality} inputs to "
+            "a dict of arrays with these names (or, for a table, name its columns as they are)."
         )
     rank = len(specs[0].shape)
     made = {"tabular": _table, "image": _images, "text": _texts, "series": _series}[modality](specs[0], rank)

@@ -118,7 +118,7 @@ def wrap_onnx(
     probe, keys = _probe(session, specs, encode, given, chosen, label)
     if returns == "value":
         task = "regression"
-    if probe is None and (returns is None and task != "regression" or class_names is None):
+    if probe is None and ((returns is None and task != "regression") or class_names is None):
         raise InvalidInput(
             f"{label} cannot be tried on made-up inputs, so what it gives is not known: pass background= to try it on, or both "
             "class_names= and returns='logit' | 'probability' | 'value'."
