@@ -100,7 +100,7 @@ class Sender:
 
     def _values(self) -> dict[str, str]:
         """The headers with what the environment holds."""
-        return {name: _ENV.sub(lambda found, name=name: _secret(found[1], name), value) for name, value in self._headers.items()}
+        return {name: _filled(name, value) for name, value in self._headers.items()}
 
     def _read(self, content: bytes, secrets: Mapping[str, str]) -> bytes:
         sent = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "explainer-toolkit", **secrets}
@@ -177,6 +177,10 @@ class _Again(Exception):
     def __init__(self, why: str, status: int | None, pause: float | None) -> None:
         super().__init__(why)
         self.why, self.status, self.pause = why, status, pause
+
+
+def _filled(header: str, value: str) -> str:
+    return _ENV.sub(lambda found: _secret(found[1], header), value)
 
 
 def _secret(variable: str, header: str) -> str:

@@ -184,8 +184,8 @@ class CaptumMethod:
         if missed:
             raise Unsupported(
                 f"captum's {self.name} acts on layers, and {type(model.core).__name__} calls {', '.join(sorted(missed))} outside them: "
-                f"it would {'give the plain gradient there' if guided else 'pass relevance by unnoticed'}. Make them layers (nn.ReLU()), one "
-                "for each use, or use integrated_gradients."
+                f"it would {'give the plain gradient there' if guided else 'pass relevance by unnoticed'}. Make them layers (nn.ReLU()), "
+                "one for each use, or use integrated_gradients."
             )
         relus = [layer for layer in tap.calls if isinstance(layer, nn.ReLU)]
         if guided and not relus:
@@ -354,21 +354,21 @@ def _parameters(obj: Any) -> list[str]:
 
 
 def _same_arguments(extra: Any, batch: Batch) -> None:
-    """captum's ``additional_forward_args`` are what ``preprocess`` gives beside the input; others would be another model."""
+    """What captum calls ``additional_forward_args`` is what ``preprocess`` gives beside the input; else it would be another model."""
     given = extra if isinstance(extra, tuple) else (extra,)
     others = batch.view.others
-    for tensor, own in zip(given, others, strict=False):
-        if isinstance(tensor, Tensor) and tensor.shape[1:] == own.shape[1:] and len(tensor) > int(batch.rows.max()):
-            if torch.equal(tensor.to(own)[batch.numbers.to(own.device)], own):
-                continue
-        break
-    else:
-        if len(given) == len(others):
-            return
-    raise InvalidInput(
-        "additional_forward_args= differ from what preprocess gives the module beside its input, so the scores would be another model's. "
-        "Let preprocess give a tuple or dict with all the tensors."
-    )
+    alike = len(given) == len(others) and all(_same_rows(a, b, batch) for a, b in zip(given, others, strict=True))
+    if not alike:
+        raise InvalidInput(
+            "additional_forward_args= differ from what preprocess gives the module beside its input, so the scores would be another "
+            "model's. Let preprocess give a tuple or dict with all the tensors."
+        )
+
+
+def _same_rows(given: Any, own: Tensor, batch: Batch) -> bool:
+    if not isinstance(given, Tensor) or given.shape[1:] != own.shape[1:] or len(given) <= int(batch.rows.max()):
+        return False
+    return torch.equal(given.to(own)[batch.numbers.to(own.device)], own)
 
 
 def _without(tensors: tuple[Tensor, ...], position: int) -> tuple[Tensor, ...]:

@@ -188,8 +188,8 @@ class ShapMethod:
             return ("time", "channel"), [tuple(f"{c} at step {t}" for t in range(len(one)) for c in channels) for one in inputs]
         if len(found.values[0]) != len(model.feature_names):
             raise InvalidInput(
-                f"shap's {self.name} gave {len(found.values[0])} values per row; {model.name} has {len(model.feature_names)} columns. Make the "
-                "explainer on the rows as they enter the model, not on encoded ones."
+                f"shap's {self.name} gave {len(found.values[0])} values per row; {model.name} has {len(model.feature_names)} columns. Make "
+                "the explainer on the rows as they enter the model, not on encoded ones."
             )
         return ("column",), [model.feature_names] * n
 

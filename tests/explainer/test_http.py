@@ -64,7 +64,7 @@ class Endpoint:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
 
-@pytest.fixture()
+@pytest.fixture
 def endpoint():
     made = Endpoint()
     yield made
@@ -72,7 +72,7 @@ def endpoint():
     made.server.server_close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def waits(monkeypatch):
     """Seconds that would have been waited for."""
     slept: list[float] = []

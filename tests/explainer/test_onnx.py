@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 import explainer
+from explainer import sources
 from explainer.errors import CorruptFile, InvalidInput, MissingDependency, UnknownName, Unsupported
 
 NAMES = [f"f{i}" for i in range(5)]
@@ -136,6 +137,14 @@ def test_columns_by_name_and_a_map_of_probabilities(tmp_path):
     assert ex.feature_names[0] == ("town", "age") and ex.verdict.checks["completeness"].status == "pass"
 
 
+def test_the_command_line_takes_a_graph_that_says_what_it_is(tmp_path):
+    assert sources.resolve_model(str(sklearn_like(tmp_path))).class_names == ("bad", "good")
+    for word in (str(linear(tmp_path)), "https://example.org/predict?key=abc"):
+        with pytest.raises(InvalidInput, match=r"path/to/file\.py:function") as caught:
+            sources.resolve_model(word)
+        assert "abc" not in str(caught.value)
+
+
 def test_pictures_channels_first_or_last(tmp_path):
     pictures = np.random.default_rng(0).random((5, 4, 6, 3)).astype(np.float32)
     for shape, axes, name in ((["n", 3, 4, 6], [2, 3], "first.onnx"), (["n", 4, 6, 3], [1, 2], "last.onnx")):
@@ -169,7 +178,7 @@ def two_inputs(folder: Path) -> Path:
     return saved(
         folder,
         [helper.make_node("Cast", ["ids"], ["c"], to=TensorProto.FLOAT), helper.make_node("Add", ["x", "c"], ["y"])],
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2]), helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", 2])],
+        [helper.make_tensor_value_info(n, t, ["n", 2]) for n, t in (("x", TensorProto.FLOAT), ("ids", TensorProto.INT64))],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
     )  # fmt: skip
 
@@ -178,7 +187,10 @@ def test_several_inputs_come_from_preprocess(tmp_path):
     path, data = two_inputs(tmp_path), gallery.table(4, 4)
     with pytest.raises(InvalidInput, match="takes 2 inputs"):
         explainer.wrap(path, modality="tabular", feature_names=NAMES[:4], task="regression")
-    split = lambda t: {"x": t.to_numpy()[:, :2], "ids": t.to_numpy()[:, 2:].round()}
+
+    def split(t):
+        return {"x": t.to_numpy()[:, :2], "ids": t.to_numpy()[:, 2:].round()}
+
     model = explainer.wrap(path, modality="tabular", preprocess=split, background=data, task="regression")
     np.testing.assert_allclose(model.scores(data), data.to_numpy()[:, :2] + data.to_numpy()[:, 2:].round(), atol=1e-6)
     for wrong, error, words in (
