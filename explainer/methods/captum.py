@@ -6,7 +6,7 @@ import copy
 import inspect
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -126,7 +126,7 @@ class CaptumMethod:
                         run.store(batch, j, position, parts.collapse(batch.view, values, position))
                     run.tick(len(batch.rows))
                 run.axes = parts.axes(batch.view)
-        return self._attribution(run, parts, base, used, baselines, given)
+        return self._attribution(run, parts, base, {**own, **used}, baselines)
 
     # -- what is decided before -----------------------------------------------------------------------------------------
 
@@ -224,7 +224,7 @@ class CaptumMethod:
             if parts.by_ids(batch.view):
                 keywords["baselines"] = baselines.ids(batch)
             if self._adds_up:
-                base = baselines.value(batch, goal, starts)
+                base = baselines.value(batch, goal, starts, run.rows)
         elif self.inner_name in _FROM_ZERO:
             base = np.zeros(n)
         return {name: value for name, value in keywords.items() if value is not None}, base
@@ -248,20 +248,16 @@ class CaptumMethod:
             arguments["target"] = 0
         twin = self._rebound(self.obj, face, dict(batch.model.core.named_modules()))
         try:
-            with ExitStack() as stack:
-                stack.enter_context(warnings.catch_warnings())
-                warnings.simplefilter("ignore")  # that hooks are set, and that Lime takes time
-                stack.enter_context(numpy_seeded(seed))
-                torch.manual_seed(seed)
-                found = twin.attribute(x.clone(), **arguments)
+            found = None
+            for turn, (weight, own) in enumerate(_pieces(arguments, run.rows, self.inner_name)):
+                part = _first(_attribute(twin, x.clone(), own, seed + turn))
+                found = part if weight == 1 else part * weight + (0 if found is None else found)
         except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
             if isinstance(error, ExplainerError) or out_of_memory(error):
                 raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise Unsupported(f"captum's {self.name} fails on {run.model.name}: {type(error).__name__}: {reason}") from error
         run.evaluations += face.rows
-        while isinstance(found, (tuple, list)) and len(found) == 1:
-            found = found[0]
         if not isinstance(found, Tensor) or found.shape[:1] != (len(batch.rows),):
             came = tuple(found.shape) if isinstance(found, Tensor) else f"{type(found).__name__} of {len(found)}"
             raise Unsupported(f"captum's {self.name} gave {came} for {len(batch.rows)} inputs; one row of values per input is needed.")
@@ -291,12 +287,10 @@ class CaptumMethod:
             vars(twin)[key] = moved(value)
         return twin
 
-    def _attribution(
-        self, run: Run, parts: Parts, base: np.ndarray, used: Mapping[str, Any], baselines: Baselines, given: Mapping[str, Any]
-    ) -> Attribution:
-        shown = {name: _shown(value) for name, value in used.items() if name not in ("baselines", "feature_mask")}
+    def _attribution(self, run: Run, parts: Parts, base: np.ndarray, used: Mapping[str, Any], baselines: Baselines) -> Attribution:
+        shown = {name: _shown(value) for name, value in used.items() if value is not None}
         if self._takes_baselines:
-            shown["reference"] = baselines.in_words
+            shown["baselines"] = baselines.in_words
         if self.inner_name != self.name:
             shown["of"] = self.inner_name
         run.notes.extend(parts.notes)
@@ -333,6 +327,35 @@ class Face(nn.Module):
         else:
             raw = view.forward(x, *others)
         return self._functional.head(raw.double(), numbers)[:, None]
+
+
+def _attribute(twin: Any, x: Tensor, arguments: Mapping[str, Any], seed: int) -> Any:
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # that hooks are set, and that Lime takes time
+        stack.enter_context(numpy_seeded(seed))
+        torch.manual_seed(seed)
+        return twin.attribute(x, **arguments)
+
+
+def _first(found: Any) -> Any:
+    while isinstance(found, (tuple, list)) and len(found) == 1:
+        found = found[0]
+    return found
+
+
+def _pieces(arguments: Mapping[str, Any], rows: int, name: str) -> Iterator[tuple[float, Mapping[str, Any]]]:
+    """Shares of one input's work that fit into a pass, with their weights: captum itself takes all draws or references at once."""
+    if name.endswith("DeepLiftShap"):
+        references = arguments["baselines"]
+        for part in torch.tensor_split(references, -(-len(references) // max(2, rows // 2))):
+            yield len(part) / len(references), {**arguments, "baselines": part}
+    elif name.endswith("GradientShap"):
+        draws = int(arguments.get("n_samples", 5))
+        for part in np.array_split(np.arange(draws), -(-draws // max(1, rows))):
+            yield len(part) / draws, {**arguments, "n_samples": len(part)}
+    else:
+        yield 1, arguments
 
 
 def _same_module(name: str, function: Any, model: TorchModel) -> None:

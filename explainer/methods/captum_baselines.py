@@ -73,11 +73,14 @@ class Baselines:
             )
         return torch.where(view.layout.word_positions(ids.device), torch.full_like(ids, int(token)), ids)  # type: ignore[attr-defined]
 
-    def value(self, batch: Batch, goal: Target, starts: Tensor) -> np.ndarray:
-        """The number explained at the references, their mean per input."""
+    def value(self, batch: Batch, goal: Target, starts: Tensor, rows: int) -> np.ndarray:
+        """The number explained at the references, their mean per input; ``rows`` fit into one pass."""
+        total = np.zeros(len(batch.rows))
         with torch.no_grad():
-            raw, numbers = batch.at(starts)
-            return Functional(batch, goal).head(raw, numbers).reshape(len(starts), -1).mean(0).cpu().numpy()
+            for part in starts.split(max(1, rows // len(batch.rows))):
+                raw, numbers = batch.at(part)
+                total += Functional(batch, goal).head(raw, numbers).reshape(len(part), -1).sum(0).cpu().numpy()
+        return total / len(starts)
 
     def _embedded(self, batch: Batch, ids: Tensor) -> Tensor:
         """Ids as the embedding layer sees them."""

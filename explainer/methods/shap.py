@@ -95,7 +95,7 @@ class ShapMethod:
             [one.sum(-2) if model.modality == "image" and one.ndim == 4 else one for one in values], axes, names, base,
             checks=untold(f"shap's {self.name}", len(values)) if self.name.startswith(_RANDOM) else (),
             parameters={name: value if isinstance(value, (str, int, float, bool)) else type(value).__name__ for name, value in own.items()},
-            notes=(f"The values are those of shap's {self.name}, on the {output} scale.",),
+            notes=(f"The values are those of shap's {self.name}, on the {output} scale; how often it asked its model is not known to us.",),
         )  # fmt: skip
 
     # -- asking shap ----------------------------------------------------------------------------------------------------

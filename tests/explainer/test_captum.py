@@ -350,13 +350,15 @@ def test_batches_change_nothing_and_are_bounded(monkeypatch):
     net = mlp()
     seen: list[int] = []
     net.register_forward_hook(lambda module, args, output: seen.append(len(output)))
-    data = gallery.table(40)
+    data = gallery.table(11)
     objects = {
         "IntegratedGradients": {"n_steps": 50},
         "KernelShap": {"n_samples": 20},
         "FeatureAblation": {},
         "GradientShap": {"n_samples": 4},
     }
+    shared = {"baselines": torch.tensor(gallery.table(30, seed=3).to_numpy())}
+    objects["DeepLiftShap"] = shared
     whole = {name: explained(getattr(ca, name)(net), inputs=data, **keywords).values for name, keywords in objects.items()}
     monkeypatch.setattr(passes, "_MOST_ROWS", {"cpu": 8, "cuda": 8})
     for name, keywords in objects.items():
@@ -364,7 +366,13 @@ def test_batches_change_nothing_and_are_bounded(monkeypatch):
         seen.clear()
         monkeypatch.setattr(model, "raw", lambda inputs, at_once=None: np.zeros((len(inputs), 3)))  # only captum's own passes count
         np.testing.assert_allclose(explained(getattr(ca, name)(net), model, data, **keywords).values, whole[name], atol=1e-6)
-        assert max(seen) <= 20  # the background's references; 8 otherwise
+        assert max(seen) <= 8
+    draws = explained(ca.GradientShap(net), wrapped(net), data[:1], n_samples=400, **shared)
+    assert draws.provenance.parameters == {"n_samples": 400, "baselines": "given"}
+    monkeypatch.setattr(passes, "_MOST_ROWS", {"cpu": 256, "cuda": 256})
+    whole_, sure = (explained(ca.GradientShap(net), wrapped(net), data[:1], n_samples=n, **shared) for n in (400, 4000))
+    spread = np.abs(whole_.values - sure.values).max()
+    assert np.abs(draws.values - sure.values).max() < 4 * spread + 0.05
 
 
 @pytest.mark.parametrize(
