@@ -82,6 +82,26 @@ def test_one_input_at_a_time_gets_captums_own_values(name):
     assert ex.output == "raw" and ex.feature_names[0] == tuple(DATA.columns)
 
 
+DRAWN = {"baselines": torch.tensor(gallery.table(6, seed=2).to_numpy())}
+OF_LAYERS = {
+    "LayerGradientShap": {**DRAWN, "n_samples": 5, "stdevs": 0.1},
+    "LayerDeepLiftShap": DRAWN,
+    "NeuronGradientShap": {**DRAWN, "n_samples": 5, "stdevs": 0.1, "neuron_selector": 2},
+    "NeuronDeepLiftShap": {**DRAWN, "neuron_selector": 2},
+}
+
+
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_draws_inside_layers(name):
+    net = mlp()
+    target = {"target": 1} if name.startswith("Layer") else {}
+    rows = [
+        seeded(lambda i=i: getattr(ca, name)(net, net[3]).attribute(X[i : i + 1].clone(), **target, **OF_LAYERS[name])) for i in range(3)
+    ]
+    ex = explained(getattr(ca, name)(net, net[3]), **OF_LAYERS[name])
+    np.testing.assert_allclose(ex.values, torch.cat(rows).detach().numpy(), atol=1e-6)
+
+
 def test_noise_tunnel_and_lrp():
     net = mlp()
     keywords = {"nt_type": "smoothgrad", "nt_samples": 6, "stdevs": 0.3}
