@@ -79,6 +79,7 @@ class CaptumMethod:
         self._hooks = self._layered or hasattr(self._inner, "model") or hasattr(self._inner, "grad_cam")
         self._rules = any(word in self.inner_name for word in _RULES)
         self._model = torch_model
+        self._inside = ""  # where the module stands in the one that runs
 
     def scale(self, inputs: Any, output: str) -> str:
         """The module's own output where nothing is asked for, as captum has it."""
@@ -159,10 +160,14 @@ class CaptumMethod:
 
         The one place where a repaired copy can take the place of a plain one.
         """
-        if self._rules:
-            self._refuse(model, inputs)
+        why = self._escaping(model, inputs)
+        if why:
+            raise Unsupported(why)
         if not self._hooks:
             return model, []
+        return self._twin(model), []
+
+    def _twin(self, model: TorchModel) -> TorchModel:
         twin = copy.copy(model)
         try:
             twin.module = twin.core = copy.deepcopy(model.core)
@@ -170,31 +175,29 @@ class CaptumMethod:
             raise Unsupported(
                 f"captum's {self.name} hooks layers, which is done on a copy of the module, and it cannot be copied: {error}."
             ) from error
-        return twin, []
+        return twin
 
-    def _refuse(self, model: TorchModel, inputs: Any) -> None:
-        """Rules that a function outside the layers would silently escape. DeepLIFT is let through: its error is measured."""
-        if "DeepLift" in self.inner_name:
-            return
+    def _escaping(self, model: TorchModel, inputs: Any) -> str:
+        """Why the object's rules would silently miss a part of the module, or nothing. DeepLIFT's error is measured instead."""
+        if not self._rules or "DeepLift" in self.inner_name:
+            return ""
         view = model.gradient_view(take(inputs, slice(0, 1)))
         with model.differentiating(), FunctionalTap(model.core) as tap:
             view.forward(view.x.clone(), *view.others)
         guided = any(word in self.inner_name for word in _GUIDED)
         missed = [name for name in tap.functions if name == "relu" or not guided]
         if missed:
-            raise Unsupported(
+            return (
                 f"captum's {self.name} acts on layers, and {type(model.core).__name__} calls {', '.join(sorted(missed))} outside them: "
                 f"it would {'give the plain gradient there' if guided else 'pass relevance by unnoticed'}. Make them layers (nn.ReLU()), "
                 "one for each use, or use integrated_gradients."
             )
-        relus = [layer for layer in tap.calls if isinstance(layer, nn.ReLU)]
-        if guided and not relus:
-            raise Unsupported(f"{model.name} has no nn.ReLU layer: captum's {self.name} would be the plain gradient. Use saliency.")
+        if guided and not any(isinstance(layer, nn.ReLU) for layer in tap.calls):
+            return f"{model.name} has no nn.ReLU layer: captum's {self.name} would be the plain gradient. Use saliency."
         twice = [type(layer).__name__ for layer, count in tap.calls.items() if count > 1]
         if twice and not guided:
-            raise Unsupported(
-                f"One {twice[0]} layer is used several times, and captum's {self.name} keeps one state for it. Use a copy each."
-            )
+            return f"One {twice[0]} layer is used several times, and captum's {self.name} keeps one state for it. Use a copy each."
+        return ""
 
     # -- one batch ------------------------------------------------------------------------------------------------------
 
@@ -246,7 +249,8 @@ class CaptumMethod:
         arguments = {**keywords, "additional_forward_args": (*others, batch.numbers)}
         if "target" in self._accepts:
             arguments["target"] = 0
-        twin = self._rebound(self.obj, face, dict(batch.model.core.named_modules()))
+        modules = {name.removeprefix(self._inside): layer for name, layer in batch.model.core.named_modules()}
+        twin = self._rebound(self.obj, face, modules)
         try:
             found = None
             for turn, (weight, own) in enumerate(_pieces(arguments, run.rows, self.inner_name)):
