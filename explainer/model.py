@@ -44,6 +44,7 @@ class Model(ABC):
     framework = "function"
     differentiable = False
     device = "cpu"
+    packages: tuple[str, ...] = ()  # that decide the scores, beside those every result names; their versions are recorded
     how_faster = ""  # what was changed to run faster, in words
 
     def __init__(

@@ -308,8 +308,8 @@ def _freeze(
     base = np.full_like(at_input, np.nan) if found.base is None else np.asarray(found.base, dtype=np.float64)
     provenance = Provenance(
         method=method.name, parameters={**own, **found.parameters}, seed=seed, evaluations=found.evaluations, seconds=seconds,
-        device=str(model.device), versions=versions("torch", "captum", "shap", "lime", "scikit-learn"), model_sha256=model.fingerprint(),
-        inputs_sha256=inputs_.sha256(given), notes=found.notes,
+        device=str(model.device), versions=versions("torch", "captum", "shap", "lime", "scikit-learn", *model.packages),
+        model_sha256=model.fingerprint(), inputs_sha256=inputs_.sha256(given), notes=found.notes,
     )  # fmt: skip
     return Explanation(
         values=_stack(found.values, every), axes=("instance", *found.axes, *(("output",) if every else ())),

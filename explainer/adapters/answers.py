@@ -89,7 +89,10 @@ def _number(value: Any, what: str) -> float:
         return float("nan")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidInput(f"{what} answered {_shown(value)} where a number is needed. Pass response=, a function that finds the scores.")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
 
 
 def _shown(value: Any) -> str:

@@ -37,6 +37,7 @@ class OnnxModel(Model):
     """
 
     framework = "onnx"
+    packages = ("onnxruntime",)
 
     def __init__(self, session: Any, preprocess: Any, output: str, print_of: str, device: str, **names: Any) -> None:
         self.session = session

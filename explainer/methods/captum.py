@@ -217,7 +217,9 @@ class CaptumMethod:
             keywords.setdefault("perturbations_per_eval", max(1, run.rows // n))
         if self.name == "NoiseTunnel":
             keywords.setdefault("nt_samples_batch_size", max(1, run.rows // n))
-        if self.inner_name in ("KernelShap", "Lime", "LimeBase") and budget is not None:
+        if self.inner_name in ("KernelShap", "Lime", "LimeBase") and budget is not None and "n_samples" not in keywords:
+            if budget.adaptive:
+                raise InvalidInput(f"captum's {self.name} draws a number told before; pass budget=500 or n_samples=500, or method='shap'.")
             keywords.setdefault("n_samples", budget.evaluations)
         if "feature_mask" in self._accepts:
             keywords["feature_mask"] = parts.mask(batch, baselines.plain)
@@ -263,7 +265,7 @@ class CaptumMethod:
             raise Unsupported(f"captum's {self.name} fails on {run.model.name}: {type(error).__name__}: {reason}") from error
         run.evaluations += face.rows
         if not isinstance(found, Tensor) or found.shape[:1] != (len(batch.rows),):
-            came = tuple(found.shape) if isinstance(found, Tensor) else f"{type(found).__name__} of {len(found)}"
+            came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise Unsupported(f"captum's {self.name} gave {came} for {len(batch.rows)} inputs; one row of values per input is needed.")
         return found.detach()
 
@@ -299,8 +301,8 @@ class CaptumMethod:
             shown["of"] = self.inner_name
         run.notes.extend(parts.notes)
         found = run.attribution(shown)
-        if parts.own_names:
-            found.names = [parts.own_names] * len(found.values)
+        if parts.of_layer:
+            found.names = [parts.units(len(values)) for values in found.values]
             found.extras = {}
         found.base = base if np.isfinite(base).all() else None
         found.about = parts.about

@@ -17,7 +17,7 @@ from explainer.methods.passes import Batch
 
 
 class Parts:
-    """Where values belong. ``about`` says so where they are not about the score; ``own_names`` where the parts are a layer's."""
+    """Where values belong. ``about`` says so where they are not about the score; ``of_layer`` where the parts are a layer's."""
 
     def __init__(self, method: Any, model: TorchModel, given: Mapping[str, Any]) -> None:
         self._method, self._model = method, model
@@ -25,13 +25,21 @@ class Parts:
         self._ids: Tensor | None = None
         self._windows = given.get("sliding_window_shapes") if method.inner_name == "Occlusion" else None
         self.notes: list[str] = []
-        self.own_names: tuple[str, ...] = ()
         self._axes: tuple[str, ...] | None = None
         self.about = ""
         if method.inner_name.startswith("Neuron"):
             self.about = f"the unit {given.get('neuron_selector')!r} of a layer"
         elif method.inner_name == "LayerActivation":
             self.about = "what a layer puts out"
+
+    @property
+    def of_layer(self) -> bool:
+        return self._axes is not None
+
+    def units(self, count: int) -> tuple[str, ...]:
+        """Names along the first axis of a layer's values."""
+        assert self._axes is not None
+        return tuple(f"{self._axes[0]} {j}" for j in range(count))
 
     def axes(self, view: GradientView) -> tuple[str, ...]:
         return self._axes or view.axes
@@ -114,8 +122,6 @@ class Parts:
         if row.ndim not in names:
             raise Unsupported(f"captum's {self._method.name} gave values {tuple(row.shape)} per input; up to three axes are named.")
         self._axes = names[row.ndim]
-        first = "position" if row.ndim == 2 else "unit"
-        self.own_names = tuple(f"{first} {j}" for j in range(row.shape[0]))
         return row.double().cpu().numpy()
 
     def _is_embedding(self, view: GradientView, layer: Any) -> bool:

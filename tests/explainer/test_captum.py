@@ -401,6 +401,7 @@ def test_batches_change_nothing_and_are_bounded(monkeypatch):
         (lambda net: explained(ca.Saliency(mlp()), wrapped(net)), InvalidInput, "another module"),
         (lambda net: explained(ca.Saliency(lambda x: net(x)), wrapped(net)), InvalidInput, r"Saliency\(module\)"),
         (lambda net: explained(ca.Saliency, wrapped(net)), InvalidInput, "is a class of captum"),
+        (lambda net: explained(ca.KernelShap(net), budget="10s"), InvalidInput, "n_samples=500"),
         (lambda net: explained(ca.IntegratedGradients(net), n_step=3), UnknownName, "Did you mean 'n_steps'"),
         (lambda net: explained(ca.Occlusion(net)), InvalidInput, "needs sliding_window_shapes="),
         (lambda net: explained(ca.FeaturePermutation(net), inputs=DATA[:1]), Unsupported, "shuffles"),

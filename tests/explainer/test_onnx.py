@@ -137,6 +137,21 @@ def test_columns_by_name_and_a_map_of_probabilities(tmp_path):
     assert ex.feature_names[0] == ("town", "age") and ex.verdict.checks["completeness"].status == "pass"
 
 
+def test_every_method_runs_or_says_why_not(tmp_path):
+    data = gallery.table(12)
+    model = explainer.wrap(linear(tmp_path, 4, softmax=True), modality="tabular", background=data[:5], name="mine")
+    ran = []
+    for name, able in model.capabilities().items():
+        if able.level == "unsupported":
+            with pytest.raises(Unsupported, match="mine|for"):
+                explainer.explain(model, data[6:8], name)
+        else:
+            ex = explainer.explain(model, data[6:8], name, budget=64)
+            assert np.isfinite(ex.values).all() and "onnxruntime" in ex.provenance.versions
+            ran.append(name)
+    assert {"shap", "lime", "ablation"} <= set(ran) and not {"saliency", "attention", "tree_shap"} & set(ran)
+
+
 def test_the_command_line_takes_a_graph_that_says_what_it_is(tmp_path):
     assert sources.resolve_model(str(sklearn_like(tmp_path))).class_names == ("bad", "good")
     for word in (str(linear(tmp_path)), "https://example.org/predict?key=abc"):
