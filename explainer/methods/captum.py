@@ -6,8 +6,9 @@ import copy
 import inspect
 import types
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,9 +121,8 @@ class CaptumMethod:
             for batch in run.batches(10**9 if self._alone else 2 * baselines.count if self._rules else 1):
                 starts = baselines.of(batch) if self._takes_baselines else None
                 for j in range(target.k):
-                    keywords, base[batch.rows, j] = self._keywords(run, batch, target.only(j), starts, baselines, given, budget, parts)
-                    values = self._values(run, batch, target.only(j), keywords, seed, given)
-                    used = keywords
+                    ask = partial(self._keywords, run, batch, target.only(j), starts, baselines, given, budget, parts)
+                    used, base[batch.rows, j], values = self._within_memory(run, batch, target.only(j), ask, seed)
                     for position in range(len(batch.rows)):
                         run.store(batch, j, position, parts.collapse(batch.view, values, position))
                     run.tick(len(batch.rows))
@@ -234,12 +234,25 @@ class CaptumMethod:
             base = np.zeros(n)
         return {name: value for name, value in keywords.items() if value is not None}, base
 
+    def _within_memory(
+        self, run: Run, batch: Batch, goal: Target, ask: Callable[[], tuple[dict[str, Any], np.ndarray]], seed: int
+    ) -> tuple[dict[str, Any], np.ndarray, Tensor]:
+        """Keywords, base and values of one batch, with half the rows in a pass for as long as memory does not hold them."""
+        while True:
+            try:
+                keywords, base = ask()
+                return keywords, base, self._values(run, batch, goal, keywords, seed)
+            except RuntimeError as error:
+                if not out_of_memory(error) or run.rows <= 1:
+                    raise
+                run.rows //= 2
+
     @property
     def _adds_up(self) -> bool:
         scaled = getattr(self._inner, "_multiply_by_inputs", True)
         return scaled and self.name == self.inner_name and self.inner_name in _FROM_BASELINE
 
-    def _values(self, run: Run, batch: Batch, goal: Target, keywords: dict[str, Any], seed: int, given: Mapping[str, Any]) -> Tensor:
+    def _values(self, run: Run, batch: Batch, goal: Target, keywords: dict[str, Any], seed: int) -> Tensor:
         view = batch.view
         by_ids = self._layered and view.embedded and self._interpolates_layer
         face = Face(batch, goal, by_ids)

@@ -395,6 +395,19 @@ def test_batches_change_nothing_and_are_bounded(monkeypatch):
     assert np.abs(draws.values - sure.values).max() < 4 * spread + 0.05
 
 
+def test_what_memory_does_not_hold_is_halved():
+    net = mlp()
+    want = explained(ca.IntegratedGradients(net), n_steps=50).values
+
+    def full(module, args):
+        if len(args[0]) > 20:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
+
+    handle = net.register_forward_pre_hook(full)
+    np.testing.assert_allclose(explained(ca.IntegratedGradients(net), n_steps=50).values, want, atol=1e-6)
+    handle.remove()
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
