@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from explainer.errors import Cancelled, InvalidInput
-from explainer.faults import model_scores, out_of_memory, reason, score_each
+from explainer.faults import Unreachable, model_scores, out_of_memory, reason, score_each
 from explainer.features.base import Features
 from explainer.inputs import sha256, take
 from explainer.progress import Report
@@ -261,6 +261,8 @@ class Coalitions:
         try:
             rows = self.features.rows_of(pieces)
             scores = self._scores_of(rows)
+        except Unreachable:
+            raise
         except MemoryError:
             return self._halved(pieces)
         except Exception as error:

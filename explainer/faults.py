@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from explainer.errors import Cancelled, InvalidInput
+from explainer.errors import Cancelled, ExplainerError, InvalidInput
 from explainer.inputs import take
 
 T = TypeVar("T")
@@ -17,6 +17,10 @@ _MEMORY = ("out of memory", "not enough memory", "can't allocate", "alloc_cpu")
 
 class Hangs(InvalidInput):
     """The model did not answer within the time limit."""
+
+
+class Unreachable(ExplainerError):
+    """A model elsewhere cannot be asked: no input is to blame, and asking for each alone would not help."""
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -67,7 +71,7 @@ def score_each(model: Any, rows: Any, output: str, time_limit: float | None = No
         scores = model_scores(model, rows, output, time_limit)
         lost = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         return scores, {int(row): model.unscorable(rows, int(row)) for row in lost}
-    except Cancelled:
+    except (Cancelled, Unreachable):
         raise
     except Exception as error:
         if len(rows) == 1:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +45,7 @@ class Model(ABC):
     framework = "function"
     differentiable = False
     device = "cpu"
+    packages: tuple[str, ...] = ()  # that decide the scores, beside those every result names; their versions are recorded
     how_faster = ""  # what was changed to run faster, in words
 
     def __init__(
@@ -196,36 +199,46 @@ def wrap(
     returns: Returns | None = None,
     name: str | None = None,
     device: Any = None,
+    **options: Any,
 ) -> Model:
     """Put a trained object behind the :class:`Model` face.
 
     Parameters
     ----------
     obj : a torch ``nn.Module``, a scikit-learn estimator or ``Pipeline``, a ``transformers`` pipeline or ``(model, tokenizer)``
-        (or image processor, or feature extractor), or a callable ``inputs -> (n, outputs)``.
+        (or image processor, or feature extractor), an ONNX file or session, the ``https://`` address of an endpoint, or a
+        callable ``inputs -> (n, outputs)``.
     modality : "tabular", "image", "text" or "series"; scikit-learn estimators are tabular unless told otherwise.
     feature_names, class_names : taken from the object where it knows them.
     preprocess : maps canonical inputs to what ``obj`` takes (for torch: a tensor, a tuple or a dict of tensors).
     background : reference inputs; SHAP and LIME on tables need them.
     task, returns : "regression", or what ``obj`` gives ("logit", "independent", "probability", "value"; see :class:`Model`),
         where it cannot be told.
-    device : for torch, where to run; default is where the module is.
+    device : for torch, where to run; default is where the module is. For ONNX, "cpu" or "cuda".
+    options : what one kind of object alone takes; see :func:`explainer.adapters.onnx.wrap_onnx` and
+        :func:`explainer.adapters.http.wrap_http`.
 
-    Raises Unsupported for an object of another kind, InvalidInput for arguments that do not fit together.
+    Raises Unsupported for an object of another kind, InvalidInput for arguments that do not fit together, UnknownName for an
+    option that this kind of object does not have.
     """
     from explainer.adapters import adapter_for
 
     if isinstance(obj, Model):
         return obj
-    options = {
+    common = {
         "modality": modality, "feature_names": feature_names, "class_names": class_names, "preprocess": preprocess,
         "background": background, "task": task, "returns": returns, "name": name, "device": device,
     }  # fmt: skip
     adapter = adapter_for(obj)
     if adapter is None:
+        shown = f"{str(obj)!r} of type {type(obj).__name__}" if isinstance(obj, (str, PathLike)) else type(obj).__name__
         raise Unsupported(
-            "wrap() takes a torch nn.Module, a scikit-learn estimator or Pipeline, a transformers pipeline or (model, tokenizer), or a "
-            f"callable; {type(obj).__name__} came. "
-            "Pass a function of the inputs that returns (n, outputs) scores."
+            "wrap() takes a torch nn.Module, a scikit-learn estimator or Pipeline, a transformers pipeline or (model, tokenizer), an ONNX "
+            f"file (.onnx) or session, the address of an endpoint (https://...), or a callable; {shown} came. Pass a function of the "
+            "inputs that returns (n, outputs) scores."
         )
-    return adapter(obj, **options)
+    own = [p.name for p in inspect.signature(adapter).parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in common]
+    for name_ in options:
+        if name_ not in own:
+            raise unknown(f"option of wrap() for {type(obj).__name__}", name_, [*own, *common])
+    return adapter(obj, **common, **options)

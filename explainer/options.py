@@ -6,7 +6,9 @@ from typing import Any
 
 import typer
 
-MODEL = typer.Argument(metavar="MODEL", help="zoo:NAME, or path/to/file.py:factory, a function that returns a model.", show_default=False)
+MODEL = typer.Argument(
+    metavar="MODEL", help="zoo:NAME, model.onnx, or path/to/file.py:factory, a function that returns a model.", show_default=False
+)
 DATA = "A file (csv, tsv, parquet, jsonl, npz, png, jpg, txt), a folder of images, or zoo:NAME; rows as in data.csv#3 or zoo:NAME#0-4."
 JSON = typer.Option("--json", help="Print JSON for machines.")
 

@@ -22,6 +22,7 @@ from explainer.faults import score_each
 from explainer.inputs import take
 from explainer.methods import METHODS, Method
 from explainer.methods.attribution import Attribution
+from explainer.methods.peers import entry, peer_of
 from explainer.model import Model, wrap
 from explainer.progress import reporter
 from explainer.scored import Kept
@@ -55,7 +56,9 @@ def explain(
     ----------
     model : a :class:`Model`, or anything :func:`wrap` takes without further names.
     inputs : a batch of inputs as ``model.scores`` takes them.
-    method : a name of ``METHODS``, ``"auto"``, or a function ``(model, inputs, target, ...) -> values``.
+    method : a name of ``METHODS``, ``"auto"``, a function ``(model, inputs, target, ...) -> values``, or an object: any
+        ``captum.attr.Attribution`` of the module wrapped, with the parameters of its ``attribute`` as they are called there,
+        or any shap explainer. They explain the scale that is theirs unless ``output`` says another.
     target : ``"predicted"`` | class index | class name | ``("margin", a, b)`` | ``"all"`` | callable on scores. Token classifiers:
         ``("token", word, label)``. Language models: a continuation of the text, or ``("tokens", continuation)``.
     baseline : what stands in for an absent part; the result names it, because it changes the answer. Tables: "auto" (the
@@ -82,7 +85,8 @@ def explain(
     model = model if isinstance(model, Model) else wrap(model)
     given = model.canonical(inputs)
     model, target = model.aimed(target, given)
-    for synonym in set(_SYNONYMS) & set(method_parameters):
+    peer = peer_of(method, model)
+    for synonym in set(_SYNONYMS) & set(method_parameters) if peer is None else ():
         value = method_parameters.pop(synonym)
         baseline, budget = (
             (value, budget) if _SYNONYMS[synonym] == "baseline" else (baseline, value if _SYNONYMS[synonym] == "budget" else budget)
@@ -90,7 +94,7 @@ def explain(
         if _SYNONYMS[synonym] == "steps":
             method_parameters["steps"] = value
     _known_words(model, given)
-    scale = _scale(model, output)
+    scale = _scale(model, output) if peer is None else peer.scale(given, output)
     every, everything = given, len(given)
     scores, faults = score_each(model, given, scale, time_limit)
     kept = [i for i in range(everything) if i not in faults]
@@ -99,7 +103,7 @@ def explain(
     if faults:
         given, scores, target = take(given, np.array(kept)), scores[kept], _target_of(target, kept, everything)
     goal = resolve(target, scores, model.class_names)
-    chosen = _method(model, method, background)
+    chosen = _method(model, method if peer is None else entry(peer), background)
     with reporter(progress, chosen.title) as report:
         cut = _Cut(model, given, features, baseline, background, seed)
         spent = Budget.parse(budget)
@@ -194,7 +198,10 @@ def _method(model: Model, method: Any, background: Any) -> Method:
         name = getattr(method, "__name__", type(method).__name__)
         chosen = Method(name, name, "coalition", "A method of the caller's own.", own=method)
     else:
-        raise InvalidInput(f"method= takes a name or a function (model, inputs, target, ...) -> values; {type(method).__name__} came.")
+        raise InvalidInput(
+            "method= takes a name, a function (model, inputs, target, ...) -> values, or an object of captum.attr or shap; "
+            f"{type(method).__name__} came."
+        )
     able = preflight.capability(model, chosen)
     if able.level == "unsupported" and not (background is not None and "background" in able.reason):
         raise Unsupported(f"{chosen.title} is not valid on {model.name}: {able.reason}")
@@ -304,8 +311,8 @@ def _freeze(
     base = np.full_like(at_input, np.nan) if found.base is None else np.asarray(found.base, dtype=np.float64)
     provenance = Provenance(
         method=method.name, parameters={**own, **found.parameters}, seed=seed, evaluations=found.evaluations, seconds=seconds,
-        device=str(model.device), versions=versions("torch", "captum", "shap", "lime", "scikit-learn"), model_sha256=model.fingerprint(),
-        inputs_sha256=inputs_.sha256(given), notes=found.notes,
+        device=str(model.device), versions=versions("torch", "captum", "shap", "lime", "scikit-learn", *model.packages),
+        model_sha256=model.fingerprint(), inputs_sha256=inputs_.sha256(given), notes=found.notes,
     )  # fmt: skip
     return Explanation(
         values=_stack(found.values, every), axes=("instance", *found.axes, *(("output",) if every else ())),

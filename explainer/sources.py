@@ -3,6 +3,7 @@
 | word | stands for |
 | --- | --- |
 | ``zoo:NAME`` | a model another package offers (entry point group ``explainer.models``); as DATA its test rows |
+| ``model.onnx`` | the graph, where what it takes and gives is certain |
 | ``path/to/file.py:factory`` | what the function returns: a Model, or anything ``wrap`` takes |
 | ``data.csv`` (tsv, parquet, jsonl, npz, png, jpg, txt, a folder of images) | all the rows in it |
 | ``data.csv#3``, ``data.csv#0-4,9``, ``zoo:NAME#417`` | those rows, counted from 0 |
@@ -25,11 +26,12 @@ from explainer.inputs import take
 from explainer.model import Model, wrap
 
 MOST_ROWS = 50  # explained without being asked for by number
+_FACTORY = "On the command line, write a function that returns explainer.wrap(...) with them, and pass path/to/file.py:function."
 _ROWS = re.compile(r"^(?P<source>.+)#(?P<rows>\d+(-\d+)?(,\d+(-\d+)?)*)$", re.DOTALL)
 
 
 def resolve_model(word: str) -> Model:
-    """The model that ``word`` stands for: ``zoo:NAME`` or ``path/to/file.py:factory``.
+    """The model that ``word`` stands for: ``zoo:NAME``, ``model.onnx`` or ``path/to/file.py:factory``.
 
     Raises UnknownName, or InvalidInput for a file or a factory that gives no model.
     """
@@ -37,11 +39,19 @@ def resolve_model(word: str) -> Model:
         given = made(word)
         inner = getattr(given, "model", None)
         return inner if isinstance(inner, Model) else wrap(given)
+    if word.lower().startswith(("https://", "http://")):
+        raise InvalidInput(f"What an endpoint takes and its class names must be told. {_FACTORY}")
+    if word.lower().endswith(".onnx"):
+        try:
+            return wrap(Path(word))
+        except (InvalidInput, MissingDependency) as error:
+            raise type(error)(f"{error} {_FACTORY}" if Path(word).is_file() else str(error)) from error
     prefix, colon, name = word.partition(":")
     if colon:
         return wrap(_offered("explainer.models", prefix, "model prefix")(name))
     raise InvalidInput(
-        f"{word!r} is no model. Pass zoo:NAME (see: explainer models) or path/to/file.py:factory, a function that returns one."
+        f"{word!r} is no model. Pass zoo:NAME (see: explainer models), a file model.onnx, or path/to/file.py:factory, a function that "
+        "returns one."
     )
 
 

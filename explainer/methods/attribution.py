@@ -18,7 +18,8 @@ class Attribution:
     ``axes`` names the feature axes. ``names`` gives one name per cell of the first feature axis, or per cell of all of
     them flattened. ``base`` is ``(n, k)`` or None when the method has no reference; ``stderr`` has the shape of
     ``values``. ``checks`` holds, per instance, what the method itself measured (LIME's fit). ``extras``: per key, one
-    entry per instance, for plots. ``parameters``: what was really used, after defaults.
+    entry per instance, for plots. ``parameters``: what was really used, after defaults. ``about``: what the values are
+    about, in words, where that is not the target's score (a neuron); they are not held against the score then.
     """
 
     values: Sequence[np.ndarray]
@@ -31,3 +32,4 @@ class Attribution:
     extras: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    about: str = ""

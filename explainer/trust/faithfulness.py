@@ -64,6 +64,8 @@ class _Trial:
 
 
 def _trial(found: Attribution, engine: Coalitions | None, i: int, why_not: str, seed: int) -> _Trial | Check:
+    if found.about:
+        return Check(_NAME, "not run", f"The values are about {found.about}, not about the score.")
     if engine is None:
         return Check(_NAME, "not run", why_not or "It is measured for one target at a time; ask for a single target.")
     features = engine.features

@@ -79,6 +79,8 @@ def _completeness(found: Attribution, values: np.ndarray, i: int, scale: str) ->
 
 
 def _sampling_error(found: Attribution, i: int) -> Check:
+    if found.stderr is None and "sampling error" in _own(found, i):
+        return _own(found, i)["sampling error"]
     if found.stderr is None:
         return Check("sampling error", "not run", "The method draws nothing at random: its values have no sampling error.")
     largest = float(np.abs(found.values[i]).max())

@@ -87,7 +87,7 @@ def test_shap_plots_accept_it(ex):
     ("change", "error", "words"),
     [
         ({"method": "shapp"}, UnknownName, "Did you mean 'shap'"),
-        ({"method": 3}, InvalidInput, "name or a function"),
+        ({"method": 3}, InvalidInput, "name, a function"),
         ({"method": "saliency"}, Unsupported, "no gradients"),
         ({"method": "attention"}, Unsupported, "no attention layer"),
         ({"target": "valeu"}, UnknownName, "Did you mean 'value'"),
