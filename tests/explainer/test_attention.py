@@ -239,9 +239,9 @@ def test_eager_softmax_attention_is_read_as_it_passes() -> None:
                 h = self.norm[i](h + self.out[i]((logits.softmax(-1) @ v).transpose(1, 2).flatten(2)))
             return self.read(h, mask)
 
-    eager = run(gallery.text(gallery.seeded(Eager)), gallery.TEXTS, readout="first")
-    fused = run(gallery.text(gallery.seeded(gallery.Fused)), gallery.TEXTS, readout="first")
-    assert any("softmax results over tokens" in note for note in eager.notes)
+    eager = run(gallery.text(gallery.seeded(Eager)), gallery.TEXTS)
+    fused = run(gallery.text(gallery.seeded(gallery.Fused)), gallery.TEXTS)
+    assert eager.parameters["readout"] == "auto: first"
     for mine, wanted in zip(eager.values, fused.values, strict=True):
         np.testing.assert_allclose(mine, wanted, atol=1e-6)
 
@@ -297,8 +297,10 @@ def test_no_attention_is_refused_with_the_reason() -> None:
     with pytest.raises(Unsupported, match="No attention was computed"):
         run(model, gallery.TEXTS)
     assert model.capabilities()["attention"].level == "unsupported"
-    with pytest.raises(Unsupported, match="image inputs"):
+    with pytest.raises(Unsupported, match="No attention was computed"):
         run(explainer.wrap(gallery.convnet(), modality="image"), gallery.images())
+    with pytest.raises(Unsupported, match="tabular inputs"):
+        run(gallery.tabular(gallery.mlp()), gallery.table())
 
 
 def test_attention_over_other_positions_is_refused() -> None:
