@@ -13,7 +13,7 @@ from explainer.adapters.layouts import Layout, SeriesLayout, TextLayout, layout_
 from explainer.adapters.torch import TorchModel
 from explainer.errors import Unsupported
 
-_PREFIXES = (1, 0, 2, 5, 3, 4)  # tokens before the patches: a classification token, none, a distillation token, registers
+_PREFIXES = (1, 0, 2, 5)  # tokens before the patches: a classification token, none, a distillation token, registers
 
 
 class Tokens:
