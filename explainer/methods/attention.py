@@ -348,7 +348,9 @@ def fits(model: Any) -> Capability | None:
 def fits_encoder(model: Any) -> Capability | None:
     """Unsupported where a decoder reads the tokens as well."""
     if _facts(model).decoder:
-        return Capability("unsupported", f"{model.name} is an encoder-decoder, and this reading follows one stack of layers. {_LATER}")
+        return Capability(
+            "unsupported", f"{model.name} reads its tokens from another sequence (an encoder-decoder, or learned queries). {_LATER}"
+        )
     return fits(model)
 
 
