@@ -60,7 +60,12 @@ def made(name: str, implementation: str = "sdpa") -> Any:
     kind, config, options = KINDS[name]
     torch.manual_seed(0)
     config = getattr(transformers, config)(**options, num_labels=3)
-    return getattr(transformers, kind)._from_config(config, attn_implementation="eager" if name == "deberta" else implementation).eval()
+    module = getattr(transformers, kind)._from_config(config, attn_implementation="eager" if name == "deberta" else implementation)
+    with torch.no_grad():  # fresh weights are so small that everything would be even
+        for parameter in module.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(8)
+    return module.eval()
 
 
 def batch(name: str) -> dict[str, Tensor]:

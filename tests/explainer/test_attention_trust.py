@@ -29,6 +29,9 @@ class Trigger(gallery.Head):
             self.query.weight.zero_()
             self.query.bias.copy_(torch.tensor([1.0, 0.0]))
             self.key.weight.zero_()[0, 0] = 20
+            self.value.bias.zero_()
+            # All other words are the same to this model: nothing.
+            self.token.weight[[i for i in range(40) if i != self.decides]] = 0
             self.token.weight[:, 0] = 0
             self.token.weight[gallery.Pieces()._ids(attends)[1], 0] = 1
 
@@ -47,14 +50,21 @@ def trigger(attends: str = TRIGGER) -> explainer.Model:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_model_that_only_attends_to_the_trigger_is_found_out(method: str) -> None:
-    ex = explainer.explain(trigger(), SENTENCES, method, target="yes")
+    ex = explainer.explain(trigger(), SENTENCES, method, target="no")
     for i, text in enumerate(SENTENCES):
         values = ex[i].values[0]
         assert text.split()[int(np.nanargmax(values))] == TRIGGER
         assert np.nanmax(values) > 10 * np.sort(values)[-2]
         check = ex.verdicts[i].checks["faithfulness"]
         # A random fifth of the parts holds the trigger one time in five, and then moves the score as far: half a win each.
-        assert check.value >= 0.85 and "as far as those of gradient x input" in check.reason
+        assert check.value >= 0.75 and "as far as those of gradient x input" in check.reason
+
+
+def test_relevance_tells_the_class_that_the_attention_speaks_for() -> None:
+    every = explainer.explain(trigger(), SENTENCES, "attention_relevance", target="all", verify=False)
+    for i, text in enumerate(SENTENCES):
+        values = every[i].values[0]
+        assert values[text.split().index(TRIGGER), 0] > 1e-4 and np.abs(values[:, 1]).max() < 1e-9
 
 
 def test_attention_to_a_word_that_does_not_decide_is_not_passed() -> None:
