@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from explainer.adapters.torch import TorchModel, out_of_memory, require_torch
+from explainer.adapters.torch import TorchModel, require_torch
 from explainer.errors import ExplainerError, Unsupported, unknown
 from explainer.inputs import take
 from explainer.methods.attribution import Attribution
-from explainer.methods.capture import Captured, stacked
+from explainer.methods.capture import Captured, gradients_by, stacked
 from explainer.methods.readings import flow, norms, relevance, rollout, travelled
 from explainer.model import Capability, Model
 from explainer.target import Target
@@ -164,27 +164,10 @@ def _normed(found: Captured) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _gradients(found: Captured, goal: Target, output: str) -> np.ndarray:
-    """Gradient of each input's target by every weight ``(n, layers, heads, tokens, tokens)``.
-
-    The way from the outputs to the target is differentiated in float64 and brought to size 1 before it enters the module.
-    """
-    outputs = found.scores.detach().double().requires_grad_()
-    try:
-        value = goal(found.model.rescale(outputs, output), found.rows)
-        (head,) = torch.autograd.grad(value.sum(), outputs)
-        size = head.abs().amax(1, keepdim=True)
-        seed = (head / torch.where(size > 0, size, 1)).to(found.scores.dtype)
-        used = [layer.used for layer in found.layers]
-        gradients = torch.autograd.grad(found.scores, used, seed, retain_graph=True, allow_unused=True)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        if out_of_memory(error):
-            raise
-        raise Unsupported(
-            f"The target {goal.labels[0]!r} of {type(found.model.core).__name__} cannot be differentiated by its attention "
-            f"({str(error).splitlines()[0]}). Use 'attention', or 'shap'."
-        ) from error
+    """Gradient of each input's target by every weight ``(n, layers, heads, tokens, tokens)``."""
+    gradients, size = gradients_by(found.model, found.scores, goal, output, found.rows, [layer.used for layer in found.layers])
     shaped = [_like(gradient, layer.weights) for gradient, layer in zip(gradients, found.layers, strict=True)]
-    return stacked(shaped).astype(np.float64) * size.cpu().numpy()[:, :, None, None, None]
+    return stacked(shaped).astype(np.float64) * size[:, None, None, None, None]
 
 
 def _like(gradient: Tensor | None, weights: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from explainer.adapters.encoding import Arguments
 from explainer.adapters.taps import AttentionLayer, AttentionTap
-from explainer.adapters.torch import TorchModel
+from explainer.adapters.torch import TorchModel, out_of_memory
 from explainer.errors import InvalidInput, Unsupported, unknown
 from explainer.methods.tokens import Tokens
+from explainer.target import Target
 
 _TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 5e-2}
 STREAMS = ("auto", "encoder", "decoder", "cross")
@@ -133,6 +135,31 @@ def stacked(weights: list[Tensor]) -> np.ndarray:
     for number, one in enumerate(weights):
         made[:, number, : one.shape[1]] = one.float().cpu().numpy()
     return made
+
+
+def gradients_by(
+    model: TorchModel, scores: Tensor, goal: Target, output: str, rows: np.ndarray, tensors: Sequence[Tensor]
+) -> tuple[Sequence[Tensor | None], np.ndarray]:
+    """Gradient of each input's target by ``tensors`` of its graph, to be multiplied by the sizes ``(n,)`` that come with it.
+
+    The way from the outputs to the target is differentiated in float64 and brought to size 1 before it enters the module:
+    behind a saturated softmax the derivative may be 1e-60, which float32 takes for 0. Raises Unsupported where there is none.
+    """
+    outputs = scores.detach().double().requires_grad_()
+    try:
+        value = goal(model.rescale(outputs, output), rows)
+        (head,) = torch.autograd.grad(value.sum(), outputs)
+        size = head.abs().amax(1, keepdim=True)
+        seed = (head / torch.where(size > 0, size, 1)).to(scores.dtype)
+        found = torch.autograd.grad(scores, list(tensors), seed, retain_graph=True, allow_unused=True)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        if out_of_memory(error):
+            raise
+        raise Unsupported(
+            f"The target {goal.labels[0]!r} of {type(model.core).__name__} cannot be differentiated by its attention "
+            f"({str(error).splitlines()[0]}). Use 'attention', or 'shap'."
+        ) from error
+    return found, size[:, 0].cpu().numpy()
 
 
 def _before(crossing: list[AttentionLayer], own: list[AttentionLayer]) -> list[AttentionLayer]:
