@@ -89,7 +89,6 @@ METHODS: dict[str, Method] = {
             "Where the model's attention flows from; what it looked at, not what decided.",
             "explainer.methods.attention:attention",
             caveat="The weights are exact; that they explain the score is not given, so their faithfulness is measured.",
-            modalities=("image", "text", "series"),
             fits="explainer.methods.attention:fits",
         ),
         Method(
@@ -97,7 +96,6 @@ METHODS: dict[str, Method] = {
             "Attention, weighted by how the score reacts to it: which attended parts counted for the class that is explained.",
             "explainer.methods.attention:attention_relevance",
             caveat="Depends on the class; negative influence is left out by the method, and its faithfulness is measured.",
-            modalities=("image", "text", "series"),
             fits="explainer.methods.attention:fits_encoder",
         ),
         Method(
@@ -105,7 +103,6 @@ METHODS: dict[str, Method] = {
             "Attention, weighted by the size of the vectors it carries: what was looked at and empty counts little.",
             "explainer.methods.attention:attention_norms",
             caveat="The norms are exact; that they explain the score is not given, so their faithfulness is measured.",
-            modalities=("image", "text", "series"),
             fits="explainer.methods.attention:fits_norms",
         ),
         Method(
@@ -113,7 +110,6 @@ METHODS: dict[str, Method] = {
             "The most that can flow from each part to the read-out through the layers' attention; for short inputs.",
             "explainer.methods.attention:attention_flow",
             caveat="For up to 64 tokens; the flows are exact, that they explain the score is not given and is measured.",
-            modalities=("image", "text", "series"),
             fits="explainer.methods.attention:fits_encoder",
         ),
         Method(

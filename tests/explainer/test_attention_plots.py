@@ -41,9 +41,9 @@ def large(tokens: int = 128, alpha: float = 0.1) -> Explanation:
 def test_views_hold_at_full_size(view: Callable[..., go.Figure], alpha: float, dark: bool) -> None:
     ex = large(alpha=alpha)
     view(small())  # plotly builds its validators on first use
-    started = time.perf_counter()
+    started = time.process_time()
     figure = view(ex, dark=dark)
-    seconds, text = time.perf_counter() - started, figure.to_json()
+    seconds, text = time.process_time() - started, figure.to_json()
     assert len(text) < 3_000_000 and seconds < 1
     assert "<tok" not in text.replace("\\u003c", "<") and figure.layout.font.color == ("#e6e6e6" if dark else "#212529")
     assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
