@@ -153,7 +153,7 @@ class AttentionTap(TorchFunctionMode):
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         if rest.get("training") and rest.get("dropout_p", 0) > 0:
             raise Unsupported("This module drops attention at random even in eval mode: its weights differ from call to call.")
-        batched, cross = query.ndim == 3, query.untyped_storage().data_ptr() != key.untyped_storage().data_ptr()
+        batched, cross = query.ndim == 3, not _same(query, key)
         if not batched:
             query, key, value = (t.unsqueeze(1) for t in (query, key, value))
         q, k, v, mask = projected(query, key, value, num_heads, **rest)
@@ -259,6 +259,13 @@ def projected(
         padding = F.pad(_added(key_padding_mask, q.dtype), (0, added)).reshape(n, 1, 1, -1)
         mask = padding if mask is None else mask + padding
     return q, k, v, mask
+
+
+def _same(query: Tensor, key: Tensor) -> bool:
+    """Whether unprojected queries and keys are one sequence: one tensor, or the same numbers computed twice."""
+    if query.untyped_storage().data_ptr() == key.untyped_storage().data_ptr():
+        return True
+    return query.shape == key.shape and torch.equal(query, key)
 
 
 def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:

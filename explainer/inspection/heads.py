@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from explainer.adapters.torch import TorchModel
 
 KINDS = ("ablation", "gradient")
-_ROWS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,9 +196,11 @@ class _Effects:
 
 def _over(effects: _Effects, given: Any, measure: Callable[..., np.ndarray], report: Callable[[int, int], None]) -> np.ndarray:
     """``measure`` over all batches: ``(n, layers, heads)``."""
+    from explainer.methods.capture import rows_at_once
+
     measured: np.ndarray | None = None
     done = 0.0
-    for rows in effects.model.batches(given, _ROWS):
+    for rows in effects.model.batches(given, rows_at_once(effects.model, given)):
 
         def step(share: float, count: int = len(rows)) -> None:
             nonlocal done

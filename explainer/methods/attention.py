@@ -15,18 +15,17 @@ from explainer.adapters.torch import TorchModel, require_torch
 from explainer.errors import ExplainerError, Unsupported, unknown
 from explainer.inputs import take
 from explainer.methods.attribution import Attribution
-from explainer.methods.capture import Captured, gradients_by, stacked
+from explainer.methods.capture import Captured, gradients_by, rows_at_once, stacked
 from explainer.methods.readings import flow, norms, relevance, rollout, travelled
 from explainer.model import Capability, Model
 from explainer.target import Target
 
 Progress = Callable[[int, int], None]
 FLOW_TOKENS = 64
-_ROWS = 32  # all layers' weights of a batch are held at once: layers x heads x tokens x tokens each
 _NOTE = "Attention does not depend on the target: it says where information flowed, not what decided."
 _RESTRICTED = (
-    "An encoder-decoder: the last cross-attention layer at the decoder's read-out, then the encoder's rollout; what the decoder's own "
-    "tokens pass on among themselves is left out."
+    "Another sequence reads the tokens (an encoder-decoder, or a query that pools): its last cross-attention layer where the score is "
+    "read, then the rollout of the layers below; what its own tokens pass on among themselves is left out."
 )
 _LATER = "Use attention (kind='raw', stream='cross') for its weights, or integrated_gradients or shap."
 
@@ -247,7 +246,7 @@ class _Reading:
             raise Unsupported("Attention over the columns of tabular inputs is not traced to them. Use 'integrated_gradients' or 'shap'.")
         with torch_model.differentiating():
             done = 0
-            for rows in torch_model.batches(inputs, _ROWS):
+            for rows in torch_model.batches(inputs, rows_at_once(torch_model, inputs)):
                 found = Captured.of(torch_model, take(inputs, rows), rows)
                 read(found, kept)
                 kept.axes = found.tokens.axes

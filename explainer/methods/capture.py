@@ -14,10 +14,13 @@ from explainer.adapters.encoding import Arguments
 from explainer.adapters.taps import AttentionLayer, AttentionTap
 from explainer.adapters.torch import TorchModel, out_of_memory
 from explainer.errors import InvalidInput, Unsupported, unknown
+from explainer.inputs import take
 from explainer.methods.tokens import Tokens
 from explainer.target import Target
 
 _TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 5e-2}
+_CELLS = 2**21  # weights of one head, in a batch: all layers' and heads' are held at once, and their gradients
+_MOST_ROWS = 32
 STREAMS = ("auto", "encoder", "decoder", "cross")
 
 
@@ -47,6 +50,16 @@ def capture(model: TorchModel, arguments: Arguments) -> tuple[Tensor, AttentionT
     return scores, tap
 
 
+def rows_at_once(model: TorchModel, inputs: Any) -> int:
+    """Rows of a batch, by the tokens of the longest input."""
+    if not isinstance(inputs, list):
+        return _MOST_ROWS // 2  # of pictures, whose patches are some hundreds
+    longest = max(range(len(inputs)), key=lambda i: len(inputs[i]))
+    tensors = model.encode(take(inputs, slice(longest, longest + 1))).tensors
+    width = max((t.shape[1] for t in tensors if t.ndim > 1), default=1)
+    return int(np.clip(_CELLS // width**2, 1, _MOST_ROWS))
+
+
 @dataclass
 class Captured:
     """One batch's attention over the input's tokens.
@@ -54,7 +67,8 @@ class Captured:
     Attributes
     ----------
     layers : those from the input's tokens to themselves, the encoder's where there is a decoder as well.
-    crossing, decoding : the layers from a decoder's tokens to the input's, and to themselves; none in most models.
+    crossing, decoding : the layers from a decoder's tokens (or a few tokens that pool) to the input's, and to themselves; none in
+        most models.
     """
 
     model: TorchModel
@@ -73,8 +87,8 @@ class Captured:
         tokens = Tokens(model, inputs, arguments)
         scores, tap = capture(model, arguments)
         whole = [layer for layer in tap.layers if layer.windows == 1]
-        crossing = [layer for layer in whole if layer.cross]
         own = [layer for layer in whole if not layer.cross and layer.weights.shape[-1] == layer.weights.shape[-2]]
+        crossing = [layer for layer in whole if layer not in own]
         encoding = _before(crossing, own) if crossing else own
         tokens.settle([layer.weights.shape[-1] for layer in (encoding or crossing)], tap.grids)
         found = Captured(model, rows, scores, tokens, [layer for layer in encoding if layer.weights.shape[-1] == tokens.width])

@@ -18,7 +18,7 @@ import explainer
 from explainer.adapters.taps import AttentionTap
 from explainer.errors import Unsupported, unknown
 from explainer.methods.attention import attention_flow, attention_norms, attention_relevance
-from explainer.methods.readings import UNIT, flow, norms
+from explainer.methods.readings import UNIT, flow, norms, relevance
 from explainer.target import resolve
 
 
@@ -102,15 +102,15 @@ def slow_relevance(logits: Tensor, attentions: tuple[Tensor, ...], target: int, 
     score = logits.double().softmax(0)[target] if output == "probability" else logits[target]
     gradients = torch.autograd.grad(score, attentions, retain_graph=True)
     tokens = attentions[0].shape[-1]
-    relevance = np.eye(tokens)
+    rows = np.eye(tokens)
     for weights, gradient in zip(attentions, gradients, strict=True):
         heads = (weights * gradient)[0].detach().double().numpy()
         mean = np.zeros((tokens, tokens))
         for head in heads:
             for a, b in itertools.product(range(tokens), repeat=2):
                 mean[a, b] += max(head[a, b], 0) / len(heads)
-        relevance = relevance + mean @ relevance
-    return (relevance - np.eye(tokens))[token]
+        rows = rows + mean @ rows
+    return (rows - np.eye(tokens))[token]
 
 
 @pytest.mark.parametrize("output", ["probability", "logit"])
@@ -130,6 +130,18 @@ def test_relevance_equals_the_papers_rule(name: str, token: int, output: str) ->
                 assert found.values[i][j, target] == pytest.approx(wanted[inside].sum(), abs=1e-7, rel=1e-3), text
     assert found.values[0].max() > 1e-4
     assert np.abs(found.values[0][:, 0] - found.values[0][:, 1]).max() > 0.1 * found.values[0].max()  # it depends on the target
+
+
+def test_relevance_leaves_out_what_a_token_says_of_itself_by_the_residual() -> None:
+    rng = np.random.default_rng(3)
+    weights, gradients, reading = drawn(2, 5)[None], rng.normal(size=(1, 2, 2, 5, 5)), rng.dirichlet(np.ones(5))[None]
+    whole = np.eye(5)
+    for layer in range(2):
+        mean = np.array([[sum(max(weights[0, layer, h, a, b] * gradients[0, layer, h, a, b], 0) for h in range(2)) / 2
+                          for b in range(5)] for a in range(5)])  # fmt: skip
+        whole = whole + mean @ whole
+    wanted = sum(reading[0, t] * (whole - np.eye(5))[t] for t in range(5))
+    np.testing.assert_allclose(relevance(weights, gradients, reading)[0], wanted, atol=1e-12)
 
 
 def test_relevance_refuses_a_target_that_torch_cannot_follow() -> None:
@@ -183,13 +195,13 @@ def test_norms_of_bert_equal_its_weights_written_out(implementation: str) -> Non
     for i in range(2):
         real = int(encoded["attention_mask"][i].sum())
         output = told(**{k: v[i : i + 1, :real] for k, v in encoded.items()}, output_attentions=True, output_hidden_states=True)
-        relevance = np.eye(real)[0]
+        arrived = np.eye(real)[0]
         for k in (1, 0):
             layer = told.bert.encoder.layer[k].attention
             wanted = slow_norms(output.hidden_states[k][0], output.attentions[k][0], layer.self.value, layer.output.dense.weight, 4)
             np.testing.assert_allclose(raw.values[i][k, ..., 0], wanted[1], atol=1e-5)
-            relevance = relevance @ (0.5 * wanted[0] / wanted[0].sum(1, keepdims=True) + 0.5 * np.eye(real))
-        assert rolled.values[i].sum() == pytest.approx(1 - relevance[0] - relevance[-1], abs=1e-5)
+            arrived = arrived @ (0.5 * wanted[0] / wanted[0].sum(1, keepdims=True) + 0.5 * np.eye(real))
+        assert rolled.values[i].sum() == pytest.approx(1 - arrived[0] - arrived[-1], abs=1e-5)
 
 
 def test_norms_refuse_heads_whose_way_on_is_not_seen() -> None:
