@@ -109,7 +109,7 @@ METHODS: dict[str, Method] = {
             "attention_flow", "Attention flow", "attention",
             "The most that can flow from each part to the read-out through the layers' attention; for short inputs.",
             "explainer.methods.attention:attention_flow",
-            caveat="For up to 64 tokens; the flows are exact, that they explain the score is not given and is measured.",
+            caveat="For up to 128 tokens; the flows are exact, that they explain the score is not given and is measured.",
             fits="explainer.methods.attention:fits_encoder",
         ),
         Method(

@@ -21,7 +21,7 @@ from explainer.model import Capability, Model
 from explainer.target import Target
 
 Progress = Callable[[int, int], None]
-FLOW_TOKENS = 64
+FLOW_TOKENS = 128
 _NOTE = "Attention does not depend on the target: it says where information flowed, not what decided."
 _RESTRICTED = (
     "Another sequence reads the tokens (an encoder-decoder, or a query that pools): its last cross-attention layer where the score is "
@@ -82,7 +82,7 @@ def attention_flow(
     flow per token, so that the values do not add up. Capacities are rounded to multiples of 2^-30. Abnar & Zuidema 2020,
     arXiv:2005.00928. ``readout`` as in :func:`attention`.
 
-    Raises Unsupported for inputs of more than 64 tokens (a max-flow per token of a graph of layers x tokens^2 edges), for an
+    Raises Unsupported for inputs of more than 128 tokens (a max-flow per token of a graph of layers x tokens^2 edges), for an
     encoder-decoder, and as :func:`attention` does.
     """
 
@@ -230,7 +230,8 @@ class _Reading:
                 real = np.flatnonzero(found.tokens.real[i])
                 cut = given[i] if decoder else given[i][..., real]
                 cut = cut if decoder or crossed else cut[..., real, :]
-                kept.values[row] = np.repeat(cut[..., None].astype(np.float64), target.k, axis=-1)
+                # A head that a layer lacks is 0 here: in values, NaN says that an input has none.
+                kept.values[row] = np.repeat(np.nan_to_num(cut)[..., None].astype(np.float64), target.k, axis=-1)
                 kept.names[row] = tuple(f"layer {k}" for k in range(cut.shape[0]))
 
         kept = self._run(model, inputs, values, progress)

@@ -109,7 +109,7 @@ class Captured:
             self.notes.append(f"{left_out} attention layers over other positions (windows, pooled tokens) are left out.")
         heads = {layer.heads for layer in self.layers}
         if len(heads) > 1:
-            self.notes.append(f"The layers have different numbers of heads ({sorted(heads)}); those a layer lacks are NaN.")
+            self.notes.append(f"The layers have different numbers of heads ({sorted(heads)}); those one lacks are NaN, 0 in raw values.")
         if any(layer.mixed is None for layer in self.layers):
             self.notes.append("No product with values was seen; the weights are the softmax results over tokens as they passed.")
         self.notes.extend(self.tokens.notes)

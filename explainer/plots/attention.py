@@ -167,7 +167,7 @@ def _weights(ex: Explanation, instance: int) -> tuple[np.ndarray, list[str], lis
     keys = [escape(str(t)) for t in tokens[instance]]
     queries = ex.extras.get("queries")
     shown = np.asarray(weights[instance])
-    if ex.axes[1:3] == ("layer", "head"):
+    if ex.method == "attention_norms" and ex.axes[1:3] == ("layer", "head"):
         values = ex[instance].values[0]
         shown = values[..., 0] if ex.axes[-1] == "output" else values
     return shown, [escape(str(t)) for t in queries[instance]] if queries else keys, keys

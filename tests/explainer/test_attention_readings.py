@@ -76,16 +76,16 @@ def test_flow_equals_a_linear_programme_on_longer_inputs() -> None:
         assert found[token] == pytest.approx(min(-solved.fun, 1), abs=1e-7)
 
 
-def test_flow_reaches_words_and_refuses_long_inputs() -> None:
+def test_flow_reaches_words_and_refuses_long_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     model = gallery.text(gallery.seeded(gallery.Fused))
     found = read(attention_flow, model, gallery.TEXTS)
     for i in range(4):
         weights = found.extras["attention"][i]
         wanted = flow(weights, np.eye(weights.shape[-1])[0])
         assert found.values[i].sum() == pytest.approx(wanted[1:-1].sum(), abs=1e-9)
-    long = explainer.wrap(gallery.seeded(gallery.Fused), modality="text", preprocess=gallery.Pieces(128))
-    with pytest.raises(Unsupported, match=r"at most 64 tokens; an input has \d+\. Use 'attention', the rollout"):
-        read(attention_flow, long, ["word " * 70])
+    monkeypatch.setattr("explainer.methods.attention.FLOW_TOKENS", 8)
+    with pytest.raises(Unsupported, match=r"at most 8 tokens; an input has 30\. Use 'attention', the rollout"):
+        read(attention_flow, model, gallery.TEXTS)
 
 
 # -- relevance --------------------------------------------------------------------------------------------------------------

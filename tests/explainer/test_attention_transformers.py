@@ -165,6 +165,15 @@ def test_encoder_decoder_gives_raw_weights_and_a_restricted_rollout() -> None:
         assert found.extras["special"][i] == pytest.approx(wanted[0] + wanted[-1], abs=1e-5)
 
 
+def test_cross_attention_survives_disk(tmp_path: Any) -> None:
+    ex = explainer.explain(texts("t5"), gallery.TEXTS, "attention", kind="raw")
+    ex.save(tmp_path / "ex")
+    back = explainer.load(tmp_path / "ex")
+    np.testing.assert_array_equal(back.values, ex.values)
+    assert list(back.extras["queries"][0]) == list(ex.extras["queries"][0]) and back.axes[3:] == ("decoder token", "token")
+    assert len(ex[1].values[0, 0, 0]) == len(ex.extras["queries"][1])
+
+
 @pytest.mark.parametrize("method", ["attention_flow", "attention_relevance", "attention_norms"])
 def test_readings_of_one_stack_refuse_an_encoder_decoder_before_they_run(method: str) -> None:
     model = texts("t5")
@@ -274,6 +283,8 @@ def test_layers_with_different_numbers_of_heads_stand_side_by_side() -> None:
 
     found = run(gallery.text(gallery.seeded(Uneven)), gallery.TEXTS)
     assert any("different numbers of heads ([2, 4])" in note for note in found.notes)
+    raw = explainer.explain(gallery.text(gallery.seeded(Uneven)), gallery.TEXTS, "attention", kind="raw", verify=False)
+    np.testing.assert_array_equal(raw[0].values[0], np.nan_to_num(found.extras["attention"][0]))
     weights = found.extras["attention"][0]
     assert weights.shape[:2] == (2, 4) and np.isnan(weights[0, 2:]).all() and np.isfinite(weights[1]).all()
     averaged = np.stack([weights[0, :2].mean(0, keepdims=True), weights[1].mean(0, keepdims=True)])
