@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 Origins = frozenset[int]
 _PROJECTIONS = {F.linear, F.embedding, F.conv1d, F.conv2d}
-_PRODUCTS = {torch.matmul, torch.bmm, torch.baddbmm, Tensor.matmul, Tensor.__matmul__, Tensor.bmm, Tensor.baddbmm}
+_PRODUCTS = {torch.matmul, torch.bmm, torch.baddbmm, torch.einsum, Tensor.matmul, Tensor.__matmul__, Tensor.bmm, Tensor.baddbmm}
 
 
 class Streams:
@@ -62,6 +62,10 @@ class Streams:
     def crossed(self, weights: Tensor) -> bool:
         """Whether attention weights were made by products of different sequences alone."""
         return self._met.get(_place(weights)) is False
+
+    def compared(self, weights: Tensor) -> bool:
+        """Whether attention weights were made by a product of two activations at all, as those of queries and keys are."""
+        return _place(weights) in self._met
 
     def _known(self, tensor: Tensor, result: Tensor) -> Origins:
         """An argument as large as the result is part of the stream; a smaller one (angles, biases, masks) only colours it."""

@@ -28,6 +28,7 @@ _MULTI_HEAD = (
 )  # fmt: skip
 _SOFTMAX = {torch.softmax, torch.Tensor.softmax, F.softmax, torch.nn.functional.softmax}
 _PRODUCTS = {torch.matmul, torch.bmm, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.bmm}
+MIXTURE = "softmax without queries and keys"  # a gate over experts, or additive attention
 # What may stand between a softmax and the product with the values.
 _PASSING = {
     F.dropout, torch.dropout, torch.Tensor.to, torch.Tensor.type, torch.Tensor.type_as, torch.Tensor.float, torch.Tensor.half,
@@ -171,7 +172,8 @@ class AttentionTap(TorchFunctionMode):
     def _softmax(self, weights: Any, dim: int | None) -> None:
         if isinstance(weights, Tensor) and weights.ndim >= 3 and dim in (-1, weights.ndim - 1):
             crossed = self._streams is not None and self._streams.crossed(weights)
-            layer = self._layer(_differentiable(weights), "softmax over tokens", crossed)
+            plain = self._streams is None or self._streams.compared(weights)
+            layer = self._layer(_differentiable(weights), "softmax over tokens" if plain else MIXTURE, crossed)
             if layer is not None:
                 self._loose[weights.untyped_storage().data_ptr()] = layer
 

@@ -136,19 +136,21 @@ class _Effects:
         self.layers: tuple[str, ...] = ()
         self.evaluations = 0
 
-    def caught(self, arguments: Any) -> tuple[Any, list[AttentionLayer]]:
-        """Scores and layers, proved to be those of the untouched module."""
+    def caught(self, arguments: Any) -> tuple[Any, dict[int, AttentionLayer]]:
+        """Scores and layers by their number, proved to be those of the untouched module; gates over experts have no heads."""
+        from explainer.adapters.taps import MIXTURE
         from explainer.methods.capture import capture
 
         scores, tap = capture(self.model, arguments)
-        self.layers = tuple("cross-attention" if layer.cross else "attention" for layer in tap.layers)
+        layers = {number: layer for number, layer in enumerate(tap.layers) if layer.source != MIXTURE}
+        self.layers = tuple("cross-attention" if layer.cross else "attention" for layer in layers.values())
         self.evaluations += 2 * len(arguments)
-        if any(layer.mixed is None for layer in tap.layers):
+        if not layers or any(layer.mixed is None for layer in layers.values()):
             raise Unsupported(
                 f"{type(self.model.core).__name__} computes attention weights, but no product of them with values was seen, so a head "
                 "cannot be turned off. Use torch.matmul or scaled_dot_product_attention in the module."
             )
-        return scores, tap.layers
+        return scores, layers
 
     def ablated(self, arguments: Any, rows: np.ndarray, report: Callable[[float], None]) -> np.ndarray:
         """The fall of the score without each head."""
@@ -158,19 +160,19 @@ class _Effects:
 
         with self.model.differentiating():
             _, layers = self.caught(arguments)
-            heads = [layer.heads for layer in layers]
+            heads = {number: layer.heads for number, layer in layers.items()}
             del layers
-        falls = np.full((len(rows), len(heads), max(heads)), np.nan)
+        falls = np.full((len(rows), len(heads), max(heads.values())), np.nan)
         with self.model.scoring():
             whole = self._values(self.model.forward(arguments, core=True), rows)
-            for number, head in [(k, h) for k, count in enumerate(heads) for h in range(count)]:
+            for place, number, head in [(p, k, h) for p, (k, count) in enumerate(heads.items()) for h in range(count)]:
                 gate = torch.ones(heads[number])
                 gate[head] = 0
                 with AttentionTap(len(arguments), {number: gate}):
                     without = self.model.forward(arguments, core=True)
-                falls[:, number, head] = whole - self._values(without, rows)
+                falls[:, place, head] = whole - self._values(without, rows)
                 self.evaluations += len(rows)
-                report(1 / sum(heads))
+                report(1 / sum(heads.values()))
         return falls
 
     def differentiated(self, arguments: Any, rows: np.ndarray, report: Callable[[float], None]) -> np.ndarray:
@@ -179,10 +181,10 @@ class _Effects:
 
         with self.model.differentiating():
             scores, layers = self.caught(arguments)
-            mixed = [layer.mixed for layer in layers if layer.mixed is not None]
+            mixed = [layer.mixed for layer in layers.values() if layer.mixed is not None]
             gradients, size = gradients_by(self.model, scores, self.goal, self.output, rows, mixed)
-            slopes = np.full((len(rows), len(layers), max(layer.heads for layer in layers)), np.nan)
-            for number, (layer, one, gradient) in enumerate(zip(layers, mixed, gradients, strict=True)):
+            slopes = np.full((len(rows), len(layers), max(layer.heads for layer in layers.values())), np.nan)
+            for number, (layer, one, gradient) in enumerate(zip(layers.values(), mixed, gradients, strict=True)):
                 slopes[:, number, : layer.heads] = 0
                 if gradient is not None:
                     product = (one.detach() * gradient).double().reshape(len(rows), layer.windows, layer.heads, -1)

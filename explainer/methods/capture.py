@@ -88,7 +88,8 @@ class Captured:
         scores, tap = capture(model, arguments)
         whole = [layer for layer in tap.layers if layer.windows == 1]
         own = [layer for layer in whole if not layer.cross and layer.weights.shape[-1] == layer.weights.shape[-2]]
-        crossing = [layer for layer in whole if layer not in own]
+        known = {tokens.width} if tokens.width is not None else {layer.weights.shape[-1] for layer in own}
+        crossing = [layer for layer in whole if layer not in own and layer.weights.shape[-1] in known]
         encoding = _before(crossing, own) if crossing else own
         tokens.settle([layer.weights.shape[-1] for layer in (encoding or crossing)], tap.grids)
         found = Captured(model, rows, scores, tokens, [layer for layer in encoding if layer.weights.shape[-1] == tokens.width])

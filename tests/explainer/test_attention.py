@@ -178,6 +178,25 @@ def test_a_pooling_query_stands_above_the_rollout() -> None:
         assert found.extras["special"][i] == pytest.approx(wanted[0] + wanted[-1], abs=1e-5)
 
 
+def test_a_mixture_of_experts_is_not_taken_for_a_decoder() -> None:
+    class Mixture(gallery.Fused):
+        def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+            h = self.embed(ids)
+            for i in range(len(self.out)):
+                attended = F.scaled_dot_product_attention(*self.heads(i, h), attn_mask=self.mask_of(mask))
+                h = self.norm[i](h + self.out[i](attended.transpose(1, 2).flatten(2)))
+                experts = torch.stack([h.mean(1) * k for k in range(3)], 1)  # (n, experts, width)
+                h = h + h[..., :3].softmax(-1) @ experts
+            return self.read(h, mask)
+
+    found = run(gallery.text(gallery.seeded(Mixture)), gallery.TEXTS)
+    assert found.extras["attention"][0].shape[:2] == (2, 4)
+    assert any("2 attention layers over other positions" in note for note in found.notes)
+    assert not any("Another sequence" in note for note in found.notes)
+    alone = run(gallery.text(gallery.seeded(gallery.Fused)), gallery.TEXTS)
+    np.testing.assert_allclose(found.extras["attention"][0][0], alone.extras["attention"][0][0], atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions_are_read(dtype: torch.dtype) -> None:
     from explainer.methods.attention import attention_norms, attention_relevance

@@ -114,6 +114,17 @@ def test_pytorchs_own_encoder_and_batches_of_one(kind: Any) -> None:
     assert np.isnan(alone[0].stderr).all() and np.isfinite(alone[0].values).all()
 
 
+@pytest.mark.parametrize("kind", ["ablation", "gradient"])
+def test_a_gate_over_experts_is_no_head(kind: Any) -> None:
+    class Mixture(gallery.Fused):
+        def embed(self, ids: Tensor) -> Tensor:
+            h = super().embed(ids)
+            return h + 0 * (h[..., :3].softmax(-1) @ torch.stack([h.mean(1) * k for k in range(3)], 1))
+
+    found = head_importance(gallery.text(gallery.seeded(Mixture)), gallery.TEXTS, 1, kind=kind)
+    np.testing.assert_allclose(found.values, by_hand(kind, 1).mean(0), atol=1e-6)
+
+
 def test_a_head_that_does_nothing_is_worth_nothing() -> None:
     module = gallery.seeded(gallery.Fused)
     with torch.no_grad():
