@@ -206,7 +206,9 @@ class _Reading:
 
         kept = self._run(model, inputs, values, progress)
         if any(share > 1e-9 for share in special):
-            kept.notes.append(f"Special tokens hold {float(np.mean(special)):.0%} of the relevance on average; it belongs to no word.")
+            kept.notes.append(
+                f"Special tokens hold {float(np.mean(special)):.0%} of the relevance on average; it belongs to no part of the input."
+            )
         kept.extras["special"] = special
         readout = self.readout if self.readout != "auto" else f"auto: {', '.join(sorted(readouts))}"
         return kept.attribution(inputs, kept.axes, self._parameters("rollout", readout), self.note)

@@ -290,3 +290,32 @@ def test_layers_with_different_numbers_of_heads_stand_side_by_side() -> None:
     averaged = np.stack([weights[0, :2].mean(0, keepdims=True), weights[1].mean(0, keepdims=True)])
     relevance = slow_rollout(averaged.astype(float), 0)
     assert found.values[0].sum() == pytest.approx(1 - relevance[0] - relevance[-1], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["attention", "attention_relevance"])
+def test_a_picture_is_judged_drawn_and_kept(method: str, tmp_path: Any) -> None:
+    ex = explainer.explain(pictures(), gallery.images(2, 12), method)
+    check = ex.verdicts[0].checks["faithfulness"]
+    assert check.value is not None and "gradient x input" in check.reason
+    assert explainer.plot(ex).data
+    ex.save(tmp_path / "ex")
+    np.testing.assert_array_equal(explainer.load(tmp_path / "ex").values, ex.values)
+
+
+def test_a_convolution_in_front_does_not_make_a_grid_of_anything() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cut, self.inner, self.head = nn.Conv2d(1, 8, 4, 4), nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.cut(x).flatten(2).transpose(1, 2)
+            h = torch.cat([h, h.flip(1), h[:, :2]], 1)  # 20 tokens, which are no grid of a picture of 12 x 12 with a few before it
+            return self.head(self.inner(h, h, h)[0].mean(1))
+
+    torch.manual_seed(0)
+    model = explainer.wrap(Odd().eval(), modality="image", background=gallery.images(2, 12))
+    able = model.capabilities()["attention"]
+    assert able.level == "unsupported" and "20 positions" in able.reason
+    with pytest.raises(Unsupported, match="20 positions"):
+        explainer.explain(model, gallery.images(2, 12), "attention")
