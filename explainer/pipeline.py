@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -292,7 +292,8 @@ def _verify(
             except (Unsupported, InvalidInput) as error:  # such as a baseline that gradients know and coalitions do not
                 why_not = str(error)
         rerun = run if verify == "full" and not early else None
-        verdicts = judge(method, found, values, scale, engine, why_not, rerun, model, seed, lost)
+        beside = _beside(model, given, goal, scale) if method.family == "attention" else None
+        verdicts = judge(method, found, values, scale, engine, why_not, rerun, model, seed, lost, beside)
     verdicts = tuple(failed(lost[i]) if i in lost else verdict for i, verdict in enumerate(verdicts))
     if used is not None and used.stopped:
         found.notes = (*found.notes, used.stopped)
@@ -300,6 +301,17 @@ def _verify(
     if model.how_faster:
         found.notes = (*found.notes, f"Accelerated: {model.how_faster}.")
     return tuple(stopped(verdict, early) for verdict in verdicts) if early else verdicts
+
+
+def _beside(model: Model, given: Any, goal: Target, scale: str) -> Callable[[], Attribution]:
+    """Gradient x input of the same inputs: attention is not by itself an explanation, and is held against it."""
+
+    def run() -> Attribution:
+        from explainer.methods.product import input_x_gradient
+
+        return input_x_gradient(model, given, goal, output=scale)
+
+    return run
 
 
 def _freeze(

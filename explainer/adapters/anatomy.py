@@ -90,8 +90,8 @@ def read_anatomy(model: TorchModel) -> Anatomy:
 def _probe_attention(model: TorchModel, sample: Any) -> tuple[bool, str]:
     from explainer.adapters.taps import AttentionTap
 
-    if model.modality not in ("text", "series"):
-        return False, f"the tokens of {model.modality} inputs are not matched to their parts yet"
+    if model.modality == "tabular":
+        return False, "attention over the columns of a table is not traced to them"
     try:
         arguments = model.encode(sample)
         with model.scoring(), AttentionTap(len(arguments)) as tap:

@@ -89,6 +89,28 @@ METHODS: dict[str, Method] = {
             "Where the model's attention flows from; what it looked at, not what decided.",
             "explainer.methods.attention:attention",
             caveat="The weights are exact; that they explain the score is not given, so their faithfulness is measured.",
+            fits="explainer.methods.attention:fits",
+        ),
+        Method(
+            "attention_relevance", "Attention relevance", "attention",
+            "Attention, weighted by how the score reacts to it: which attended parts counted for the class that is explained.",
+            "explainer.methods.attention:attention_relevance",
+            caveat="Depends on the class; negative influence is left out by the method, and its faithfulness is measured.",
+            fits="explainer.methods.attention:fits_encoder",
+        ),
+        Method(
+            "attention_norms", "Attention norms", "attention",
+            "Attention, weighted by the size of the vectors it carries: what was looked at and empty counts little.",
+            "explainer.methods.attention:attention_norms",
+            caveat="The norms are exact; that they explain the score is not given, so their faithfulness is measured.",
+            fits="explainer.methods.attention:fits_norms",
+        ),
+        Method(
+            "attention_flow", "Attention flow", "attention",
+            "The most that can flow from each part to the read-out through the layers' attention; for short inputs.",
+            "explainer.methods.attention:attention_flow",
+            caveat="For up to 128 tokens; the flows are exact, that they explain the score is not given and is measured.",
+            fits="explainer.methods.attention:fits_encoder",
         ),
         Method(
             "shap", "SHAP", "coalition",

@@ -15,6 +15,7 @@ from explainer.inspection.concepts import Concepts
 from explainer.inspection.contributions import Contributions
 from explainer.inspection.counterfactuals import Counterfactuals
 from explainer.inspection.dependence import Dependence
+from explainer.inspection.heads import HeadImportance
 from explainer.inspection.importance import Importance
 from explainer.inspection.lens import LogitLens
 from explainer.inspection.notices import Reasons
@@ -25,6 +26,9 @@ from explainer.inspection.visualisation import Visualisation
 from explainer.plots.activations import plot_activations as plot_activations
 from explainer.plots.activations import plot_visualisation as plot_visualisation
 from explainer.plots.attention import plot_attention as plot_attention
+from explainer.plots.attention import plot_attention_heads as plot_attention_heads
+from explainer.plots.attention import plot_attention_model as plot_attention_model
+from explainer.plots.attention import plot_head_importance as plot_head_importance
 from explainer.plots.bars import plot_bars as plot_bars
 from explainer.plots.counterfactuals import plot_counterfactuals as plot_counterfactuals
 from explainer.plots.dependence import plot_dependence as plot_dependence
@@ -56,6 +60,7 @@ _OTHERS: dict[type, Callable[..., go.Figure]] = {
     Contributions: lambda found, instance, output, top, dark: plot_contributions(found, dark=dark),
     Dependence: lambda found, instance, output, top, dark: plot_dependence(found, output=output, dark=dark),
     PermutationImportance: lambda found, instance, output, top, dark: plot_permutation(found, top=top, dark=dark),
+    HeadImportance: lambda found, instance, output, top, dark: plot_head_importance(found, dark=dark),
     Counterfactuals: lambda found, instance, output, top, dark: plot_counterfactuals(found, instance=instance, dark=dark),
     Activations: lambda found, instance, output, top, dark: plot_activations(found, dark=dark),
     Visualisation: lambda found, instance, output, top, dark: plot_visualisation(found, dark=dark),
@@ -87,6 +92,8 @@ def plot(
         return _OTHERS[type(ex)](ex, instance, output, top, dark)
     if isinstance(ex, Explanation) and not np.isfinite(ex.values[instance]).any():
         return _nothing(ex.verdicts[instance].reason, dark)
+    if isinstance(ex, Explanation) and ex.axes[1:3] == ("layer", "head") and ex.extras.get("attention"):
+        return plot_attention_model(ex, instance=instance, dark=dark)
     drawn = _part(ex, instance, output)
     axes, extras = drawn.axes, drawn.ex.extras
     if axes[:2] == ("row", "column") or (axes == ("superpixel",) and extras.get("segments")):

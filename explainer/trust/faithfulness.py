@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from explainer.coalitions import Coalitions
-from explainer.errors import InvalidInput, unknown
+from explainer.errors import ExplainerError, InvalidInput, unknown
 from explainer.explanation import Check, Explanation, grade
 from explainer.features import build
 from explainer.inputs import take
@@ -22,24 +22,30 @@ _FEWEST_PARTS = 4
 _TOGETHER = 256  # instances in one stream
 _NAME = "faithfulness"
 PASS, WARN = 0.9, 0.6
+_BEHIND = 0.8  # of what gradient x input moves; less than that is clearly less
 METRICS = ("top_vs_random", "deletion", "insertion", "correlation")
 
 
-def checks(found: Attribution, engine: Coalitions | None, why_not: str, seed: int, lost: Collection[int] = ()) -> list[Check]:
+def checks(
+    found: Attribution, engine: Coalitions | None, why_not: str, seed: int, lost: Collection[int] = (),
+    beside: Callable[[], Attribution] | None = None,
+) -> list[Check]:  # fmt: skip
     """Take away the parts named first, and compare the change of the score with that of random sets of the same size.
 
-    One check per instance; the instances not in ``lost`` are scored together, some hundreds at a time.
+    One check per instance; the instances not in ``lost`` are scored together, some hundreds at a time. With ``beside``, which
+    gives gradient x input of the same inputs, also with as many parts as that names first: one more score per instance.
     """
     made: list[Check] = []
     everyone = range(len(found.values))
+    other, silence = _beside(beside if engine is not None else None)
     for start in range(0, len(everyone), _TOGETHER):
         trials = {}
         for i in everyone[start : start + _TOGETHER]:
-            ready = Check(_NAME, "not run", "There are no values.") if i in lost else _trial(found, engine, i, why_not, seed)
+            ready = Check(_NAME, "not run", "There are no values.") if i in lost else _trial(found, engine, i, why_not, seed, other)
             trials[i] = ready
         asked = {i: trial for i, trial in trials.items() if isinstance(trial, _Trial)}
         values = engine.gather([(i, trial.masks) for i, trial in asked.items()]) if engine is not None and asked else []
-        judged = {i: _judged(trial, v[:, 0]) for (i, trial), v in zip(asked.items(), values, strict=True)}
+        judged = {i: _judged(trial, v[:, 0], silence) for (i, trial), v in zip(asked.items(), values, strict=True)}
         for i, trial in trials.items():
             made.append(trial if isinstance(trial, Check) else judged[i])
             if engine is not None:
@@ -47,9 +53,18 @@ def checks(found: Attribution, engine: Coalitions | None, why_not: str, seed: in
     return made
 
 
+def _beside(rerun: Callable[[], Attribution] | None) -> tuple[Attribution | None, str]:
+    if rerun is None:
+        return None, ""
+    try:
+        return rerun(), ""
+    except ExplainerError as error:
+        return None, f" Gradient x input, to compare with, did not run: {str(error).splitlines()[0]}"
+
+
 @dataclass(frozen=True)
 class _Trial:
-    """The full input, the input without the parts named first, and without each random set of as many parts."""
+    """The full input, the input without the parts named first, without each random set of as many, and without gradient x input's."""
 
     masks: np.ndarray
     direction: float
@@ -58,54 +73,81 @@ class _Trial:
 
     def share(self, v: np.ndarray) -> float:
         """Share of random sets whose removal moves the score less, from the scores ``v`` of the masks."""
+        v = v[: RANDOM_SETS + 2]
         change = (v[0] - v[1:]) * self.direction if self.signed else np.abs(v[0] - v[1:])
         # Ties count for half: a model that reacts to nothing gives one half, not a pass.
         return float(np.mean(change[0] > change[1:]) + 0.5 * np.mean(change[0] == change[1:]))
 
+    def moved(self, v: np.ndarray) -> tuple[float, float] | None:
+        """How far the score moves without the parts named first, and without those of gradient x input."""
+        return (abs(float(v[0] - v[1])), abs(float(v[0] - v[-1]))) if len(v) > RANDOM_SETS + 2 else None
 
-def _trial(found: Attribution, engine: Coalitions | None, i: int, why_not: str, seed: int) -> _Trial | Check:
+
+def _trial(
+    found: Attribution, engine: Coalitions | None, i: int, why_not: str, seed: int, other: Attribution | None = None
+) -> _Trial | Check:
     if found.about:
         return Check(_NAME, "not run", f"The values are about {found.about}, not about the score.")
     if engine is None:
         return Check(_NAME, "not run", why_not or "It is measured for one target at a time; ask for a single target.")
-    features = engine.features
-    if not _poolable(found.axes, features.axes, features):
+    parts = _parts(found, engine.features, i)
+    if parts is None:
         return Check(_NAME, "not run", f"Values on {', '.join(found.axes)} do not belong to single parts of the input.")
-    parts = features.pool(i, np.asarray(found.values[i])[..., 0], found.axes)
     if len(parts) < _FEWEST_PARTS:
         return Check(_NAME, "not run", f"With {len(parts)} parts there is nothing to compare with.")
     if not np.abs(parts).max() > 0:
         return Check(_NAME, "fail", "The explanation is zero everywhere: it names no part.", 0.0, PASS)
-    return _top_vs_random(parts, seed)
+    return _top_vs_random(parts, seed, None if other is None else _parts(other, engine.features, i))
 
 
-def _judged(trial: _Trial, v: np.ndarray) -> Check:
+def _parts(found: Attribution, features: Any, i: int) -> np.ndarray | None:
+    """The values of one input, summed onto the parts that can be taken away; None where they do not belong to single parts."""
+    values, axes = np.asarray(found.values[i])[..., 0], found.axes
+    if axes == ("time",) and features.axes[-1] == "channel":  # a step is all its channels at once
+        channels = features.shape(i)[-1]
+        values, axes = np.repeat(values[:, None] / channels, channels, axis=1), ("time", "channel")
+    return features.pool(i, values, axes) if _poolable(axes, features.axes, features) else None
+
+
+def _judged(trial: _Trial, v: np.ndarray, silence: str = "") -> Check:
     if not np.isfinite(v).all():
         return Check(_NAME, "not run", "The model did not score the input without some of its parts.")
     share = trial.share(v)
     removed = f"the {trial.count} parts" if trial.count > 1 else "the part"
     reason = f"Taking away {removed} named first moves the score more than {share:.0%} of random choices do."
-    return Check(_NAME, grade(share, PASS, WARN), reason, share, PASS)
+    status, moved = grade(share, PASS, WARN), trial.moved(v)
+    if moved is not None:
+        own, other = moved
+        word = "as far as" if np.isclose(own, other, rtol=0.01) else "less than" if own < other else "further than"
+        reason += f" It moves it by {own:.2g}, {word} those of gradient x input ({other:.2g})."
+        status = "warn" if status == "pass" and own < _BEHIND * other else status
+    return Check(_NAME, status, reason + silence, share, PASS)
 
 
 def _poolable(axes: tuple[str, ...], own: tuple[str, ...], features: Any) -> bool:
     return axes == own or axes in {("row", "column"), ("time", "channel"), ("word",), ("sentence",), ("part",)}
 
 
-def _top_vs_random(parts: np.ndarray, seed: int) -> _Trial:
+def _top_vs_random(parts: np.ndarray, seed: int, other: np.ndarray | None = None) -> _Trial:
     d = len(parts)
-    signed = bool((parts < 0).any())
-    # A signed explanation says which way the score moves: follow its stronger side.
-    direction = 1.0 if not signed or parts[parts > 0].sum() >= -parts[parts < 0].sum() else -1.0
-    ranked = np.argsort(-parts * direction, kind="stable")
+    ranked, direction = _ranked(parts)
     available = int((parts * direction > 0).sum())
     count = max(1, min(round(SHARE * d), available))
     rng = np.random.default_rng([seed, d])
     sets = rng.random((RANDOM_SETS, d)).argsort(axis=1)[:, :count]
-    masks = np.ones((RANDOM_SETS + 2, d), dtype=bool)
+    beside = other is not None and len(other) == d
+    masks = np.ones((RANDOM_SETS + 2 + beside, d), dtype=bool)
     masks[1, ranked[:count]] = False
-    np.put_along_axis(masks[2:], sets, False, axis=1)
-    return _Trial(masks, direction, signed, count)
+    np.put_along_axis(masks[2 : RANDOM_SETS + 2], sets, False, axis=1)
+    if other is not None and beside:
+        masks[-1, _ranked(other)[0][:count]] = False
+    return _Trial(masks, direction, bool((parts < 0).any()), count)
+
+
+def _ranked(parts: np.ndarray) -> tuple[np.ndarray, float]:
+    """Parts in the order they are named; a signed explanation says which way the score moves, and its stronger side is followed."""
+    direction = 1.0 if not (parts < 0).any() or parts[parts > 0].sum() >= -parts[parts < 0].sum() else -1.0
+    return np.argsort(-parts * direction, kind="stable"), direction
 
 
 def evaluate(

@@ -24,15 +24,17 @@ _FULL = "explain(..., verify='full') reruns the method to measure it."
 def judge(
     method: Method, found: Attribution, values: np.ndarray, scale: str, engine: Coalitions | None, why_not: str,
     rerun: Callable[..., Attribution] | None, model: Any, seed: int, lost: Collection[int] = (),
+    beside: Callable[[], Attribution] | None = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
-    """One verdict per instance. ``values`` (n, k) are the target's values at the inputs; ``rerun(model=, seed=)`` repeats the method.
+    """One verdict per instance. ``values`` (n, k) are the target's values at the inputs; ``rerun(model=, seed=)`` repeats the method;
+    ``beside()`` gives gradient x input, which the faithfulness of attention is held against.
 
     Instances in ``lost`` have no values to judge: they get an empty verdict.
     """
     n = len(values)
     again = stability.rerun_checks(found, rerun, seed) if rerun else [Check("stability", "not run", _FULL)] * n
     sane = sanity.randomisation_checks(found, rerun, model, seed) if rerun else [Check("randomisation", "not run", _FULL)] * n
-    faithful = faithfulness.checks(found, engine, why_not, seed, lost)
+    faithful = faithfulness.checks(found, engine, why_not, seed, lost, beside)
     verdicts = []
     for i in range(n):
         if i in lost:

@@ -122,6 +122,96 @@ def test_multihead_attention_gives_its_weights_and_its_own_result(need_weights: 
     torch.testing.assert_close(tap.layers[0].weights, wanted, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"add_bias_kv": True, "add_zero_attn": True}, {"kdim": 5, "vdim": 7}, {"bias": False}, {"add_zero_attn": True, "dropout": 0.3}],
+)
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("masked", ["none", "boolean", "float", "per head"])
+def test_every_form_of_multihead_attention_is_computed_alike(options: dict[str, Any], batched: bool, masked: str) -> None:
+    torch.manual_seed(0)
+    layer = nn.MultiheadAttention(12, 3, batch_first=True, **options).eval()
+    n, (k, v) = 2 if batched else 1, (options.get("kdim", 12), options.get("vdim", 12))
+    given = [torch.randn(n, 4, 12), torch.randn(n, 6, k), torch.randn(n, 6, v)]
+    pad = torch.zeros(n, 6, dtype=torch.bool)
+    pad[0, -1] = True
+    mask = {
+        "none": None, "boolean": torch.randn(4, 6) > 1, "float": torch.randn(4, 6), "per head": torch.randn(n * 3, 4, 6) > 1,
+    }[masked]  # fmt: skip
+    pad = pad.float() * -1e4 if masked == "float" else pad
+    given, pad = (given, pad) if batched else ([t[0] for t in given], pad[0])
+    with torch.no_grad():
+        plain, weights = layer(*given, key_padding_mask=pad, attn_mask=mask, average_attn_weights=False)
+        with AttentionTap(n) as tap:
+            tapped, told = layer(*given, key_padding_mask=pad, attn_mask=mask, average_attn_weights=False)
+    torch.testing.assert_close(tapped, plain, atol=1e-6, rtol=0)
+    torch.testing.assert_close(told, weights, atol=1e-6, rtol=0)
+    torch.testing.assert_close(tap.layers[0].weights, weights if batched else weights[None], atol=1e-6, rtol=0)
+    assert tap.layers[0].cross
+
+
+def test_a_sequence_computed_twice_is_one_sequence() -> None:
+    torch.manual_seed(0)
+    layer, x, place = nn.MultiheadAttention(8, 2, batch_first=True).eval(), torch.randn(2, 5, 8), torch.randn(5, 8)
+    with AttentionTap(2) as tap:
+        layer(x + place, x + place, x)
+        layer(x, torch.randn(2, 5, 8), x)
+    assert [one.cross for one in tap.layers] == [False, True]
+
+
+def test_a_pooling_query_stands_above_the_rollout() -> None:
+    class Pooling(gallery.Fused):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool, self.query = nn.MultiheadAttention(16, 2, batch_first=True), nn.Parameter(torch.randn(1, 1, 16))
+
+        def read(self, h: Tensor, mask: Tensor) -> Tensor:
+            pooled, _ = self.pool(self.query.expand(len(h), -1, -1), h, h, key_padding_mask=~mask)
+            return self.head(pooled[:, 0])
+
+    model = gallery.text(gallery.seeded(Pooling))
+    found, raw = run(model, gallery.TEXTS), run(model, gallery.TEXTS, kind="raw")
+    for i in range(len(gallery.TEXTS)):
+        stack, row = found.extras["attention"][i].astype(float), raw.values[i][0, :, 0, :, 0].mean(0)
+        wanted = sum(row[t] * slow_rollout(stack, t) for t in range(len(row)))
+        assert found.values[i].sum() == pytest.approx(1 - wanted[0] - wanted[-1], abs=1e-5)
+        assert found.extras["special"][i] == pytest.approx(wanted[0] + wanted[-1], abs=1e-5)
+
+
+def test_a_mixture_of_experts_is_not_taken_for_a_decoder() -> None:
+    class Mixture(gallery.Fused):
+        def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+            h = self.embed(ids)
+            for i in range(len(self.out)):
+                attended = F.scaled_dot_product_attention(*self.heads(i, h), attn_mask=self.mask_of(mask))
+                h = self.norm[i](h + self.out[i](attended.transpose(1, 2).flatten(2)))
+                experts = torch.stack([h.mean(1) * k for k in range(3)], 1)  # (n, experts, width)
+                h = h + h[..., :3].softmax(-1) @ experts
+            return self.read(h, mask)
+
+    found = run(gallery.text(gallery.seeded(Mixture)), gallery.TEXTS)
+    assert found.extras["attention"][0].shape[:2] == (2, 4)
+    assert any("2 attention layers over other positions" in note for note in found.notes)
+    assert not any("Another sequence" in note for note in found.notes)
+    alone = run(gallery.text(gallery.seeded(gallery.Fused)), gallery.TEXTS)
+    np.testing.assert_allclose(found.extras["attention"][0][0], alone.extras["attention"][0][0], atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_precisions_are_read(dtype: torch.dtype) -> None:
+    from explainer.methods.attention import attention_norms, attention_relevance
+
+    module = gallery.seeded(gallery.Fused)
+    wanted = run(gallery.text(module), gallery.TEXTS)
+    model = gallery.text(gallery.seeded(gallery.Fused).to(dtype))
+    found = run(model, gallery.TEXTS)
+    for a, b in zip(found.values, wanted.values, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-2 if dtype == torch.bfloat16 else 1e-5)
+    goal = resolve(0, model.scores(gallery.TEXTS), model.class_names)
+    for method in (attention_norms, attention_relevance):
+        assert all(np.isfinite(v).all() and v.max() > 0 for v in method(model, gallery.TEXTS, goal).values)
+
+
 def test_the_causal_hint_of_an_encoder_is_kept() -> None:
     torch.manual_seed(0)
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).eval()
@@ -239,9 +329,9 @@ def test_eager_softmax_attention_is_read_as_it_passes() -> None:
                 h = self.norm[i](h + self.out[i]((logits.softmax(-1) @ v).transpose(1, 2).flatten(2)))
             return self.read(h, mask)
 
-    eager = run(gallery.text(gallery.seeded(Eager)), gallery.TEXTS, readout="first")
-    fused = run(gallery.text(gallery.seeded(gallery.Fused)), gallery.TEXTS, readout="first")
-    assert any("softmax results over tokens" in note for note in eager.notes)
+    eager = run(gallery.text(gallery.seeded(Eager)), gallery.TEXTS)
+    fused = run(gallery.text(gallery.seeded(gallery.Fused)), gallery.TEXTS)
+    assert eager.parameters["readout"] == "auto: first"
     for mine, wanted in zip(eager.values, fused.values, strict=True):
         np.testing.assert_allclose(mine, wanted, atol=1e-6)
 
@@ -297,8 +387,10 @@ def test_no_attention_is_refused_with_the_reason() -> None:
     with pytest.raises(Unsupported, match="No attention was computed"):
         run(model, gallery.TEXTS)
     assert model.capabilities()["attention"].level == "unsupported"
-    with pytest.raises(Unsupported, match="image inputs"):
+    with pytest.raises(Unsupported, match="No attention was computed"):
         run(explainer.wrap(gallery.convnet(), modality="image"), gallery.images())
+    with pytest.raises(Unsupported, match="tabular inputs"):
+        run(gallery.tabular(gallery.mlp()), gallery.table())
 
 
 def test_attention_over_other_positions_is_refused() -> None:
