@@ -11,6 +11,8 @@ import torch_gallery as gallery
 from model_kinds import GALLERY, Entry, entry, picture, seeded, steps, words
 from torch import Tensor, nn
 
+from explainer.adapters.encoding import Steps
+
 # -- attention over tokens -----------------------------------------------------------------------------------------------------------
 
 
@@ -110,12 +112,13 @@ def hugging(architecture: str, **options: Any) -> nn.Module:
 
 
 _SMALL = {"vocab_size": 40, "pad_token_id": 0, "max_position_embeddings": 66}
-_WIDE = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
+# Their default spread of the weights, 0.02, would make random models of this width all but constant.
+_WIDE = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32, "initializer_range": 0.4}
 _VIEW = {"image_size": 32, "num_channels": 3}
 
 _TEXT: dict[str, tuple[str, dict[str, Any]]] = {
     "BERT": ("BertForSequenceClassification", _SMALL | _WIDE),
-    "DistilBERT": ("DistilBertForSequenceClassification", _SMALL | {"dim": 16, "n_heads": 2, "n_layers": 2, "hidden_dim": 32}),
+    "DistilBERT": ("DistilBertForSequenceClassification", _SMALL | {"dim": 16, "n_heads": 2, "n_layers": 2, "hidden_dim": 32, "initializer_range": 0.4}),
     "RoBERTa": ("RobertaForSequenceClassification", _SMALL | _WIDE),
     "ALBERT": ("AlbertForSequenceClassification", _SMALL | _WIDE | {"embedding_size": 8}),
     "ELECTRA": ("ElectraForSequenceClassification", _SMALL | _WIDE | {"embedding_size": 8}),
@@ -129,7 +132,8 @@ _TEXT: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "GPT-2": (
         "GPT2ForSequenceClassification",
-        {"vocab_size": 40, "pad_token_id": 0, "n_positions": 66, "n_embd": 16, "n_head": 2, "n_layer": 2},
+        {"vocab_size": 40, "pad_token_id": 0, "n_positions": 66, "n_embd": 16, "n_head": 2, "n_layer": 2, "bos_token_id": 1, "eos_token_id": 2,
+         "initializer_range": 0.4},
     ),
     "Llama": ("LlamaForSequenceClassification", _SMALL | _WIDE | {"num_key_value_heads": 1}),
     "Mistral": ("MistralForSequenceClassification", _SMALL | _WIDE | {"num_key_value_heads": 1, "sliding_window": 4}),
@@ -143,11 +147,12 @@ _PICTURE: dict[str, tuple[str, dict[str, Any]]] = {
     "ViT": ("ViTForImageClassification", _VIEW | _WIDE | {"patch_size": 8}),
     "Swin": (
         "SwinForImageClassification",
-        _VIEW | {"patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4},
+        _VIEW | {"patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4, "initializer_range": 0.4},
     ),
     "ConvNeXt": (
         "ConvNextForImageClassification",
-        {"num_channels": 3, "patch_size": 4, "num_stages": 2, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_scale_init_value": 0.5},
+        {"num_channels": 3, "patch_size": 4, "num_stages": 2, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_scale_init_value": 0.5,
+         "initializer_range": 0.4},
     ),
     "ResNet": (
         "ResNetForImageClassification",
@@ -203,7 +208,7 @@ def _wav2vec2() -> Entry:
         "Wav2Vec2ForSequenceClassification", **_WIDE, conv_dim=(8, 8), conv_stride=(4, 2), conv_kernel=(8, 3), num_feat_extract_layers=2,
         num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, classifier_proj_size=8,
     )  # fmt: skip
-    return steps(Waveform(inner), (96, 96), channels=1)
+    return steps(Waveform(inner), (96, 96), channels=1, preprocess=Steps(lengths=False, channels_first=False))
 
 
 @entry("Whisper encoder")
@@ -211,6 +216,6 @@ def _whisper() -> Entry:
     module = hugging(
         "WhisperForAudioClassification", d_model=16, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=32, decoder_layers=1,
         decoder_attention_heads=2, decoder_ffn_dim=32, num_mel_bins=4, max_source_positions=16, classifier_proj_size=8, vocab_size=40,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1, init_std=0.4,
     )  # fmt: skip
     return steps(module, (32, 32), channels=4)

@@ -235,13 +235,6 @@ def _random() -> Entry:
     return table(seeded(Random))
 
 
-@entry("rows mixed")
-def _mixed() -> Entry:
-    return table(
-        seeded(lambda: nn.Sequential(nn.Linear(5, 12), nn.BatchNorm1d(12, track_running_stats=False), nn.ReLU(), nn.Linear(12, 3)))
-    )
-
-
 class Detached(Feed):
     """Leaves autograd on the way."""
 
@@ -272,6 +265,12 @@ def _batchnorm_eval() -> Entry:
 @entry("batch norm in train mode")
 def _batchnorm_train() -> Entry:
     return picture(gallery.convnet().train(), outputs=4)
+
+
+@entry("batch norm without statistics")
+def _mixed() -> Entry:
+    norm = nn.BatchNorm2d(6, track_running_stats=False)
+    return picture(seeded(lambda: nn.Sequential(nn.Conv2d(1, 6, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(216, 3))))
 
 
 class Residual(nn.Module):

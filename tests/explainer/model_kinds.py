@@ -51,10 +51,11 @@ def picture(module: nn.Module, size: int = 8, channels: int = 1, preprocess: Any
     return explainer.wrap(module, modality="image", preprocess=preprocess, background=pictures[ROWS:], class_names=names), pictures[:ROWS]
 
 
-def steps(module: nn.Module, lengths: tuple[int, ...] = (5, 7), channels: int = 3, outputs: int = 3) -> Entry:
+def steps(module: nn.Module, lengths: tuple[int, ...] = (5, 7), channels: int = 3, preprocess: Any = None) -> Entry:
     background = gallery.series(lengths[:1], channels, seed=1)
-    names = [f"class {i}" for i in range(outputs)]
-    return explainer.wrap(module, modality="series", background=background, class_names=names), gallery.series(lengths, channels)
+    names = [f"class {i}" for i in range(3)]
+    model = explainer.wrap(module, modality="series", background=background, class_names=names, preprocess=preprocess)
+    return model, gallery.series(lengths, channels)
 
 
 def words(module: nn.Module, preprocess: Any = None, outputs: int = 3) -> Entry:
