@@ -112,13 +112,14 @@ def hugging(architecture: str, **options: Any) -> nn.Module:
 
 
 _SMALL = {"vocab_size": 40, "pad_token_id": 0, "max_position_embeddings": 66}
-# Their default spread of the weights, 0.02, would make random models of this width all but constant.
-_WIDE = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32, "initializer_range": 0.4}
+# The default spread of the weights, 0.02, would make random models of this width all but constant.
+_SPREAD = {"initializer_range": 0.4}
+_WIDE = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32} | _SPREAD
 _VIEW = {"image_size": 32, "num_channels": 3}
 
 _TEXT: dict[str, tuple[str, dict[str, Any]]] = {
     "BERT": ("BertForSequenceClassification", _SMALL | _WIDE),
-    "DistilBERT": ("DistilBertForSequenceClassification", _SMALL | {"dim": 16, "n_heads": 2, "n_layers": 2, "hidden_dim": 32, "initializer_range": 0.4}),
+    "DistilBERT": ("DistilBertForSequenceClassification", _SMALL | {"dim": 16, "n_heads": 2, "n_layers": 2, "hidden_dim": 32} | _SPREAD),
     "RoBERTa": ("RobertaForSequenceClassification", _SMALL | _WIDE),
     "ALBERT": ("AlbertForSequenceClassification", _SMALL | _WIDE | {"embedding_size": 8}),
     "ELECTRA": ("ElectraForSequenceClassification", _SMALL | _WIDE | {"embedding_size": 8}),
@@ -132,8 +133,8 @@ _TEXT: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "GPT-2": (
         "GPT2ForSequenceClassification",
-        {"vocab_size": 40, "pad_token_id": 0, "n_positions": 66, "n_embd": 16, "n_head": 2, "n_layer": 2, "bos_token_id": 1, "eos_token_id": 2,
-         "initializer_range": 0.4},
+        {"vocab_size": 40, "pad_token_id": 0, "n_positions": 66, "n_embd": 16, "n_head": 2, "n_layer": 2, "eos_token_id": 2}
+        | _SPREAD,
     ),
     "Llama": ("LlamaForSequenceClassification", _SMALL | _WIDE | {"num_key_value_heads": 1}),
     "Mistral": ("MistralForSequenceClassification", _SMALL | _WIDE | {"num_key_value_heads": 1, "sliding_window": 4}),
