@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
+from explainer.adapters import ways
+from explainer.adapters.facts import Fact, facts, in_words
+from explainer.adapters.probe import Watch
 from explainer.errors import ExplainerError
 
 if TYPE_CHECKING:
+    from explainer.adapters.gradients import GradientView
     from explainer.adapters.torch import TorchModel
 
 
@@ -18,8 +23,10 @@ if TYPE_CHECKING:
 class Anatomy:
     """Facts for the preflight. ``probed`` says whether a forward pass was seen, or only the types of the layers.
 
-    ``gradient_obstacle``, ``attention_obstacle``: why gradients by named feature, or attention by word, cannot be had;
-    empty where nothing stands against them.
+    ``facts``: what was found, where, and what it means, to be read by a person.
+    ``obstacle``: why no method can be right on this module; ``gradient_obstacle``, ``attention_obstacle``: why gradients by
+    named feature, or attention by word, cannot be had; ``branches``: where its way depends on the input's values. Empty where
+    there is nothing of the kind.
     """
 
     layers: Mapping[str, int]
@@ -35,6 +42,9 @@ class Anatomy:
     dtype: str
     gradient_obstacle: str
     attention_obstacle: str
+    obstacle: str = ""
+    branches: str = ""
+    facts: tuple[Fact, ...] = ()
 
 
 _KINKED = (
@@ -44,6 +54,18 @@ _KINKED = (
 _KINKED_OPERATIONS = ("Relu", "LeakyRelu", "MaxPool", "Hardtanh", "Hardswish", "Threshold", "Clamp", "MaxBackward", "AmaxBackward")
 
 
+@dataclass
+class _Probe:
+    """What one watched pass told."""
+
+    watch: Watch | None = None
+    view: GradientView | None = None
+    operations: frozenset[str] = frozenset()
+    obstacle: str = ""
+    gradient_obstacle: str = ""
+    output: Any = None
+
+
 def read_anatomy(model: TorchModel) -> Anatomy:
     """Read the module of ``model``; nothing is changed and nothing is raised."""
     modules = list(model.core.modules())
@@ -51,29 +73,18 @@ def read_anatomy(model: TorchModel) -> Anatomy:
     for module in modules:
         layers[type(module).__name__] = layers.get(type(module).__name__, 0) + 1
     sample = model.sample()
-    operations: frozenset[str] = frozenset()
-    gradient_obstacle, attention_obstacle, probed, integer = "", "", False, any(isinstance(m, nn.Embedding) for m in modules)
-    attention = any("attention" in kind.lower() for kind in layers)
+    probe = _Probe() if sample is None else _probed(model, sample)
     if sample is not None:
-        try:
-            view = model.gradient_view(sample)
-            with model.differentiating():
-                operations = graph_operations(view.forward(view.x.clone().requires_grad_(), *view.others))
-            probed, integer = True, view.embedded
-            if not operations:
-                gradient_obstacle = "the module cuts its output off from its input (detach, numpy or no_grad inside)"
-        except ExplainerError as error:
-            gradient_obstacle = str(error)
-        except Exception as error:  # a probe that fails is a fact about the model, not a failure of the reader
-            gradient_obstacle = f"{type(error).__name__}: {error}"
         attention, attention_obstacle = _probe_attention(model, sample)
-    elif not attention:
-        attention_obstacle = "no attention layer was found among the module's layers"
-    parameters = list(model.core.parameters())
+    else:
+        attention = any("attention" in kind.lower() for kind in layers)
+        attention_obstacle = "" if attention else "no attention layer was found among the module's layers"
+    parameters, operations = list(model.core.parameters()), probe.operations
+    integer = any(isinstance(m, nn.Embedding) for m in modules) if probe.view is None else probe.view.embedded
     return Anatomy(
         layers=layers,
         operations=operations,
-        probed=probed,
+        probed=probe.view is not None,
         has_recurrent=any(isinstance(m, (nn.RNNBase, nn.RNNCellBase)) for m in modules),
         has_attention=attention,
         integer_inputs=integer,
@@ -82,9 +93,59 @@ def read_anatomy(model: TorchModel) -> Anatomy:
         frozen=bool(parameters) and not any(p.requires_grad for p in parameters),
         parameters=sum(p.numel() for p in parameters),
         dtype=str(model.dtype)[6:],
-        gradient_obstacle=gradient_obstacle,
+        gradient_obstacle=probe.gradient_obstacle,
         attention_obstacle=attention_obstacle,
+        obstacle=probe.obstacle,
+        branches=in_words(probe.watch.branches) if probe.watch is not None else "",
+        facts=facts(model, probe.watch, probe.view, probe.output, sample),
     )
+
+
+def _probed(model: TorchModel, sample: Any) -> _Probe:
+    """One pass, watched. A probe that fails is a fact about the model, not a failure of the reader."""
+    probe = _Probe()
+    try:
+        probe.obstacle = ways.unsteady(model, sample)
+    except Exception as error:
+        probe.obstacle = f"scoring it raises {type(error).__name__}: {error}"
+        return probe
+    try:
+        view = model.gradient_view(sample)
+        probe.view = view
+        x = view.x.clone().requires_grad_()
+        probe.watch = Watch(model.core, x)
+        with model.differentiating():
+            with probe.watch.watching():
+                scores = view.forward(x, *view.others)
+            probe.operations = graph_operations(scores)
+            probe.gradient_obstacle = _cut_off(scores, x) or ways.other_ways(model, view, sample)
+        with model.scoring():
+            probe.output = model.encode(sample).call(model.core)
+    except ExplainerError as error:
+        probe.gradient_obstacle = str(error)
+    except Exception as error:
+        probe.gradient_obstacle = f"{type(error).__name__}: {error}"
+    if probe.watch is None:
+        probe.watch = _watched_plainly(model, sample)
+    return probe
+
+
+def _cut_off(scores: Tensor, x: Tensor) -> str:
+    if scores.requires_grad and torch.autograd.grad(scores.sum(), x, allow_unused=True)[0] is not None:
+        return ""
+    return "the module cuts its output off from its input (detach, numpy or no_grad inside)"
+
+
+def _watched_plainly(model: TorchModel, sample: Any) -> Watch | None:
+    """A pass watched where there is nothing to differentiate at."""
+    watch = Watch(model.core)
+    try:
+        arguments = model.encode(sample)
+        with model.scoring(), watch.watching():
+            model.forward(arguments, core=True)
+    except Exception:  # scoring worked before: only what is watched is lost
+        return None
+    return watch
 
 
 def _probe_attention(model: TorchModel, sample: Any) -> tuple[bool, str]:

@@ -200,7 +200,7 @@ class _Dispatch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         given, name = dict(kwargs or {}), getattr(func, "__name__", "")
-        made = None if self._layered.blind else _layer_for(name.rstrip("_"), args, given)
+        made = None if self._layered.blind else activation_layer(name.rstrip("_"), args, given)
         if made is None:
             return func(*args, **given)
         layers, label = self._layered.functional, f"{name.rstrip('_')}_{self._turn}"
@@ -216,7 +216,7 @@ class _Dispatch(TorchFunctionMode):
         return x.copy_(result) if in_place else result
 
 
-def _layer_for(name: str, args: tuple[Any, ...], given: Mapping[str, Any]) -> nn.Module | None:
+def activation_layer(name: str, args: tuple[Any, ...], given: Mapping[str, Any]) -> nn.Module | None:
     """The layer that computes the functional call, or None for other functions and for forms no layer has."""
     if name not in ACTIVATIONS:
         name, args, given = _clamped(name, args, given)

@@ -1,0 +1,103 @@
+"""What makes every explanation of a torch module wrong, or every gradient: found by running it, never by guess."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from explainer.adapters.probe import spread
+from explainer.inputs import take
+
+if TYPE_CHECKING:
+    from explainer.adapters.gradients import GradientView
+    from explainer.adapters.torch import TorchModel
+
+_STEADY = 1e-3  # of the scores' size: what moves more than this from call to call, or with its neighbours, is not a function
+
+
+def unsteady(model: TorchModel, sample: Any) -> str:
+    """Why the scores are no function of the input alone: drawn at random, or dependent on the batch. Empty where they are."""
+    arguments = model.encode(sample)
+    with model.scoring():
+        moved = spread(lambda: model.forward(arguments, core=True))
+    if moved > _STEADY:
+        return (
+            f"its scores are drawn at random: they move by {moved:.2g} from call to call on the same input, in eval mode. Dropout called "
+            "as F.dropout(x, p) is always on; pass training=self.training. Or wrap a function that averages over draws"
+        )
+    pair = varied(model, sample)
+    if pair is None or (model.padding_counts and model.modality == "text"):
+        return ""
+    with model.scoring():
+        alone, beside = (model.forward(model.encode(rows), core=True)[:1].double() for rows in (take(pair, slice(0, 1)), pair))
+    moved = float((alone - beside).abs().max() / alone.abs().max().clamp(min=1))
+    if moved > _STEADY:
+        return (
+            f"the score of an input depends on what stands beside it in the batch: it moves by {moved:.2g} with one more row. A batch norm "
+            "without running statistics does that; give it some (track_running_stats=True), or wrap a function that scores row by row"
+        )
+    return ""
+
+
+def varied(model: TorchModel, sample: Any) -> Any:
+    """Two inputs of one shape and different values, or None where none can be made up."""
+    rng = np.random.default_rng(0)
+    if model.background is not None and model.modality == "tabular":
+        return take(model.background, slice(0, 2)) if len(model.background) > 1 else None
+    if model.modality == "text":
+        return [sample[0], sample[0][::-1]]
+    if model.modality == "series":
+        return [sample[0], rng.normal(size=sample[0].shape).astype(sample[0].dtype)]
+    if model.modality == "image":
+        return np.concatenate([np.asarray(sample[:1]), rng.random((1, *sample.shape[1:])).astype(np.float32)])
+    import pandas as pd
+
+    return pd.concat([sample, sample + rng.normal(size=sample.shape).astype(np.float32)], ignore_index=True)
+
+
+def other_ways(model: TorchModel, view: GradientView, sample: Any) -> str:
+    """Where the features reach the score past the tensor that is differentiated at, so that gradients would see a part of them."""
+    if view.embedded:
+        return _ids_elsewhere(model, view)
+    if model.modality == "tabular" or not view.others:
+        return ""
+    pair = varied(model, sample)
+    arguments = model.encode(pair)
+    moving = [i for i, t in enumerate(arguments.tensors) if i != view.position and not torch.equal(t[0], t[1])]
+    if not moving:
+        return ""
+    return f"preprocess gives {arguments.describe()}: the input enters the module by several ways, and gradients would see only the largest"
+
+
+def _ids_elsewhere(model: TorchModel, view: GradientView) -> str:
+    """Change the ids and hold their embedding: a score that moves all the same has seen them in another way."""
+    assert view.embedding is not None
+    changed = _other_ids(model, view)
+    others = (*view.others[: view.position], changed, *view.others[view.position + 1 :])
+    with torch.no_grad():
+        here = view.forward(view.x, *view.others).double()
+        there = dataclasses.replace(view, others=others).forward(view.x, *others).double()
+    moved = float((here - there).abs().max() / here.abs().max().clamp(min=1))
+    if moved <= _STEADY:
+        return ""
+    name = next((name for name, layer in model.core.named_modules() if layer is view.embedding), "the embedding")
+    return (
+        f"the token ids enter the module by another way than the embedding layer {name!r} too (with that held, other ids move the scores "
+        f"by {moved:.2g}): a second embedding, or a decoder that is given them as well. Gradients at {name!r} would see only a part"
+    )
+
+
+def _other_ids(model: TorchModel, view: GradientView) -> Tensor:
+    """The ids with every token of a word exchanged for another that is nothing special."""
+    ids = view.others[view.position]
+    words = view.layout.word_positions(ids.device)  # type: ignore[attr-defined]
+    kept = {int(i) for i in ids[~words].unique()} | {getattr(model.preprocess, "pad_id", None)}
+    kept |= set(getattr(model.preprocess, "special_ids", None) or ())
+    assert view.embedding is not None
+    usual = [i for i in range(min(view.embedding.num_embeddings, 200)) if i not in kept]
+    one, two = (usual * 2)[:2] if usual else (0, 0)
+    return torch.where(words, torch.where(ids == one, two, one), ids)
