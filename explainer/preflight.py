@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from explainer.model import Capability, Model
 _NO_GRADIENT = "{name} is seen from outside only ({framework}): it has no gradients. Use shap or lime."
 _NO_BACKGROUND = "A table needs background rows for the values of absent columns; pass background=training_rows."
 _EXACT_PLAYERS = 11  # 2 ** 11 coalitions are the default budget
+# What methods said of a model after looking at it, which may take a pass or two; kept as long as the model lives.
+_SAID: weakref.WeakKeyDictionary[Model, dict[str, Capability | None]] = weakref.WeakKeyDictionary()
 
 
 def capabilities(model: Model) -> Mapping[str, Capability]:
@@ -28,16 +31,29 @@ def capability(model: Model, method: Method) -> Capability:
         instead = f" Use {' or '.join(others)}." if others else ""
         kinds = " and ".join(method.modalities)
         return Capability("unsupported", f"{method.title} is for {kinds} inputs; these are {model.modality}.{instead}")
+    unsteady = _anatomy(model, "obstacle")
+    if unsteady:
+        return Capability("unsupported", f"No explanation of {model.name} would be right: {unsteady}.")
     obstacles = {"gradient": _no_gradients, "attention": _no_attention, "coalition": _no_background, "tree": _no_trees}
     obstacle = obstacles[method.family](model)
     if obstacle:
         return Capability("unsupported", obstacle)
-    judged = method.judged(model)
+    judged = _judged(model, method)
     if judged is not None:
         return judged
     if method.name == "shap" and model.modality == "tabular" and len(model.feature_names) <= _EXACT_PLAYERS:
         return Capability("exact", f"All coalitions of {len(model.feature_names)} columns are enumerated.")
     return Capability(method.level, method.caveat)
+
+
+def _judged(model: Model, method: Method) -> Capability | None:
+    """What the method itself says, asked once per model, or anew as long as the model could not be probed."""
+    if not method.fits or _anatomy(model, "probed") is False:
+        return method.judged(model)
+    said = _SAID.setdefault(model, {})
+    if method.fits not in said:
+        said[method.fits] = method.judged(model)
+    return said[method.fits]
 
 
 def choose(model: Model) -> str:
@@ -52,7 +68,7 @@ def _no_gradients(model: Model) -> str:
     if not model.differentiable:
         return _NO_GRADIENT.format(name=model.name, framework=model.framework)
     obstacle = _anatomy(model, "gradient_obstacle")
-    return f"Gradients cannot be had: {obstacle}. Use shap or lime." if obstacle else ""
+    return f"Gradients cannot be had: {obstacle.rstrip('.')}. Use shap or lime." if obstacle else ""
 
 
 def _no_attention(model: Model) -> str:

@@ -88,7 +88,8 @@ class Watch(TorchFunctionMode):
         own = any(id(t) in self._seen for t in _tensors((args, given)))
         statement = (name.endswith("_") and not name.endswith("__")) or name in ("__setitem__", *_ASSIGNMENTS)
         if own:
-            self._seen |= {id(t): t for t in _tensors((result, args[:1] if statement else ()))}
+            made = [t for t in _tensors(result) if name != "_pack_padded_sequence" or t.is_floating_point()]  # sizes are none of the values
+            self._seen |= {id(t): t for t in (*made, *_tensors(args[:1] if statement else ()))}
         plain = name.rstrip("_") if statement and not name.startswith("__") else name
         layer = self._stack[-1] if self._stack else self._module
         self._note(name, plain, args, given, own, statement, layer)

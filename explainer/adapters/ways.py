@@ -21,9 +21,8 @@ _STEADY = 1e-3  # of the scores' size: what moves more than this from call to ca
 
 def unsteady(model: TorchModel, sample: Any) -> str:
     """Why the scores are no function of the input alone: drawn at random, or dependent on the batch. Empty where they are."""
-    arguments = model.encode(sample)
     with model.scoring():
-        moved = spread(lambda: model.forward(arguments, core=True))
+        moved = spread(lambda: model.forward(model.encode(sample), core=True))  # encoded anew: a module may overwrite its input
     if moved > _STEADY:
         return (
             f"its scores are drawn at random: they move by {moved:.2g} from call to call on the same input, in eval mode. Dropout called "
