@@ -121,6 +121,9 @@ class Model(ABC):
         clipped = raw.clip(_EPSILON, 1 - _EPSILON)
         return ops.log(clipped) - ops.log(1 - clipped)
 
+    def meet(self, inputs: Any) -> None:  # noqa: B027  most models need no probe
+        """Told which canonical inputs are explained: the first may serve to probe a model that had none to be probed with."""
+
     def rows_at_once(self, inputs: Any, measured: bool = False) -> int:
         """How many rows to score at once; an adapter that can tell measures it on ``inputs`` when asked to."""
         return ROWS_AT_ONCE

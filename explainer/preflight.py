@@ -6,9 +6,11 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
+from explainer.errors import ExplainerError
 from explainer.methods import METHODS, Method
 from explainer.methods.trees import is_tree
 from explainer.model import Capability, Model
+from explainer.target import resolve
 
 _NO_GRADIENT = "{name} is seen from outside only ({framework}): it has no gradients. Use shap or lime."
 _NO_BACKGROUND = "A table needs background rows for the values of absent columns; pass background=training_rows."
@@ -48,12 +50,27 @@ def capability(model: Model, method: Method) -> Capability:
 
 def _judged(model: Model, method: Method) -> Capability | None:
     """What the method itself says, asked once per model, or anew as long as the model could not be probed."""
-    if not method.fits or _anatomy(model, "probed") is False:
-        return method.judged(model)
-    said = _SAID.setdefault(model, {})
-    if method.fits not in said:
-        said[method.fits] = method.judged(model)
-    return said[method.fits]
+    if not method.fits and method.family != "attention":
+        return None
+    ask = _tried if not method.fits else lambda model, method: method.judged(model)
+    if _anatomy(model, "probed") is False:
+        return ask(model, method)
+    said, key = _SAID.setdefault(model, {}), method.fits or method.name
+    if key not in said:
+        said[key] = ask(model, method)
+    return said[key]
+
+
+def _tried(model: Any, method: Method) -> Capability | None:
+    """A refusal that shows only when the method runs, from running it on the sample."""
+    sample = model.sample()
+    if sample is None:
+        return None
+    try:
+        method.function(model, sample, resolve(0, model.scores(sample), model.class_names))
+    except ExplainerError as error:
+        return Capability("unsupported", str(error))
+    return None
 
 
 def choose(model: Model) -> str:

@@ -151,8 +151,6 @@ def _watched_plainly(model: TorchModel, sample: Any) -> Watch | None:
 def _probe_attention(model: TorchModel, sample: Any) -> tuple[bool, str]:
     from explainer.adapters.taps import AttentionTap
 
-    if model.modality not in ("text", "series"):
-        return False, f"the tokens of {model.modality} inputs are not matched to their parts yet"
     try:
         arguments = model.encode(sample)
         with model.scoring(), AttentionTap(len(arguments)) as tap:

@@ -180,6 +180,10 @@ class TorchModel(Model):
             self._anatomy = read_anatomy(self)
         return self._anatomy
 
+    def meet(self, inputs: Any) -> None:
+        if self.sample() is None:
+            self._sample, self._anatomy = take(inputs, slice(0, 1)), None
+
     def sample(self) -> Any:
         """One canonical input to probe with: a background row, or a made-up input that the module takes; None where none is."""
         if self.background is not None:

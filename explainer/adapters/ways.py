@@ -44,7 +44,7 @@ def unsteady(model: TorchModel, sample: Any) -> str:
 
 def varied(model: TorchModel, sample: Any) -> Any:
     """Two inputs of one shape and different values, or None where none can be made up."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1729)  # a seed that the sample itself is hardly made with
     if model.background is not None and model.modality == "tabular":
         return take(model.background, slice(0, 2)) if len(model.background) > 1 else None
     if model.modality == "text":
@@ -52,7 +52,8 @@ def varied(model: TorchModel, sample: Any) -> Any:
     if model.modality == "series":
         return [sample[0], rng.normal(size=sample[0].shape).astype(sample[0].dtype)]
     if model.modality == "image":
-        return np.concatenate([np.asarray(sample[:1]), rng.random((1, *sample.shape[1:])).astype(np.float32)])
+        other = rng.random((1, *sample.shape[1:])) * max(1.0, float(np.max(sample)))
+        return np.concatenate([np.asarray(sample[:1]), other.astype(np.float32)])
     import pandas as pd
 
     return pd.concat([sample, sample + rng.normal(size=sample.shape).astype(np.float32)], ignore_index=True)
