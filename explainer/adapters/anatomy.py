@@ -112,13 +112,14 @@ def _probed(model: TorchModel, sample: Any) -> _Probe:
     try:
         view = model.gradient_view(sample)
         probe.view = view
-        x = view.x.clone().requires_grad_()
-        probe.watch = Watch(model.core, x)
-        with model.differentiating():
-            with probe.watch.watching():
-                scores = view.forward(x, *view.others)
-            probe.operations = graph_operations(scores)
-            probe.gradient_obstacle = _cut_off(scores, x) or ways.other_ways(model, view, sample)
+        try:
+            _go_back(model, view, probe)
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            model.overwrites = True
+            _go_back(model, view, probe)
+        probe.gradient_obstacle = probe.gradient_obstacle or ways.other_ways(model, view, sample)
         with model.scoring():
             probe.output = model.encode(sample).call(model.core)
     except ExplainerError as error:
@@ -130,10 +131,21 @@ def _probed(model: TorchModel, sample: Any) -> _Probe:
     return probe
 
 
+def _go_back(model: TorchModel, view: GradientView, probe: _Probe) -> None:
+    """Forward, watched, and back to the input."""
+    x = view.x.clone().requires_grad_()
+    probe.watch = Watch(model.core, x)
+    with model.differentiating():
+        with probe.watch.watching():
+            scores = view.forward(x, *view.others)
+        probe.operations = graph_operations(scores)
+        probe.gradient_obstacle = _cut_off(scores, x)
+
+
 def _cut_off(scores: Tensor, x: Tensor) -> str:
     if scores.requires_grad and torch.autograd.grad(scores.sum(), x, allow_unused=True)[0] is not None:
         return ""
-    return "the module cuts its output off from its input (detach, numpy or no_grad inside)"
+    return "the module's output is cut off from its input (detach, numpy or no_grad inside)"
 
 
 def _watched_plainly(model: TorchModel, sample: Any) -> Watch | None:

@@ -104,7 +104,7 @@ def _twin(module: nn.Module) -> nn.Module:
     """A module with the same parameters, buffers and attributes, and tables (of layers, of hooks) of its own."""
     if isinstance(module, torch.jit.ScriptModule):
         raise Unsupported(f"{type(module).__name__} is compiled TorchScript, whose layers cannot be hooked one by one. Use shap or lime.")
-    twin = type(module).__new__(type(module))
+    twin: nn.Module = object.__new__(type(module))
     twin.__dict__.update(vars(module))
     twin.__dict__.update({name: copy.copy(vars(module)[name]) for name in _TABLES if name in vars(module)})
     return twin

@@ -47,6 +47,7 @@ class TorchModel(Model):
         self._described: str | None = None
         self._measured: dict[str, int] = {}
         self.padding_counts = False
+        self.overwrites = False  # whether the module writes over what its own backward pass needs; found by the anatomy
         self._sample: Any = None
         self._anatomy: Anatomy | None = None
         super().__init__(**names)
@@ -151,7 +152,7 @@ class TorchModel(Model):
     def differentiating(self) -> AbstractContextManager[None]:
         """Eval mode with gradients, restored on leaving; parameters' own ``.grad`` is never touched."""
         recurrent = any(isinstance(m, nn.RNNBase) for m in self.core.modules())
-        return state.differentiating(state.Evaluation.of(self.module), self._where, recurrent)
+        return state.differentiating(state.Evaluation.of(self.module), self._where, recurrent, self.overwrites)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.core).encode())

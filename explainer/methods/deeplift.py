@@ -20,7 +20,7 @@ from explainer.model import Capability, Model
 from explainer.target import Target, resolve
 
 _GAP = 0.01  # of the difference explained: beyond it the note names what no rule covers
-_WRONG = 0.5  # of the difference explained: beyond it the values say nothing
+_WRONG = 0.5  # of the difference explained, or of a tenth of the score's scale: beyond it the values say nothing
 
 
 def deeplift_shap(
@@ -133,13 +133,16 @@ def fits(model: Model) -> Capability | None:
     except ExplainerError as error:
         return Capability("unsupported", str(error))
     assert found.base is not None
-    difference = float(goal(scores, 0)[0, 0] - found.base[0, 0])
-    gap = abs(float(found.values[0].sum()) - difference) / max(abs(difference), _GAP)
+    here, base = float(goal(scores, 0)[0, 0]), float(found.base[0, 0])
+    missing = abs(float(found.values[0].sum()) - (here - base))
+    gap = missing / max(abs(here - base), _GAP)
+    scale = 1.0 if output == "probability" else max(abs(here), abs(base))
     if gap <= _GAP:
         return Capability("approximate", f"On a sample input the shares add up to within {gap:.1g} of the difference explained.")
     why = next((note.partition("of it: ")[2] for note in found.notes if "of it: " in note), "")
     missed = f"On a sample input the shares miss the difference explained by {gap:.0%} of it: {why}"
-    return Capability("unsupported" if gap > _WRONG else "approximate", missed)
+    wrong = missing > _WRONG * max(abs(here - base), scale / 10)
+    return Capability("unsupported" if wrong else "approximate", missed)
 
 
 class _Pairs:

@@ -74,6 +74,20 @@ def _overwriting() -> Entry:
     return table(seeded(lambda: Overwriting(torch.relu)))
 
 
+class Spoiling(Feed):
+    """Writes over a result that its own backward pass needs: plain PyTorch cannot differentiate it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.first(x))
+        h.mul_(2)
+        return self.last(torch.sigmoid(self.second(h)))
+
+
+@entry("writes over its own results")
+def _spoiling() -> Entry:
+    return table(seeded(lambda: Spoiling(torch.tanh)))
+
+
 @entry("layer norm and gelu")
 def _normed() -> Entry:
     return table(

@@ -298,11 +298,14 @@ def test_functions_without_a_rule_are_named_and_fail_the_verdict() -> None:
 
 def test_another_way_for_the_reference_is_refused() -> None:
     def branching(m: Odd, h: Tensor) -> Tensor:
-        return h.relu() if float(h.detach().sum()) > 0 else h.tanh()
+        return h.relu() if h.detach().numpy().sum() > 0 else h.tanh()  # where no torch function sees the choice
 
     module, rows = Odd(branching), gallery.table(3)
     with torch.no_grad():
         module.enter.weight.abs_()
+    seen = Odd(lambda m, h: h.relu() if float(h.detach().sum()) > 0 else h.tanh())
+    with pytest.raises(Unsupported, match=r"Which way the module goes depends on the input's values \(__float__ in Odd\)"):
+        explain(seen, rows, background=BACKGROUND)
     for method in ("deeplift", "deeplift_shap"):
         with pytest.raises(Unsupported, match=r"another way .*\(relu where the reference had tanh\)"):
             explain(module, rows + 50, method, background=BACKGROUND - 50)

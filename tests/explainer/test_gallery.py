@@ -25,7 +25,7 @@ NO_GRADIENT = {
     "two inputs": "several ways",
     "two embedding tables": "another way",
     "T5": "another way",
-    "cut off by numpy": "cuts its output",
+    "cut off by numpy": "is cut off",
 }
 NO_DEEPLIFT = {"control flow": "depends on the input's values"}
 
