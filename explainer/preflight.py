@@ -14,6 +14,7 @@ from explainer.target import resolve
 
 _NO_GRADIENT = "{name} is seen from outside only ({framework}): it has no gradients. Use shap or lime."
 _NO_BACKGROUND = "A table needs background rows for the values of absent columns; pass background=training_rows."
+_SLOPE_DOUBTED, _SLOPE_WRONG = 0.1, 0.5  # how far gradients may be from the slope of the score at a sample input
 _EXACT_PLAYERS = 11  # 2 ** 11 coalitions are the default budget
 # What methods said of a model after looking at it, which may take a pass or two; kept as long as the model lives.
 _SAID: weakref.WeakKeyDictionary[Model, dict[str, Capability | None]] = weakref.WeakKeyDictionary()
@@ -43,6 +44,9 @@ def capability(model: Model, method: Method) -> Capability:
     judged = _judged(model, method)
     if judged is not None:
         return judged
+    doubt = _doubt(model) if method.family == "gradient" else ""
+    if doubt:
+        return Capability("approximate", f"{method.caveat} {doubt}")
     if method.name == "shap" and model.modality == "tabular" and len(model.feature_names) <= _EXACT_PLAYERS:
         return Capability("exact", f"All coalitions of {len(model.feature_names)} columns are enumerated.")
     return Capability(method.level, method.caveat)
@@ -84,8 +88,23 @@ def _no_gradients(model: Model) -> str:
     """The reason gradients cannot be had, or nothing."""
     if not model.differentiable:
         return _NO_GRADIENT.format(name=model.name, framework=model.framework)
-    obstacle = _anatomy(model, "gradient_obstacle")
+    obstacle, error = _anatomy(model, "gradient_obstacle"), _anatomy(model, "slope_error") or 0.0
+    if not obstacle and error > _SLOPE_WRONG:
+        obstacle = (
+            f"at a sample input they differ from the slope of the score by {error:.0%} (a function with a backward pass of its own, as in "
+            "gradient reversal or rounding with a straight-through gradient, or values that are detached)"
+        )
     return f"Gradients cannot be had: {obstacle.rstrip('.')}. Use shap or lime." if obstacle else ""
+
+
+def _doubt(model: Model) -> str:
+    """Why gradients do not tell the whole of the score, where that is known."""
+    exits, error = _anatomy(model, "exits"), _anatomy(model, "slope_error") or 0.0
+    if exits:
+        return f"Values made of the input leave automatic differentiation ({exits}): what depends on them has no gradient."
+    if error > _SLOPE_DOUBTED:
+        return f"At a sample input the gradients differ from the slope of the score by {error:.0%}."
+    return ""
 
 
 def _no_attention(model: Model) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,9 @@ class Anatomy:
 
     ``facts``: what was found, where, and what it means, to be read by a person.
     ``obstacle``: why no method can be right on this module; ``gradient_obstacle``, ``attention_obstacle``: why gradients by
-    named feature, or attention by word, cannot be had; ``branches``: where its way depends on the input's values. Empty where
-    there is nothing of the kind.
+    named feature, or attention by word, cannot be had; ``branches``: where its way depends on the input's values; ``exits``:
+    where values made of the input leave automatic differentiation. Empty where there is nothing of the kind.
+    ``slope_error``: how far gradients are from the slope of the scores, NaN where that was not measured.
     """
 
     layers: Mapping[str, int]
@@ -44,6 +46,8 @@ class Anatomy:
     attention_obstacle: str
     obstacle: str = ""
     branches: str = ""
+    exits: str = ""
+    slope_error: float = math.nan
     facts: tuple[Fact, ...] = ()
 
 
@@ -63,6 +67,7 @@ class _Probe:
     operations: frozenset[str] = frozenset()
     obstacle: str = ""
     gradient_obstacle: str = ""
+    slope_error: float = math.nan
     output: Any = None
 
 
@@ -97,7 +102,9 @@ def read_anatomy(model: TorchModel) -> Anatomy:
         attention_obstacle=attention_obstacle,
         obstacle=probe.obstacle,
         branches=in_words(probe.watch.branches) if probe.watch is not None else "",
-        facts=facts(model, probe.watch, probe.view, probe.output, sample),
+        exits=in_words(probe.watch.exits) if probe.watch is not None else "",
+        slope_error=probe.slope_error,
+        facts=facts(model, probe.watch, probe.view, probe.output, probe.slope_error, sample),
     )
 
 
@@ -120,6 +127,8 @@ def _probed(model: TorchModel, sample: Any) -> _Probe:
             model.overwrites = True
             _go_back(model, view, probe)
         probe.gradient_obstacle = probe.gradient_obstacle or ways.other_ways(model, view, sample)
+        if not probe.gradient_obstacle:
+            probe.slope_error = ways.slope_error(model, sample)
         with model.scoring():
             probe.output = model.encode(sample).call(model.core)
     except ExplainerError as error:

@@ -24,6 +24,8 @@ class Fact(NamedTuple):
     consequence: str
 
 
+# How far gradients may be from the slope of the scores, measured by differences, of which kinks take a few per cent.
+_OFF_SLOPE = 0.1
 _LAYERED = "every function is followed call by call; methods that hook layers run on a copy in which each call is a layer"
 # Attribute of the watch -> what it is, and what that means.
 _SEEN = (
@@ -41,13 +43,18 @@ _SEEN = (
 )
 
 
-def facts(model: TorchModel, watch: Watch | None, view: GradientView | None, output: Any, sample: Any) -> tuple[Fact, ...]:
+def facts(
+    model: TorchModel, watch: Watch | None, view: GradientView | None, output: Any, slope_error: float, sample: Any
+) -> tuple[Fact, ...]:
     """All that was found, the watched pass first."""
     found: list[Fact] = []
     if sample is None:
         found.append(Fact("not run", "no input is at hand to probe with", "only the types of its layers are known; pass background="))
     if watch is not None:
         found.extend(_watched(watch))
+    if slope_error > _OFF_SLOPE:
+        far = f"by {slope_error:.0%} at a sample input"
+        found.append(Fact("gradients that are not the slope of the scores", far, "gradient methods are approximate, or refused"))
     return (*found, *_layers(model), *_inputs(view), *_output(output), *_wrapper(model))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +58,35 @@ def varied(model: TorchModel, sample: Any) -> Any:
     import pandas as pd
 
     return pd.concat([sample, sample + rng.normal(size=sample.shape).astype(np.float32)], ignore_index=True)
+
+
+def slope_error(model: TorchModel, sample: Any) -> float:
+    """How far gradients are from the slope of the scores, as a share of it: the median over directions, at another input.
+
+    Central differences ``(f(x + e d) - f(x - e d)) / 2 e`` at two sizes of e, of which the nearer counts. NaN where it cannot
+    be told: in half precision, or where the scores do not move.
+    """
+    pair = varied(model, sample)
+    if pair is None or model.dtype in (torch.float16, torch.bfloat16):
+        return math.nan
+    view = model.gradient_view(take(pair, slice(1, 2)))
+    with model.differentiating():
+        x = view.x.clone().requires_grad_()
+        scores = view.forward(x, *view.others)
+        weights = torch.linspace(1, 2, scores.shape[1]).to(scores).double()  # the plain sum of probabilities is constant
+        (gradient,) = torch.autograd.grad((scores.double() @ weights).sum(), x, allow_unused=True)
+        if gradient is None:
+            return math.nan
+        directions = torch.randn((3, *x.shape[1:]), generator=torch.Generator().manual_seed(0)).to(x)
+        own = (gradient * directions).flatten(1).sum(1).double()
+        sizes = [e * (float(x.detach().abs().max()) or 1.0) for e in (1e-3, 1e-4)]
+        with torch.no_grad():
+            points = torch.cat([x + sign * e * directions for e in sizes for sign in (1, -1)])
+            others = tuple(t.repeat(len(points), *[1] * (t.ndim - 1)) for t in view.others)
+            values = (view.forward(points, *others).double() @ weights).reshape(len(sizes), 2, 3)
+    slopes = (values[:, 0] - values[:, 1]) / (2 * torch.tensor(sizes).to(values)[:, None])
+    errors = (slopes - own).abs() / torch.maximum(slopes.abs(), own.abs()).clamp(min=1e-6)
+    return float(errors.amin(0).median())
 
 
 def other_ways(model: TorchModel, view: GradientView, sample: Any) -> str:

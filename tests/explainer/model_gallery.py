@@ -261,6 +261,42 @@ def _detached() -> Entry:
     return table(seeded(lambda: Detached(torch.relu)))
 
 
+class Reversal(torch.autograd.Function):
+    """The identity, whose gradient has the other sign: domain-adversarial training."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return -gradients[0]
+
+
+class Reversed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return Reversal.apply(x)
+
+
+@entry("gradient reversal")
+def _reversal() -> Entry:
+    return table(seeded(lambda: nn.Sequential(nn.Linear(5, 12), nn.Tanh(), Reversed(), nn.Linear(12, 3))))
+
+
+class PartlyDetached(Feed):
+    """A part of the input's way under no_grad, as with a frozen backbone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            h = torch.tanh(self.first(x))
+        return self.last(self.second(h)) + 0.1 * self.last(torch.tanh(self.first(x)))
+
+
+@entry("partly detached")
+def _partly() -> Entry:
+    return table(seeded(lambda: PartlyDetached(torch.relu)))
+
+
 # -- convolution -----------------------------------------------------------------------------------------------------------------
 
 

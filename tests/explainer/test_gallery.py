@@ -27,6 +27,7 @@ NO_GRADIENT = {
     "T5": "another way",
     "cut off by numpy": "is cut off",
 }
+NO_GRADIENT |= {"gradient reversal": "differ from the slope", "partly detached": "differ from the slope"}
 NO_DEEPLIFT = {"control flow": "depends on the input's values"}
 
 

@@ -124,6 +124,41 @@ def test_a_picture_given_twice_is_not_explained_by_one_of_them() -> None:
     assert model.capabilities()["shap"].level != "unsupported"
 
 
+def test_gradients_are_held_against_the_slope() -> None:
+    errors = {name: model_gallery.made(name)[0].anatomy().slope_error for name in model_gallery.GALLERY}
+    wrong = {name for name, error in errors.items() if error > 0.1}
+    assert wrong == {"gradient reversal", "partly detached", "dropout always on", "batch norm without statistics"}
+    assert sum(np.isfinite(error) for error in errors.values()) > 50
+
+    class Slightly(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x + 0.2 * x.detach())
+
+    torch.manual_seed(0)
+    model = explainer.wrap(Slightly(5, 3), modality="tabular", background=gallery.table(8), class_names=list("abc"))
+    able = model.capabilities()["saliency"]
+    assert able.level == "approximate" and "detach in Slightly" in able.reason
+    assert gallery.tabular(gallery.mlp(), background=gallery.table(8)).capabilities()["saliency"].level == "exact"
+
+
+def test_a_module_that_writes_over_its_results_has_the_gradients_of_one_that_does_not() -> None:
+    class Clean(model_gallery.Feed):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(torch.sigmoid(self.second(torch.tanh(self.first(x)) * 2)))
+
+    torch.manual_seed(0)
+    clean, (spoiling, given) = Clean(torch.tanh).eval(), model_gallery.made("writes over its own results")
+    with pytest.raises(RuntimeError, match="inplace"):
+        spoiling.core(torch.zeros(1, 5, requires_grad=True)).sum().backward()
+    spoiling.core.zero_grad()
+    for method in ("saliency", "integrated_gradients", "expected_gradients", "deeplift"):
+        mine, wanted = (
+            explainer.explain(m, given, method, verify=False)
+            for m in (spoiling, explainer.wrap(clean, modality="tabular", background=spoiling.background, class_names=spoiling.class_names))
+        )
+        np.testing.assert_allclose(mine.values, wanted.values, rtol=1e-5, atol=1e-7)
+
+
 def test_facts_and_capabilities_are_read_once() -> None:
     calls = []
     net = gallery.mlp()
