@@ -41,12 +41,15 @@ def capability(model: Model, method: Method) -> Capability:
     obstacle = obstacles[method.family](model)
     if obstacle:
         return Capability("unsupported", obstacle)
-    judged = _judged(model, method)
-    if judged is not None:
-        return judged
-    doubt = _doubt(model) if method.family == "gradient" else ""
-    if doubt:
-        return Capability("approximate", f"{method.caveat} {doubt}")
+    found = _judged(model, method) or _usual(model, method)
+    doubts = " ".join(filter(None, (_anatomy(model, "noise"), _doubt(model) if method.family == "gradient" else "")))
+    if not doubts or found.level == "unsupported":
+        return found
+    return Capability("approximate", f"{found.reason} {doubts}")
+
+
+def _usual(model: Model, method: Method) -> Capability:
+    """What the method is where nothing speaks against it."""
     if method.name == "shap" and model.modality == "tabular" and len(model.feature_names) <= _EXACT_PLAYERS:
         return Capability("exact", f"All coalitions of {len(model.feature_names)} columns are enumerated.")
     return Capability(method.level, method.caveat)

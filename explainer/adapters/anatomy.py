@@ -25,9 +25,10 @@ class Anatomy:
     """Facts for the preflight. ``probed`` says whether a forward pass was seen, or only the types of the layers.
 
     ``facts``: what was found, where, and what it means, to be read by a person.
-    ``obstacle``: why no method can be right on this module; ``gradient_obstacle``, ``attention_obstacle``: why gradients by
-    named feature, or attention by word, cannot be had; ``branches``: where its way depends on the input's values; ``exits``:
-    where values made of the input leave automatic differentiation. Empty where there is nothing of the kind.
+    ``obstacle``: why no method can be right on this module; ``noise``: why every one is off a little;
+    ``gradient_obstacle``, ``attention_obstacle``: why gradients by named feature, or attention by word, cannot be had;
+    ``branches``: where its way depends on the input's values; ``exits``: where values made of the input leave automatic
+    differentiation. Empty where there is nothing of the kind.
     ``slope_error``: how far gradients are from the slope of the scores, NaN where that was not measured.
     """
 
@@ -45,6 +46,7 @@ class Anatomy:
     gradient_obstacle: str
     attention_obstacle: str
     obstacle: str = ""
+    noise: str = ""
     branches: str = ""
     exits: str = ""
     slope_error: float = math.nan
@@ -66,6 +68,7 @@ class _Probe:
     view: GradientView | None = None
     operations: frozenset[str] = frozenset()
     obstacle: str = ""
+    noise: str = ""
     gradient_obstacle: str = ""
     slope_error: float = math.nan
     output: Any = None
@@ -101,6 +104,7 @@ def read_anatomy(model: TorchModel) -> Anatomy:
         gradient_obstacle=probe.gradient_obstacle,
         attention_obstacle=attention_obstacle,
         obstacle=probe.obstacle,
+        noise=probe.noise,
         branches=in_words(probe.watch.branches) if probe.watch is not None else "",
         exits=in_words(probe.watch.exits) if probe.watch is not None else "",
         slope_error=probe.slope_error,
@@ -112,7 +116,9 @@ def _probed(model: TorchModel, sample: Any) -> _Probe:
     """One pass, watched. A probe that fails is a fact about the model, not a failure of the reader."""
     probe = _Probe()
     try:
-        probe.obstacle = ways.unsteady(model, sample)
+        unsteady, why = ways.unsteady(model, sample)
+        probe.obstacle = why if unsteady > ways.NO_FUNCTION else ""
+        probe.noise = f"Rather noisy here: {why}." if ways.NOISY < unsteady <= ways.NO_FUNCTION else ""
     except Exception as error:
         probe.obstacle = f"scoring it raises {type(error).__name__}: {error}"
         return probe

@@ -78,6 +78,9 @@ def _layers(model: TorchModel) -> Iterator[Fact]:
         yield Fact("batch norm in training mode", _listed(norms), "scored and explained in eval mode, with running statistics; put back")
     elif any(m.training for m in named.values()):
         yield Fact("training mode", type(model.core).__name__, "scored and explained in eval mode; put back")
+    scripted = [name or type(m).__name__ for name, m in named.items() if isinstance(m, torch.jit.ScriptModule)]
+    if scripted:
+        yield Fact("TorchScript", _listed(scripted), "what it calls is hidden: methods with rules of their own per function are refused")
     frozen = [name for name, p in model.core.named_parameters() if not p.requires_grad]
     if frozen:
         yield Fact("frozen parameters", _listed(frozen), "no consequence: gradients are taken at the input")

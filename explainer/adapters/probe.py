@@ -66,6 +66,8 @@ class Watch(TorchFunctionMode):
         """The mode open, and hooks that tell in which layer a call is made; all gone afterwards."""
         with contextlib.ExitStack() as stack:
             for layer in self._names:
+                if isinstance(layer, torch.jit.ScriptModule):  # takes no hooks, and calls nothing that a mode sees
+                    continue
                 stack.enter_context(state.hooked_before(layer, self._enter))
                 stack.enter_context(state.hooked(layer, self._leave))
             stack.enter_context(self)
@@ -135,11 +137,11 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(one)
 
 
-def spread(run: Callable[[], Tensor]) -> float:
-    """How far the results of ``run`` lie apart under three seeds, as a share of their size; to be called where the RNG is kept."""
+def spread(run: Callable[[], Tensor]) -> tuple[float, float]:
+    """How far the results of ``run`` lie apart under three seeds, and their size; to be called where the RNG is kept."""
     found = []
     for seed in range(3):
         torch.manual_seed(seed)
         found.append(run().detach().double())
     apart = torch.stack(found)
-    return float((apart - apart[0]).abs().max() / apart.abs().max().clamp(min=1))
+    return float((apart - apart[0]).abs().max()), float(apart.abs().max())

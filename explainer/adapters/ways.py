@@ -17,30 +17,45 @@ if TYPE_CHECKING:
     from explainer.adapters.gradients import GradientView
     from explainer.adapters.torch import TorchModel
 
-_STEADY = 1e-3  # of the scores' size: what moves more than this from call to call, or with its neighbours, is not a function
+# Of the difference between two inputs' scores: what moves more than this from call to call, or with its neighbours in the
+# batch, is noise that an explanation shows, or is not a function of the input at all.
+NOISY, NO_FUNCTION = 0.01, 0.1
+_STEADY = 1e-3  # of the scores' size: what moves less when it should not move is rounding
 
 
-def unsteady(model: TorchModel, sample: Any) -> str:
-    """Why the scores are no function of the input alone: drawn at random, or dependent on the batch. Empty where they are."""
+def unsteady(model: TorchModel, sample: Any) -> tuple[float, str]:
+    """How far the scores are from being a function of the input alone, and why: drawn at random, or dependent on the batch.
+
+    In units of the difference between two inputs' scores; 0 where they are a function up to rounding.
+    """
+    pair = varied(model, sample)
     with model.scoring():
-        moved = spread(lambda: model.forward(model.encode(sample), core=True))  # encoded anew: a module may overwrite its input
-    if moved > _STEADY:
-        return (
+        # Encoded anew each time: a module may overwrite its input.
+        moved, size = spread(lambda: model.forward(model.encode(sample), core=True))
+        unit = max(_STEADY, size) if pair is None else max(_STEADY, _apart(model, pair))
+    if moved > _STEADY * max(size, unit):
+        return moved / unit, (
             f"its scores are drawn at random: they move by {moved:.2g} from call to call on the same input, in eval mode. Dropout called "
             "as F.dropout(x, p) is always on; pass training=self.training. Or wrap a function that averages over draws"
         )
-    pair = varied(model, sample)
     if pair is None or (model.padding_counts and model.modality == "text"):
-        return ""
+        return 0.0, ""
     with model.scoring():
         alone, beside = (model.forward(model.encode(rows), core=True)[:1].double() for rows in (take(pair, slice(0, 1)), pair))
-    moved = float((alone - beside).abs().max() / alone.abs().max().clamp(min=1))
-    if moved > _STEADY:
-        return (
+    moved = float((alone - beside).abs().max())
+    if moved > _STEADY * max(float(alone.abs().max()), unit):
+        return moved / unit, (
             f"the score of an input depends on what stands beside it in the batch: it moves by {moved:.2g} with one more row. A batch norm "
-            "without running statistics does that; give it some (track_running_stats=True), or wrap a function that scores row by row"
+            "without running statistics does that (give it some: track_running_stats=True), and dynamic quantisation a little. Or wrap a "
+            "function that scores row by row"
         )
-    return ""
+    return 0.0, ""
+
+
+def _apart(model: TorchModel, pair: Any) -> float:
+    """The difference between the scores of two inputs, each scored alone."""
+    one, other = (model.forward(model.encode(take(pair, slice(i, i + 1))), core=True).double() for i in (0, 1))
+    return float((one - other).abs().max())
 
 
 def varied(model: TorchModel, sample: Any) -> Any:

@@ -121,6 +121,8 @@ def fits(model: Model) -> Capability | None:
             f"Which way the module goes depends on the input's values ({anatomy.branches}), so that the ways of reference and input cannot "
             "be compared. Use integrated_gradients or shap.",
         )
+    if any(fact.what == "TorchScript" for fact in anatomy.facts):
+        return Capability("unsupported", "TorchScript hides the functions that DeepLIFT has rules for. Use integrated_gradients or shap.")
     pair = ways.varied(torch_model, sample) if anatomy.probed else None
     if pair is None:
         return None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -226,6 +227,20 @@ def _compiled() -> Entry:
     except Exception as error:
         pytest.skip(f"torch.compile does not work here: {type(error).__name__}: {error}")
     return table(compiled)  # type: ignore[arg-type]
+
+
+@entry("scripted")
+def _scripted() -> Entry:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is on its way out, and still what many have
+        return table(torch.jit.script(gallery.mlp()))
+
+
+@entry("quantised")
+def _quantised() -> Entry:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return table(torch.ao.quantization.quantize_dynamic(gallery.mlp(), {nn.Linear}, dtype=torch.qint8))
 
 
 @entry("data parallel")
