@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
-from explainer.errors import ExplainerError
+from explainer.errors import ExplainerError, Unsupported
 from explainer.methods import METHODS, Method
 from explainer.methods.trees import is_tree
 from explainer.model import Capability, Model
@@ -75,8 +75,10 @@ def _tried(model: Any, method: Method) -> Capability | None:
         return None
     try:
         method.function(model, sample, resolve(0, model.scores(sample), model.class_names))
-    except ExplainerError as error:
+    except Unsupported as error:
         return Capability("unsupported", str(error))
+    except ExplainerError:  # the sample does not fit, which says nothing about the model
+        return None
     return None
 
 

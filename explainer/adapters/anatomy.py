@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from explainer.errors import ExplainerError
 if TYPE_CHECKING:
     from explainer.adapters.gradients import GradientView
     from explainer.adapters.torch import TorchModel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,9 @@ def read_anatomy(model: TorchModel) -> Anatomy:
 def _probed(model: TorchModel, sample: Any) -> _Probe:
     """One pass, watched. A probe that fails is a fact about the model, not a failure of the reader."""
     probe = _Probe()
-    try:
-        unsteady, why = ways.unsteady(model, sample)
-        probe.obstacle = why if unsteady > ways.NO_FUNCTION else ""
-        probe.noise = f"Rather noisy here: {why}." if ways.NOISY < unsteady <= ways.NO_FUNCTION else ""
-    except Exception as error:
-        probe.obstacle = f"scoring it raises {type(error).__name__}: {error}"
-        return probe
+    unsteady, why = _told(lambda: ways.unsteady(model, sample), (0.0, ""))
+    probe.obstacle = why if unsteady > ways.NO_FUNCTION else ""
+    probe.noise = f"Rather noisy here: {why}." if ways.NOISY < unsteady <= ways.NO_FUNCTION else ""
     try:
         view = model.gradient_view(sample)
         probe.view = view
@@ -132,9 +130,10 @@ def _probed(model: TorchModel, sample: Any) -> _Probe:
                 raise
             model.overwrites = True
             _go_back(model, view, probe)
-        probe.gradient_obstacle = probe.gradient_obstacle or ways.other_ways(model, view, sample)
         if not probe.gradient_obstacle:
-            probe.slope_error = ways.slope_error(model, sample)
+            probe.gradient_obstacle = _told(lambda: ways.other_ways(model, view, sample), "")
+        if not probe.gradient_obstacle:
+            probe.slope_error = _told(lambda: ways.slope_error(model, sample), math.nan)
         with model.scoring():
             probe.output = model.encode(sample).call(model.core)
     except ExplainerError as error:
@@ -144,6 +143,14 @@ def _probed(model: TorchModel, sample: Any) -> _Probe:
     if probe.watch is None:
         probe.watch = _watched_plainly(model, sample)
     return probe
+
+
+def _told(ask: Callable[[], T], otherwise: T) -> T:
+    """What ``ask`` says; ``otherwise`` where the inputs it makes up do not fit the module, which says nothing about it."""
+    try:
+        return ask()
+    except Exception:
+        return otherwise
 
 
 def _go_back(model: TorchModel, view: GradientView, probe: _Probe) -> None:

@@ -20,6 +20,7 @@ from explainer.model import Capability, Model
 from explainer.target import Target, resolve
 
 _GAP = 0.01  # of the difference explained: beyond it the note names what no rule covers
+_NO_RULE = "functions that DeepLIFT has no rule for"
 _WRONG = 0.5  # of the difference explained, or of a tenth of the score's scale: beyond it the values say nothing
 
 
@@ -107,7 +108,7 @@ def _attribute(
 
 def _because(uncovered: set[str]) -> str:
     if uncovered:
-        return f"functions that DeepLIFT has no rule for follow their gradient ({', '.join(sorted(uncovered))})"
+        return f"{_NO_RULE} follow their gradient ({', '.join(sorted(uncovered))})"
     return "every function has a rule, but multipliers that all but cancel leave their rounding (another baseline= may do better)"
 
 
@@ -132,8 +133,10 @@ def fits(model: Model) -> Capability | None:
         scores = model.scores(row, output)
         goal = resolve("predicted", scores, model.class_names)
         found = deeplift(model, row, goal, output=output)
-    except ExplainerError as error:
+    except Unsupported as error:
         return Capability("unsupported", str(error))
+    except ExplainerError:  # the sample does not fit, which says nothing about the model
+        return None
     assert found.base is not None
     here, base = float(goal(scores, 0)[0, 0]), float(found.base[0, 0])
     missing = abs(float(found.values[0].sum()) - (here - base))
@@ -143,7 +146,7 @@ def fits(model: Model) -> Capability | None:
         return Capability("approximate", f"On a sample input the shares add up to within {gap:.1g} of the difference explained.")
     why = next((note.partition("of it: ")[2] for note in found.notes if "of it: " in note), "")
     missed = f"On a sample input the shares miss the difference explained by {gap:.0%} of it: {why}"
-    wrong = missing > _WRONG * max(abs(here - base), scale / 10)
+    wrong = _NO_RULE in why and missing > _WRONG * max(abs(here - base), scale / 10)  # rounding is another matter with another baseline
     return Capability("unsupported" if wrong else "approximate", missed)
 
 

@@ -93,6 +93,17 @@ def test_one_function_written_in_several_ways_has_one_explanation(names: tuple[s
             np.testing.assert_allclose(other.base_values, plain.base_values, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift", "expected_gradients", "deeplift_shap", "shap", "owen"])
+def test_of_a_linear_model_there_is_one_right_answer(method: str) -> None:
+    model, given = model_gallery.made("linear")
+    ex = explainer.explain(model, given, method, 1, output="logit")
+    weights = model.core.weight[1].detach().numpy()
+    reference = typical_row(model.background) if method in ("integrated_gradients", "deeplift") else model.background.mean()
+    wanted = weights * (given.to_numpy() - np.asarray(reference, dtype=np.float64).reshape(1, -1))
+    # Drawn from the rows that stand for the population, the rest by formula.
+    np.testing.assert_allclose(ex.values, wanted, atol=1e-5 if ex.stderr is None else 4 * float(np.max(ex.stderr)) + 1e-5)
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in {*NOTHING, *NO_GRADIENT}])
 def test_the_base_is_the_score_of_the_baseline(name: str) -> None:
     """Not only do the values add up: what they are held against is what the model says of the baseline, all of it replaced."""

@@ -106,6 +106,31 @@ def test_a_gap_of_deeplift_is_measured() -> None:
     assert levels[3.0].level == "unsupported" and "cumprod" in levels[3.0].reason
 
 
+def test_a_sample_that_does_not_fit_says_nothing_about_the_model() -> None:
+    rows = gallery.table(8)
+    rows.iloc[0, 0] = np.nan
+    model = gallery.tabular(gallery.mlp(), background=rows)
+    assert {able.level for name, able in model.capabilities().items() if name in ("saliency", "deeplift", "shap")} <= {
+        "exact",
+        "approximate",
+    }
+
+    class Picky(nn.Module):
+        """Refuses every picture but a black one."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(64, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if float(x.detach().sum()) > 30:
+                raise ValueError("too bright")
+            return self.layer(x.flatten(1))
+
+    model = explainer.wrap(Picky(), modality="image", background=np.zeros((1, 8, 8), dtype=np.float32), class_names=["a", "b"])
+    assert model.capabilities()["integrated_gradients"].level == "approximate"
+
+
 def test_a_picture_given_twice_is_not_explained_by_one_of_them() -> None:
     class Pyramid(nn.Module):
         def __init__(self) -> None:
