@@ -220,8 +220,9 @@ def methods(
     from explainer import sources, terminal
     from explainer.listing import method_facts, print_methods
 
-    facts = method_facts(None if model is None else sources.resolve_model(model).capabilities())
-    terminal.emit(facts) if as_json else print_methods(facts, model)
+    wrapped = None if model is None else sources.resolve_model(model)
+    facts = method_facts(None if wrapped is None else wrapped.capabilities())
+    terminal.emit(facts) if as_json else print_methods(facts, model, getattr(wrapped, "anatomy", None))
 
 
 app.command()(judging.importance)

@@ -161,11 +161,14 @@ def method_facts(capabilities: Mapping[str, Any] | None) -> list[dict[str, str]]
     return [{**fact, "level": capabilities[fact["name"]].level, "reason": capabilities[fact["name"]].reason} for fact in facts]
 
 
-def print_methods(facts: Sequence[Mapping[str, Any]], model: str | None) -> None:
-    """The methods there are, or what each can be on one model."""
+def print_methods(facts: Sequence[Mapping[str, Any]], model: str | None, anatomy: Any = None) -> None:
+    """The methods there are, or what each can be on one model, and what was found in its module where it has one."""
     if model is None:
         rows = [(f["name"], f["title"], f["family"], terminal.escape(f["summary"])) for f in facts]
         terminal.table(("method", "called", "family", "what its values mean"), rows)
         return
     levels = [(f["name"], terminal.state(f["level"]), terminal.escape(f["reason"])) for f in facts]
     terminal.table(("method", "on this model", "why"), levels, title=terminal.escape(model))
+    found = () if anatomy is None else anatomy().facts
+    if found:
+        terminal.table(("found in the module", "where", "what it means"), [tuple(map(terminal.escape, fact)) for fact in found])

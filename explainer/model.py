@@ -135,6 +135,9 @@ class Model(ABC):
         """What a person must know of how these canonical inputs are read, whatever the method (such as that they are cut)."""
         return ()
 
+    def meet(self, inputs: Any) -> None:  # noqa: B027  most models need no probe
+        """Told which canonical inputs are explained: the first may serve to probe a model that had none to be probed with."""
+
     def rows_at_once(self, inputs: Any, measured: bool = False) -> int:
         """How many rows to score at once; an adapter that can tell measures it on ``inputs`` when asked to."""
         return ROWS_AT_ONCE

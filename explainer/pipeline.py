@@ -103,6 +103,7 @@ def explain(
     if faults:
         given, scores, target = take(given, np.array(kept)), scores[kept], _target_of(target, kept, everything)
     goal = resolve(target, scores, model.class_names)
+    model.meet(given)
     chosen = _method(model, method if peer is None else entry(peer), background)
     with reporter(progress, chosen.title) as report:
         cut = _Cut(model, given, features, baseline, background, seed)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
+from explainer.errors import ExplainerError, Unsupported
 from explainer.methods import METHODS, Method
 from explainer.methods.trees import is_tree
 from explainer.model import Capability, Model
+from explainer.target import resolve
 
 _NO_GRADIENT = "{name} is seen from outside only ({framework}): it has no gradients. Use shap or lime."
 _NO_BACKGROUND = "A table needs background rows for the values of absent columns; pass background=training_rows."
+_SLOPE_DOUBTED, _SLOPE_WRONG = 0.1, 0.5  # how far gradients may be from the slope of the score at a sample input
 _EXACT_PLAYERS = 11  # 2 ** 11 coalitions are the default budget
+# What methods said of a model after looking at it, which may take a pass or two; kept as long as the model lives.
+_SAID: weakref.WeakKeyDictionary[Model, dict[str, Capability | None]] = weakref.WeakKeyDictionary()
 
 
 def capabilities(model: Model) -> Mapping[str, Capability]:
@@ -28,16 +34,52 @@ def capability(model: Model, method: Method) -> Capability:
         instead = f" Use {' or '.join(others)}." if others else ""
         kinds = " and ".join(method.modalities)
         return Capability("unsupported", f"{method.title} is for {kinds} inputs; these are {model.modality}.{instead}")
+    unsteady = _anatomy(model, "obstacle")
+    if unsteady:
+        return Capability("unsupported", f"No explanation of {model.name} would be right: {unsteady}.")
     obstacles = {"gradient": _no_gradients, "attention": _no_attention, "coalition": _no_background, "tree": _no_trees}
     obstacle = obstacles[method.family](model)
     if obstacle:
         return Capability("unsupported", obstacle)
-    judged = method.judged(model)
-    if judged is not None:
-        return judged
+    found = _judged(model, method) or _usual(model, method)
+    doubts = " ".join(filter(None, (_anatomy(model, "noise"), _doubt(model) if method.family == "gradient" else "")))
+    if not doubts or found.level == "unsupported":
+        return found
+    return Capability("approximate", f"{found.reason} {doubts}")
+
+
+def _usual(model: Model, method: Method) -> Capability:
+    """What the method is where nothing speaks against it."""
     if method.name == "shap" and model.modality == "tabular" and len(model.feature_names) <= _EXACT_PLAYERS:
         return Capability("exact", f"All coalitions of {len(model.feature_names)} columns are enumerated.")
     return Capability(method.level, method.caveat)
+
+
+def _judged(model: Model, method: Method) -> Capability | None:
+    """What the method itself says, asked once per model, or anew as long as the model could not be probed."""
+    if not method.fits and method.family != "attention":
+        return None
+    ask = _tried if not method.fits else lambda model, method: method.judged(model)
+    if _anatomy(model, "probed") is False:
+        return ask(model, method)
+    said, key = _SAID.setdefault(model, {}), method.fits or method.name
+    if key not in said:
+        said[key] = ask(model, method)
+    return said[key]
+
+
+def _tried(model: Any, method: Method) -> Capability | None:
+    """A refusal that shows only when the method runs, from running it on the sample."""
+    sample = model.sample()
+    if sample is None:
+        return None
+    try:
+        method.function(model, sample, resolve(0, model.scores(sample), model.class_names))
+    except Unsupported as error:
+        return Capability("unsupported", str(error))
+    except ExplainerError:  # the sample does not fit, which says nothing about the model
+        return None
+    return None
 
 
 def choose(model: Model) -> str:
@@ -51,8 +93,23 @@ def _no_gradients(model: Model) -> str:
     """The reason gradients cannot be had, or nothing."""
     if not model.differentiable:
         return _NO_GRADIENT.format(name=model.name, framework=model.framework)
-    obstacle = _anatomy(model, "gradient_obstacle")
-    return f"Gradients cannot be had: {obstacle}. Use shap or lime." if obstacle else ""
+    obstacle, error = _anatomy(model, "gradient_obstacle"), _anatomy(model, "slope_error") or 0.0
+    if not obstacle and error > _SLOPE_WRONG:
+        obstacle = (
+            f"at a sample input they differ from the slope of the score by {error:.0%} (a function with a backward pass of its own, as in "
+            "gradient reversal or rounding with a straight-through gradient, or values that are detached)"
+        )
+    return f"Gradients cannot be had: {obstacle.rstrip('.')}. Use shap or lime." if obstacle else ""
+
+
+def _doubt(model: Model) -> str:
+    """Why gradients do not tell the whole of the score, where that is known."""
+    exits, error = _anatomy(model, "exits"), _anatomy(model, "slope_error") or 0.0
+    if exits:
+        return f"Values made of the input leave automatic differentiation ({exits}): what depends on them has no gradient."
+    if error > _SLOPE_DOUBTED:
+        return f"At a sample input the gradients differ from the slope of the score by {error:.0%}."
+    return ""
 
 
 def _no_attention(model: Model) -> str:

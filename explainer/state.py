@@ -99,8 +99,11 @@ def scoring(evaluation: Evaluation, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def differentiating(evaluation: Evaluation, device: torch.device, recurrent: bool) -> Iterator[None]:
-    """Eval mode with gradients on, whatever surrounds it; cuDNN off where its recurrent layers would refuse a backward pass."""
+def differentiating(evaluation: Evaluation, device: torch.device, recurrent: bool, overwrites: bool = False) -> Iterator[None]:
+    """Eval mode with gradients on, whatever surrounds it; cuDNN off where its recurrent layers would refuse a backward pass.
+
+    ``overwrites``: keep copies of what a module that works in place writes over before its backward pass needs it.
+    """
     with ExitStack() as stack:
         stack.enter_context(evaluation)
         stack.enter_context(rng_kept(device))
@@ -109,6 +112,8 @@ def differentiating(evaluation: Evaluation, device: torch.device, recurrent: boo
         if recurrent and device.type == "cuda":
             # cuDNN has no backward for a recurrent layer in eval mode; PyTorch's own kernels do.
             stack.enter_context(_CUDNN_OFF)
+        if overwrites:
+            stack.enter_context(torch.autograd.graph.allow_mutation_on_saved_tensors())
         yield
 
 

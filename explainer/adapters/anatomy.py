@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
+from explainer.adapters import ways
+from explainer.adapters.facts import Fact, facts, in_words
+from explainer.adapters.probe import Watch
 from explainer.errors import ExplainerError
 
 if TYPE_CHECKING:
+    from explainer.adapters.gradients import GradientView
     from explainer.adapters.torch import TorchModel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Anatomy:
     """Facts for the preflight. ``probed`` says whether a forward pass was seen, or only the types of the layers.
 
+    ``facts``: what was found, where, and what it means, to be read by a person.
+    ``obstacle``: why no method can be right on this module; ``noise``: why every one is off a little;
     ``gradient_obstacle``, ``attention_obstacle``: why gradients by named feature, or attention by word, cannot be had;
-    empty where nothing stands against them.
+    ``branches``: where its way depends on the input's values; ``exits``: where values made of the input leave automatic
+    differentiation. Empty where there is nothing of the kind.
+    ``slope_error``: how far gradients are from the slope of the scores, NaN where that was not measured.
     """
 
     layers: Mapping[str, int]
@@ -35,6 +47,12 @@ class Anatomy:
     dtype: str
     gradient_obstacle: str
     attention_obstacle: str
+    obstacle: str = ""
+    noise: str = ""
+    branches: str = ""
+    exits: str = ""
+    slope_error: float = math.nan
+    facts: tuple[Fact, ...] = ()
 
 
 _KINKED = (
@@ -44,6 +62,20 @@ _KINKED = (
 _KINKED_OPERATIONS = ("Relu", "LeakyRelu", "MaxPool", "Hardtanh", "Hardswish", "Threshold", "Clamp", "MaxBackward", "AmaxBackward")
 
 
+@dataclass
+class _Probe:
+    """What one watched pass told."""
+
+    watch: Watch | None = None
+    view: GradientView | None = None
+    operations: frozenset[str] = frozenset()
+    obstacle: str = ""
+    noise: str = ""
+    gradient_obstacle: str = ""
+    slope_error: float = math.nan
+    output: Any = None
+
+
 def read_anatomy(model: TorchModel) -> Anatomy:
     """Read the module of ``model``; nothing is changed and nothing is raised."""
     modules = list(model.core.modules())
@@ -51,29 +83,18 @@ def read_anatomy(model: TorchModel) -> Anatomy:
     for module in modules:
         layers[type(module).__name__] = layers.get(type(module).__name__, 0) + 1
     sample = model.sample()
-    operations: frozenset[str] = frozenset()
-    gradient_obstacle, attention_obstacle, probed, integer = "", "", False, any(isinstance(m, nn.Embedding) for m in modules)
-    attention = any("attention" in kind.lower() for kind in layers)
+    probe = _Probe() if sample is None else _probed(model, sample)
     if sample is not None:
-        try:
-            view = model.gradient_view(sample)
-            with model.differentiating():
-                operations = graph_operations(view.forward(view.x.clone().requires_grad_(), *view.others))
-            probed, integer = True, view.embedded
-            if not operations:
-                gradient_obstacle = "the module cuts its output off from its input (detach, numpy or no_grad inside)"
-        except ExplainerError as error:
-            gradient_obstacle = str(error)
-        except Exception as error:  # a probe that fails is a fact about the model, not a failure of the reader
-            gradient_obstacle = f"{type(error).__name__}: {error}"
         attention, attention_obstacle = _probe_attention(model, sample)
-    elif not attention:
-        attention_obstacle = "no attention layer was found among the module's layers"
-    parameters = list(model.core.parameters())
+    else:
+        attention = any("attention" in kind.lower() for kind in layers)
+        attention_obstacle = "" if attention else "no attention layer was found among the module's layers"
+    parameters, operations = list(model.core.parameters()), probe.operations
+    integer = any(isinstance(m, nn.Embedding) for m in modules) if probe.view is None else probe.view.embedded
     return Anatomy(
         layers=layers,
         operations=operations,
-        probed=probed,
+        probed=probe.view is not None,
         has_recurrent=any(isinstance(m, (nn.RNNBase, nn.RNNCellBase)) for m in modules),
         has_attention=attention,
         integer_inputs=integer,
@@ -82,9 +103,83 @@ def read_anatomy(model: TorchModel) -> Anatomy:
         frozen=bool(parameters) and not any(p.requires_grad for p in parameters),
         parameters=sum(p.numel() for p in parameters),
         dtype=str(model.dtype)[6:],
-        gradient_obstacle=gradient_obstacle,
+        gradient_obstacle=probe.gradient_obstacle,
         attention_obstacle=attention_obstacle,
+        obstacle=probe.obstacle,
+        noise=probe.noise,
+        branches=in_words(probe.watch.branches) if probe.watch is not None else "",
+        exits=in_words(probe.watch.exits) if probe.watch is not None else "",
+        slope_error=probe.slope_error,
+        facts=facts(model, probe.watch, probe.view, probe.output, probe.slope_error, sample),
     )
+
+
+def _probed(model: TorchModel, sample: Any) -> _Probe:
+    """One pass, watched. A probe that fails is a fact about the model, not a failure of the reader."""
+    probe = _Probe()
+    unsteady, why = _told(lambda: ways.unsteady(model, sample), (0.0, ""))
+    probe.obstacle = why if unsteady > ways.NO_FUNCTION else ""
+    probe.noise = f"Rather noisy here: {why}." if ways.NOISY < unsteady <= ways.NO_FUNCTION else ""
+    try:
+        view = model.gradient_view(sample)
+        probe.view = view
+        try:
+            _go_back(model, view, probe)
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            model.overwrites = True
+            _go_back(model, view, probe)
+        if not probe.gradient_obstacle:
+            probe.gradient_obstacle = _told(lambda: ways.other_ways(model, view, sample), "")
+        if not probe.gradient_obstacle:
+            probe.slope_error = _told(lambda: ways.slope_error(model, sample), math.nan)
+        with model.scoring():
+            probe.output = model.encode(sample).call(model.core)
+    except ExplainerError as error:
+        probe.gradient_obstacle = str(error)
+    except Exception as error:
+        probe.gradient_obstacle = f"{type(error).__name__}: {error}"
+    if probe.watch is None:
+        probe.watch = _watched_plainly(model, sample)
+    return probe
+
+
+def _told(ask: Callable[[], T], otherwise: T) -> T:
+    """What ``ask`` says; ``otherwise`` where the inputs it makes up do not fit the module, which says nothing about it."""
+    try:
+        return ask()
+    except Exception:
+        return otherwise
+
+
+def _go_back(model: TorchModel, view: GradientView, probe: _Probe) -> None:
+    """Forward, watched, and back to the input."""
+    x = view.x.clone().requires_grad_()
+    probe.watch = Watch(model.core, x)
+    with model.differentiating():
+        with probe.watch.watching():
+            scores = view.forward(x, *view.others)
+        probe.operations = graph_operations(scores)
+        probe.gradient_obstacle = _cut_off(scores, x)
+
+
+def _cut_off(scores: Tensor, x: Tensor) -> str:
+    if scores.requires_grad and torch.autograd.grad(scores.sum(), x, allow_unused=True)[0] is not None:
+        return ""
+    return "the module's output is cut off from its input (detach, numpy or no_grad inside)"
+
+
+def _watched_plainly(model: TorchModel, sample: Any) -> Watch | None:
+    """A pass watched where there is nothing to differentiate at."""
+    watch = Watch(model.core)
+    try:
+        arguments = model.encode(sample)
+        with model.scoring(), watch.watching():
+            model.forward(arguments, core=True)
+    except Exception:  # scoring worked before: only what is watched is lost
+        return None
+    return watch
 
 
 def _probe_attention(model: TorchModel, sample: Any) -> tuple[bool, str]:

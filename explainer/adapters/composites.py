@@ -239,6 +239,20 @@ def _recurrent(step: Callable[[Tensor, State, Sequence[Tensor]], State]) -> Call
     return written_out
 
 
+def _cell(step: Callable[[Tensor, State, Sequence[Tensor]], State]) -> Callable[..., Steps]:
+    """One step, as a cell takes it: the new state, a pair where it is one."""
+
+    def written_out(data: Tensor, hx: Any, *weights: Any) -> Steps:
+        def steps() -> Any:
+            pair = isinstance(hx, (tuple, list))
+            found = step(data, tuple(hx) if pair else (hx,), weights)
+            return found if pair else found[0]
+
+        return steps
+
+    return written_out
+
+
 def _along(
     step: Callable[[Tensor, State, Sequence[Tensor]], State], inputs: list[Tensor], first: State, weights: Sequence[Tensor], back: bool
 ) -> tuple[list[Tensor], State]:
@@ -265,4 +279,6 @@ COMPOSITES: dict[str, Callable[..., Steps]] = {
     "scaled_dot_product_attention": _attention, "multi_head_attention_forward": _multi_head,
     "lstm": _recurrent(_lstm_step), "gru": _recurrent(_gru_step),
     "rnn_tanh": _recurrent(_plain_step("tanh")), "rnn_relu": _recurrent(_plain_step("relu")),
+    "lstm_cell": _cell(_lstm_step), "gru_cell": _cell(_gru_step),
+    "rnn_tanh_cell": _cell(_plain_step("tanh")), "rnn_relu_cell": _cell(_plain_step("relu")),
 }  # fmt: skip

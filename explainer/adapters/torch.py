@@ -49,6 +49,7 @@ class TorchModel(Model):
         self._described: str | None = None
         self._measured: dict[str, int] = {}
         self.padding_counts = False
+        self.overwrites = False  # whether the module writes over what its own backward pass needs; found by the anatomy
         self._sample: Any = None
         self._anatomy: Anatomy | None = None
         super().__init__(**names)
@@ -161,7 +162,7 @@ class TorchModel(Model):
     def differentiating(self) -> AbstractContextManager[None]:
         """Eval mode with gradients, restored on leaving; parameters' own ``.grad`` is never touched."""
         recurrent = any(isinstance(m, nn.RNNBase) for m in self.core.modules())
-        return state.differentiating(state.Evaluation.of(self.module), self._where, recurrent)
+        return state.differentiating(state.Evaluation.of(self.module), self._where, recurrent, self.overwrites)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.core).encode())
@@ -189,6 +190,10 @@ class TorchModel(Model):
 
             self._anatomy = read_anatomy(self)
         return self._anatomy
+
+    def meet(self, inputs: Any) -> None:
+        if self.sample() is None:
+            self._sample, self._anatomy = take(inputs, slice(0, 1)), None
 
     def sample(self) -> Any:
         """One canonical input to probe with: a background row, or a made-up input that the module takes; None where none is."""

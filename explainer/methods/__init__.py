@@ -69,12 +69,14 @@ METHODS: dict[str, Method] = {
             "deeplift_shap", "DeepLIFT SHAP", "gradient",
             "Differences from background rows, carried back layer by layer: shares of the difference from the average score.",
             "explainer.methods.deeplift:deeplift_shap",
+            fits="explainer.methods.deeplift:fits",
             caveat="A quick stand-in for Shapley values; the shares add up where every function has a rule, which is measured.",
         ),
         Method(
             "deeplift", "DeepLIFT", "gradient",
             "Differences from a baseline, carried back layer by layer: shares of the difference from the baseline's score.",
             "explainer.methods.deeplift:deeplift",
+            fits="explainer.methods.deeplift:fits",
             caveat="The shares add up where every function of the module has a rule, which is measured on every input.",
         ),
         Method(

@@ -8,16 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from explainer.adapters import ways
 from explainer.adapters.multipliers import NotShared, Overwritten, Tape
 from explainer.adapters.torch import out_of_memory, require_torch
 from explainer.errors import ExplainerError, Unsupported
+from explainer.inputs import take
 from explainer.methods.attribution import Attribution
 from explainer.methods.passes import Batch, Progress, Run
 from explainer.methods.references import References
-from explainer.model import Model
-from explainer.target import Target
+from explainer.model import Capability, Model
+from explainer.target import Target, resolve
 
 _GAP = 0.01  # of the difference explained: beyond it the note names what no rule covers
+_NO_RULE = "functions that DeepLIFT has no rule for"
+_WRONG = 0.5  # of the difference explained, or of a tenth of the score's scale: beyond it the values say nothing
 
 
 def deeplift_shap(
@@ -93,14 +97,57 @@ def _attribute(
                 run.keep(batch, j, values[j])
     missed = int((gap > _GAP).sum())
     if missed:
-        named = f" (here: {', '.join(sorted(uncovered))})" if uncovered else ""
         run.notes.append(
-            f"For {missed} of {len(inputs)} inputs the values miss the difference by more than {_GAP:.0%} of it: the model has functions "
-            f"that DeepLIFT has no rule for{named}; they follow their gradient. Use integrated_gradients or shap."
+            f"For {missed} of {len(inputs)} inputs the values miss the difference by more than {_GAP:.0%} of it: "
+            f"{_because(uncovered)}. Use integrated_gradients or shap."
         )
     found = run.attribution({"references": references.in_words, "rule": "rescale"})
     found.base = base
     return found
+
+
+def _because(uncovered: set[str]) -> str:
+    if uncovered:
+        return f"{_NO_RULE} follow their gradient ({', '.join(sorted(uncovered))})"
+    return "every function has a rule, but multipliers that all but cancel leave their rounding (another baseline= may do better)"
+
+
+def fits(model: Model) -> Capability | None:
+    """What DeepLIFT is on ``model``: refused where the module branches, else with the gap it leaves at a sample input."""
+    torch_model = require_torch(model, "deeplift")
+    anatomy, sample = torch_model.anatomy(), torch_model.sample()
+    if anatomy.branches:
+        return Capability(
+            "unsupported",
+            f"Which way the module goes depends on the input's values ({anatomy.branches}), so that the ways of reference and input cannot "
+            "be compared. Use integrated_gradients or shap.",
+        )
+    if any(fact.what == "TorchScript" for fact in anatomy.facts):
+        return Capability("unsupported", "TorchScript hides the functions that DeepLIFT has rules for. Use integrated_gradients or shap.")
+    pair = ways.varied(torch_model, sample) if anatomy.probed else None
+    if pair is None:
+        return None
+    row = take(pair, slice(1, 2))
+    output = "raw" if model.task == "regression" else "probability"
+    try:
+        scores = model.scores(row, output)
+        goal = resolve("predicted", scores, model.class_names)
+        found = deeplift(model, row, goal, output=output)
+    except Unsupported as error:
+        return Capability("unsupported", str(error))
+    except ExplainerError:  # the sample does not fit, which says nothing about the model
+        return None
+    assert found.base is not None
+    here, base = float(goal(scores, 0)[0, 0]), float(found.base[0, 0])
+    missing = abs(float(found.values[0].sum()) - (here - base))
+    gap = missing / max(abs(here - base), _GAP)
+    scale = 1.0 if output == "probability" else max(abs(here), abs(base))
+    if gap <= _GAP:
+        return Capability("approximate", f"On a sample input the shares add up to within {gap:.1g} of the difference explained.")
+    why = next((note.partition("of it: ")[2] for note in found.notes if "of it: " in note), "")
+    missed = f"On a sample input the shares miss the difference explained by {gap:.0%} of it: {why}"
+    wrong = _NO_RULE in why and missing > _WRONG * max(abs(here - base), scale / 10)  # rounding is another matter with another baseline
+    return Capability("unsupported" if wrong else "approximate", missed)
 
 
 class _Pairs:

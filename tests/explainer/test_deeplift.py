@@ -241,6 +241,47 @@ def test_recurrent_layers_are_written_out(kind: type[nn.RNNBase], options: dict[
         assert gap(ex) < 1e-5 and np.nanmax(np.abs(ex.values)) > 1e-3
 
 
+class Stepwise(nn.Module):
+    """The layer ``rnn`` as a loop over a cell with its weights."""
+
+    def __init__(self, rnn: nn.RNNBase, cell: nn.RNNCellBase, head: nn.Linear) -> None:
+        super().__init__()
+        self.cell, self.head = cell, head
+        with torch.no_grad():
+            for name, weight in cell.named_parameters():
+                weight.copy_(getattr(rnn, f"{name}_l0"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        state: Any = None
+        for t in range(x.shape[1]):
+            state = self.cell(x[:, t], state)
+        return self.head(state[0] if isinstance(state, tuple) else state)
+
+
+class Whole(nn.Module):
+    def __init__(self, rnn: nn.RNNBase, head: nn.Linear) -> None:
+        super().__init__()
+        self.rnn, self.head = rnn, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "options"),
+    [(nn.LSTM, nn.LSTMCell, {}), (nn.GRU, nn.GRUCell, {}), (nn.RNN, nn.RNNCell, {}), (nn.RNN, nn.RNNCell, {"nonlinearity": "relu"})],
+)
+def test_a_loop_over_a_cell_is_explained_as_the_layer_is(kind: Any, cell: Any, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    rnn, head = kind(3, 6, batch_first=True, **options), nn.Linear(6, 3)
+    modules = [Whole(rnn, head).eval(), Stepwise(rnn, cell(3, 6, **options), head).eval()]
+    names, background = ["x", "y", "z"], gallery.series((5,), seed=8)
+    models = [explainer.wrap(m, modality="series", feature_names=names, background=background) for m in modules]
+    found = [explainer.explain(m, gallery.series((5, 7)), "deeplift", target=0, output="logit", verify=False) for m in models]
+    assert gap(found[1]) < 1e-5
+    np.testing.assert_allclose(found[1].values, found[0].values, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("options", [{}, {"causal": True, "readout": "mean"}, {"grouped": True}, {"float_mask": True, "readout": "mean"}])
 def test_attention_is_written_out(options: dict[str, Any]) -> None:
     for module in (gallery.seeded(gallery.Fused, **options), gallery.seeded(gallery.Encoder)):
@@ -298,11 +339,14 @@ def test_functions_without_a_rule_are_named_and_fail_the_verdict() -> None:
 
 def test_another_way_for_the_reference_is_refused() -> None:
     def branching(m: Odd, h: Tensor) -> Tensor:
-        return h.relu() if float(h.detach().sum()) > 0 else h.tanh()
+        return h.relu() if h.detach().numpy().sum() > 0 else h.tanh()  # where no torch function sees the choice
 
     module, rows = Odd(branching), gallery.table(3)
     with torch.no_grad():
         module.enter.weight.abs_()
+    seen = Odd(lambda m, h: h.relu() if float(h.detach().sum()) > 0 else h.tanh())
+    with pytest.raises(Unsupported, match=r"Which way the module goes depends on the input's values \(__float__ in Odd\)"):
+        explain(seen, rows, background=BACKGROUND)
     for method in ("deeplift", "deeplift_shap"):
         with pytest.raises(Unsupported, match=r"another way .*\(relu where the reference had tanh\)"):
             explain(module, rows + 50, method, background=BACKGROUND - 50)

@@ -22,7 +22,7 @@ def snapshot(module: nn.Module) -> dict[str, object]:
         "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in module.modules()],
         "requires_grad": [p.requires_grad for p in module.parameters()],
         "grads": [None if p.grad is None else p.grad.clone() for p in module.parameters()],
-        "weights": copy.deepcopy(module.state_dict()),
+        "weights": {key: value.clone() for key, value in module.state_dict().items() if isinstance(value, torch.Tensor)},
         "rng": torch.get_rng_state(),
         "numpy": np.random.get_state()[1].copy(),  # type: ignore[union-attr]
         "fast": torch.backends.mha.get_fastpath_enabled(),

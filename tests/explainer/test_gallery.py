@@ -1,0 +1,191 @@
+"""Every method on every model of the gallery: a right answer, or a refusal whose reason is known before it runs."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+import model_gallery
+import numpy as np
+import pytest
+import torch
+from test_torch_adapter import assert_unchanged, snapshot
+
+import explainer
+from explainer.errors import Unsupported
+from explainer.explanation import Explanation
+from explainer.features.tabular import typical_row
+from explainer.inputs import take
+from explainer.methods import METHODS
+from explainer.model import Capability
+
+NAMES = list(model_gallery.GALLERY)
+# Models on which nothing can be right, or no gradient; anything else that is refused would be a step back.
+NOTHING = {"dropout always on": "drawn at random", "batch norm without statistics": "beside it in the batch"}
+NO_GRADIENT = {
+    "two inputs": "several ways",
+    "two embedding tables": "another way",
+    "T5": "another way",
+    "cut off by numpy": "is cut off",
+}
+NO_GRADIENT |= {"quantised": "is cut off", "gradient reversal": "differ from the slope", "partly detached": "differ from the slope"}
+NO_DEEPLIFT = {"control flow": "depends on the input's values", "scripted": "TorchScript hides"}
+
+
+def options(method: str) -> dict[str, object]:
+    return {"budget": 32} if METHODS[method].family == "coalition" else {}
+
+
+@cache
+def explained(name: str, method: str) -> Explanation | None:
+    """The first input explained, or None where that is refused as announced; the caller's module must be as it was."""
+    model, given = model_gallery.made(name)
+    able, before = model.capabilities()[method], snapshot(model.core)
+    kernel = getattr(getattr(model.core, "config", None), "_attn_implementation", None)
+    try:
+        ex = explainer.explain(model, take(given, slice(0, 1)), method, **options(method))
+    except Unsupported as error:
+        assert_announced(able, str(error))
+        ex = None
+    finally:
+        assert_unchanged(model.core, before)
+        assert kernel == getattr(getattr(model.core, "config", None), "_attn_implementation", None)
+    assert (ex is None) == (able.level == "unsupported")
+    return ex
+
+
+def assert_announced(able: Capability, came: str) -> None:
+    assert able.level == "unsupported" and able.reason in came, f"refused only when it ran: {came}"
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_is_right_or_refused(name: str, method: str) -> None:
+    ex = explained(name, method)
+    if ex is None:
+        return
+    assert np.isfinite(ex.values).all() and ex.values.size
+    assert ex.values.any() or method == "anchors"  # a prediction that nothing changes needs no rule
+    if ex.additive:
+        difference = float(ex.scores[0] - ex.base_values[0])
+        gap = abs(float(ex.values.sum()) - difference)
+        assert gap <= 0.011 * max(abs(difference), 0.01) or ex.verdicts[0].status != "pass"
+
+
+SAME = (
+    ("functional relu", "relu reused", "relu in place", "functional in place"),
+    ("frozen backbone", "frozen whole", "dict output", "tuple output", "dataclass output", "data parallel", "compiled", "float64"),
+    ("batch norm in eval mode", "batch norm in train mode"),
+    ("transformer encoder, slow path", "transformer encoder, fast path"),
+    ("lstm", "lstm cell"),
+)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].family != "tree"])
+@pytest.mark.parametrize("names", SAME, ids=lambda names: names[0])
+def test_one_function_written_in_several_ways_has_one_explanation(names: tuple[str, ...], method: str) -> None:
+    plain = explained(names[0], method)
+    for name in names[1:]:
+        other = explained(name, method)
+        assert (plain is None) == (other is None)
+        if plain is not None and other is not None:
+            np.testing.assert_allclose(other.values, plain.values, rtol=1e-3, atol=2e-6, err_msg=name)
+            np.testing.assert_allclose(other.base_values, plain.base_values, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift", "expected_gradients", "deeplift_shap", "shap", "owen"])
+def test_of_a_linear_model_there_is_one_right_answer(method: str) -> None:
+    model, given = model_gallery.made("linear")
+    ex = explainer.explain(model, given, method, 1, output="logit")
+    weights = model.core.weight[1].detach().numpy()
+    reference = typical_row(model.background) if method in ("integrated_gradients", "deeplift") else model.background.mean()
+    wanted = weights * (given.to_numpy() - np.asarray(reference, dtype=np.float64).reshape(1, -1))
+    # Drawn from the rows that stand for the population, the rest by formula.
+    np.testing.assert_allclose(ex.values, wanted, atol=1e-5 if ex.stderr is None else 4 * float(np.max(ex.stderr)) + 1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in {*NOTHING, *NO_GRADIENT}])
+def test_the_base_is_the_score_of_the_baseline(name: str) -> None:
+    """Not only do the values add up: what they are held against is what the model says of the baseline, all of it replaced."""
+    ex, (model, given) = explained(name, "integrated_gradients"), model_gallery.made(name)
+    assert ex is not None
+    index = model.class_names.index(ex.target[0])
+    one = take(given, slice(0, 1))
+    if model.modality == "tabular":
+        baseline = typical_row(model.background)
+    elif model.modality == "image":
+        baseline = np.zeros_like(one)
+    elif model.modality == "series":
+        baseline = [np.tile(np.concatenate(model.background).mean(0), (len(one[0]), 1)).astype(np.float32)]
+    else:
+        ids = model.encode(one).tensors[0]
+        padded = torch.where(torch.isin(ids, torch.tensor(sorted(model.preprocess.special_ids))), ids, model.preprocess.pad_id)
+        arguments = model.encode(one).replace(0, padded)
+        if model.core.__class__.__name__.startswith(("GPT2", "Llama", "Mistral", "Roberta")):
+            pytest.skip("the module looks at which ids are padding, which is another question than their embedding")
+        with model.scoring():
+            raw = model.forward(arguments, core=True).double().numpy()
+        assert ex.base_values[0] == pytest.approx(model.rescale(raw, ex.output)[0, index], abs=2e-3)
+        return
+    assert ex.base_values[0] == pytest.approx(model.scores(baseline, ex.output)[0, index], abs=5e-3 if name == "bfloat16" else 1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_reasons_and_the_same_values_again(name: str) -> None:
+    model, given = model_gallery.made(name)
+    again = explainer.wrap(
+        model.module, modality=model.modality, preprocess=model.preprocess, background=model.background, class_names=model.class_names,
+        task=model.task, returns=model.returns, feature_names=model.feature_names or None,
+    )  # fmt: skip
+    assert dict(again.capabilities()) == dict(model.capabilities())
+    for method in ("saliency", "shap"):
+        if model.capabilities()[method].level != "unsupported":
+            ex = explainer.explain(again, take(given, slice(0, 1)), method, verify=False, **options(method))
+            np.testing.assert_array_equal(ex.values, explained(name, method).values)
+            if name == "quantised":  # its rounding depends on the batch, and its capabilities say so
+                assert all("beside it in the batch" in able.reason for able in model.capabilities().values() if able.level == "approximate")
+                continue
+            both = explainer.explain(model, given, method, verify=False, **options(method))
+            np.testing.assert_allclose(both[0].values, explained(name, method).values, rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_refused_is_what_must_be(name: str) -> None:
+    model, _ = model_gallery.made(name)
+    able = model.capabilities()
+    for method in METHODS.values():
+        if model.modality not in method.modalities or method.family in ("tree", "attention"):
+            continue
+        expected = NOTHING.get(name) or (NO_GRADIENT.get(name) if method.family == "gradient" else None)
+        expected = expected or (NO_DEEPLIFT.get(name) if method.name.startswith("deeplift") else None)
+        found = able[method.name]
+        assert (found.level == "unsupported") == bool(expected), f"{method.name}: {found}"
+        assert expected is None or expected in found.reason
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_error_inside_leaves_the_module_as_it_was(name: str) -> None:
+    model, given = model_gallery.made(name)
+    if name in ("compiled", "scripted", "quantised"):
+        pytest.skip("it does not run hooks that are set after it was compiled, or takes none")
+    before, layer = snapshot(model.core), [m for m in model.core.modules() if not list(m.children())][-1]
+    model.capabilities()
+
+    def fail(*_: object) -> None:
+        raise ValueError("on purpose")
+
+    handle = layer.register_forward_hook(fail)
+    try:
+        for method in ("integrated_gradients", "deeplift", "attention", "shap"):
+            with pytest.raises(explainer.errors.ExplainerError):
+                explainer.explain(model, take(given, slice(0, 1)), method, **options(method))
+    finally:
+        handle.remove()
+    assert_unchanged(model.core, before)
+
+
+def test_the_gallery_is_quick() -> None:
+    started = time.perf_counter()
+    for name in NAMES[:8]:
+        model_gallery.GALLERY[name]()
+    assert time.perf_counter() - started < 8 and torch.is_grad_enabled()
