@@ -158,13 +158,13 @@ class SeriesLayout(Layout):
             given = torch.from_numpy(np.asarray(series[0])).to(x)
             straight, across = x[0, : self._lengths[0]], x[0].T[: self._lengths[0]]
             time_first = bool((straight - given).abs().sum() <= (across - given).abs().sum())
-        self._time_first = time_first
+        self.time_first = time_first
 
     def names(self, i: int) -> tuple[str, ...]:
         return tuple(f"{channel} at step {t}" for t in range(self._lengths[i]) for channel in self._channels)
 
     def collapse(self, values: np.ndarray, i: int) -> np.ndarray:
-        return (values if self._time_first else values.T)[: self._lengths[i]]
+        return (values if self.time_first else values.T)[: self._lengths[i]]
 
     def present(self, steps: int) -> np.ndarray:
         """Which of ``steps`` padded positions ``(n, steps)`` hold a real step."""
