@@ -12,15 +12,17 @@ from torch import Tensor
 from explainer.adapters.layerview import LayerView
 from explainer.adapters.torch import require_torch
 from explainer.errors import InvalidInput
+from explainer.explanation import Check, grade
 from explainer.inputs import take
 from explainer.methods.attribution import Attribution
 from explainer.methods.passes import Batch, Functional, Progress, Run
 from explainer.methods.references import per_input, said
-from explainer.methods.way import Way, gauss
+from explainer.methods.way import Rung, Way, gauss, nested
 from explainer.model import Model
 from explainer.target import Target
 
 _LADDER = (32, 128, 512)
+_NESTED = (nested(16, new=True), *map(nested, (32, 64, 128, 256, 512)))
 _FLOOR = 0.01  # a difference from the baseline below 1 % of the scale is held to the error allowed at 1 %
 
 
@@ -80,29 +82,45 @@ def internal_influence(
     output: str = "probability",
     baseline: Any = "auto",
     background: Any = None,
-    steps: int = 64,
+    steps: int | Literal["auto"] = "auto",
+    tolerance: float = 0.01,
     progress: Progress | None = None,
 ) -> Attribution:
     """How the score reacts to each unit of a layer, averaged over the way from a baseline x' to the input x.
 
     ``integral over a in [0, 1] of df/dy_j at x' + a (x - x')``, y the layer's units. Leino, Sen, Datta, Fredrikson & Li 2018,
-    arXiv:1802.03788, with the straight way as distribution of interest (captum's ``InternalInfluence``). By Gauss-Legendre
-    quadrature; in units of the score per unit of the layer.
+    arXiv:1802.03788, with the straight way as distribution of interest (captum's ``InternalInfluence``). In units of
+    the score per unit of the layer.
 
     Parameters
     ----------
     layer, baseline, background : see :func:`layer_conductance`.
-    steps : points of the quadrature.
+    steps : points of a Gauss-Legendre quadrature, or "auto": 16 steps of a nested rule (:func:`~explainer.methods.way.nested`), doubled
+        to at most 512 for the inputs whose values still change by more than ``tolerance`` of the largest.
+    tolerance : the change aimed at.
 
     Raises as :func:`layer_conductance` does.
     """
-    rung = gauss(_whole(steps))
-    found, _ = _attribute(
-        "internal_influence", model, inputs, target, layer, output, baseline, background, progress, lambda path: path.influence(rung)
-    )
+    ladder = _NESTED if steps == "auto" else (gauss(_whole(steps)),)
+    changes: dict[int, float] = {}
+
+    def influence(path: _UnitPath) -> Tensor:
+        values, change = path.influence(ladder, tolerance)
+        changes.update({int(row): max(found, changes.get(int(row), 0.0)) for row, found in zip(path.batch.rows, change, strict=True)})
+        return values
+
+    found, outcomes = _attribute("internal_influence", model, inputs, target, layer, output, baseline, background, progress, influence)
+    rule = "Gauss-Legendre" if steps != "auto" else "nested"
+    found.parameters = {**found.parameters, "steps": max(most for most, _ in outcomes), "tolerance": tolerance, "quadrature": rule}
     found.base = None
-    found.parameters = {**found.parameters, "steps": rung.steps, "quadrature": "Gauss-Legendre"}
+    if steps == "auto":
+        found.checks = [{"integration": _settled(changes[i], tolerance)} for i in range(len(found.values))]
     return found
+
+
+def _settled(change: float, tolerance: float) -> Check:
+    reason = f"Twice the steps change the values by {change:.2g} of the largest."
+    return Check("integration", grade(change, tolerance, 5 * tolerance), reason, change, tolerance)
 
 
 def _whole(steps: Any) -> int:
@@ -179,8 +197,23 @@ class _UnitPath:
             self.run.tick()
         return total
 
-    def influence(self, rung: Any) -> Tensor:
+    def influence(self, ladder: tuple[Rung, ...], tolerance: float) -> tuple[Tensor, np.ndarray]:
+        """Mean gradients, and by how much of the largest the last doubling of the steps changed them ``(n,)``."""
         left = np.arange(len(self.first))
+        values, change = self._nothing(left), np.full(len(left), np.inf)
+        for rung in ladder:
+            index = torch.from_numpy(left).to(values.device)
+            before, found = values[index], self._mean(rung, left) + rung.carried * values[index]
+            values[index], self.steps[left] = found, rung.steps
+            if rung.carried:
+                moved, largest = ((part.flatten(1).abs().amax(1)).cpu().numpy() for part in (found - before, found))
+                change[left] = moved / np.maximum(largest, 1e-300)
+            left = left[change[left] > tolerance]
+            if len(left) == 0:
+                break
+        return values, change
+
+    def _mean(self, rung: Rung, left: np.ndarray) -> Tensor:
         total = self._nothing(left)
         weights = torch.from_numpy(rung.weights).to(total)
         for chunk, (_, gradients) in self._way.walk(rung.nodes, left, self.function.at_layer):
