@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +109,7 @@ class LayerView:
     def read(self, x: Tensor, *others: Tensor) -> Tensor:
         """What the layer gives where the module's input is ``x``."""
         found: list[Tensor] = []
-        # An open mode keeps nn.TransformerEncoder off its fast path, which would leave the layer out or pack its tokens.
-        with torch.no_grad(), BaseTorchFunctionMode(), self.layer.tapped(lambda value: found.append(value.detach().clone())):
+        with torch.no_grad(), _slow_path(), self.layer.tapped(lambda value: found.append(value.detach().clone())):
             self.inner.forward(x, *others)
         return found[0].float() if found[0].dtype in (torch.float16, torch.bfloat16) else found[0]
 
@@ -124,7 +123,7 @@ class LayerView:
                 )
             return value.to(given.dtype, copy=True)  # a copy: what follows may work in place
 
-        with self.layer.tapped(replace):
+        with _slow_path(), self.layer.tapped(replace):
             return self.inner.forward(x, *others)
 
     def taken(self, x: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,6 +141,11 @@ class LayerView:
     def baseline(self, spec: Any = "auto", background: Any = None) -> Tensor:
         """What the layer gives at the baseline; see :meth:`GradientView.baseline`."""
         return self.read(self.inner.baseline(spec, background), *self.inner.others)
+
+
+def _slow_path() -> AbstractContextManager[Any]:
+    """Without gradients, an open mode keeps nn.TransformerEncoder off its fast path, which would leave layers out or pack tokens."""
+    return nullcontext() if torch.is_grad_enabled() else BaseTorchFunctionMode()
 
 
 class UnitLayout:
