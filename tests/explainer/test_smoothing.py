@@ -110,15 +110,16 @@ def test_captums_noise_tunnel_agrees_within_the_errors() -> None:
 
 
 def test_intervals_hold_what_they_promise() -> None:
-    frame = gallery.table(2)
+    frame = gallery.table(6)
     model = gallery.tabular(gallery.mlp(), background=gallery.table(20, seed=1))
     truth = explain(model, frame, "smoothgrad", samples=8192, noise=0.5, absolute=False, seed=99)
     held, far = [], []
-    for seed in range(60):
+    for seed in range(100):
         ex = explain(model, frame, "smoothgrad", samples=32, noise=0.5, absolute=False, seed=seed)
         held.append(np.abs(ex.values - truth.values) <= 1.96 * np.hypot(ex.stderr, truth.stderr))
         far.append(np.abs(ex.values - truth.values).max())
-    assert 0.9 <= np.mean(held) <= 0.99 and np.median(far) > 1e-3
+
+    assert 0.93 <= np.mean(held) <= 0.97 and np.median(far) > 1e-3
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -188,8 +188,9 @@ def test_names_that_do_not_fit_are_answered() -> None:
         explain(model, gallery.table(), "layer_conductance", layer="layer")
     with pytest.raises(Unsupported, match="is not called"):
         explain(model, gallery.table(), "layer_conductance", layer="unused")
-    with pytest.raises(Unsupported, match="one row per input"):
-        explain(gallery.text(gallery.seeded(gallery.Encoder)), gallery.TEXTS, "saliency", layer="position")
+    for texts in (gallery.TEXTS, ["a"]):  # of three tokens: as many positions as rows are tried
+        with pytest.raises(Unsupported, match="one row per input"):
+            explain(gallery.text(gallery.seeded(gallery.Encoder)), texts, "saliency", layer="position")
     with pytest.raises(InvalidInput, match="steps=0"):
         explain(model, gallery.table(), "internal_influence", steps=0)
 
