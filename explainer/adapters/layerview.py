@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -102,6 +102,10 @@ class LayerView:
     def collapse(self, attribution: Tensor, i: int) -> np.ndarray:
         """Attributions of instance ``i``, shaped like one row of ``x``, on the layer's units in float64."""
         return self.layout.collapse(attribution.detach().double().cpu().numpy(), i)
+
+    def collapse_all(self, attributions: Tensor) -> Sequence[np.ndarray]:
+        values = attributions.detach().double().cpu().numpy()
+        return [self.layout.collapse(one, i) for i, one in enumerate(values)]
 
     def extras(self, i: int) -> Mapping[str, Any]:
         return {}

@@ -30,6 +30,10 @@ class Layout(ABC):
     def collapse(self, values: np.ndarray, i: int) -> np.ndarray:
         """Values of instance ``i``, shaped like a row of the module's tensor, summed onto the feature axes."""
 
+    def collapse_all(self, values: np.ndarray) -> Sequence[np.ndarray]:
+        """All instances of the batch at once."""
+        return [self.collapse(one, i) for i, one in enumerate(values)]
+
     def names(self, i: int) -> tuple[str, ...]:
         return ()
 
@@ -96,6 +100,11 @@ class TableLayout(Layout):
     def collapse(self, values: np.ndarray, i: int) -> np.ndarray:
         flat = values.reshape(len(values), -1).sum(1)
         return np.bincount(self._groups, weights=flat, minlength=len(self._names))
+
+    def collapse_all(self, values: np.ndarray) -> Sequence[np.ndarray]:
+        if np.array_equal(self._groups, np.arange(len(self._names))):
+            return values.reshape(*values.shape[:2], -1).sum(-1)
+        return super().collapse_all(values)
 
     def named_reference(self, model: TorchModel, inputs: Any, spec: str, background: Any) -> Any:
         if spec == "mean":

@@ -198,8 +198,8 @@ class Run:
 
     def keep(self, batch: Batch, j: int, values: Tensor) -> None:
         """Store the values of functional ``j``, collapsed onto the parts with names."""
-        for position in range(len(batch.rows)):
-            self.store(batch, j, position, batch.view.collapse(values[position], position))
+        for position, parts in enumerate(batch.view.collapse_all(values)):
+            self.store(batch, j, position, parts)
         self.tick(len(batch.rows))
 
     def store(self, batch: Batch, j: int, position: int, parts: np.ndarray, error: np.ndarray | None = None) -> None:

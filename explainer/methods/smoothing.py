@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from explainer.model import Model
 from explainer.target import Target
 
 _GROUPS = 8  # of draws, whose means tell the standard error
+_COPIES = 4  # of each input in one pass, at least, where memory holds them
 _FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"saliency": lambda x, g: g, "input_x_gradient": lambda x, g: x * g}
 Of = Literal["saliency", "input_x_gradient"]
 
@@ -60,13 +62,9 @@ def smoothgrad(
     Raises Unsupported on models without gradients, InvalidInput for a noise or a number of samples that is none.
     """
     keep_sign = of == "input_x_gradient" or not absolute
-
-    def mean(draws: _Draws) -> tuple[Tensor, Tensor]:
-        groups = draws.groups / draws.each
-        whole = groups.mean(0)
-        return (whole, groups) if keep_sign else (whole.abs(), groups * whole.sign())
-
-    found = _attribute("smoothgrad", model, inputs, target, output, of, noise, samples, background, seed, progress, mean)
+    found = _attribute(
+        "smoothgrad", model, inputs, target, output, of, noise, samples, background, seed, progress, partial(_Mean, keep_sign)
+    )
     found.parameters = {**found.parameters, "absolute": not keep_sign}
     return found
 
@@ -91,19 +89,46 @@ def vargrad(
 
     Raises Unsupported on models without gradients, InvalidInput for a noise or a number of samples that is none.
     """
+    return _attribute("vargrad", model, inputs, target, output, of, noise, samples, background, seed, progress, _Variance)
 
-    def variance(draws: _Draws) -> tuple[Tensor, None]:
-        m = draws.pairs
-        # The squared mean without its own noise: products of the means of different pairs.
-        square = (draws.sums**2 - draws.sums_squared) / (m * (m - 1))
-        return (draws.squares / (2 * m) - square).clamp(min=0), None
 
-    return _attribute("vargrad", model, inputs, target, output, of, noise, samples, background, seed, progress, variance)
+class _Mean:
+    """The mean over mirrored pairs, from the sums of groups of them, which tell its error."""
+
+    def __init__(self, keep_sign: bool, x: Tensor) -> None:
+        self._keep_sign = keep_sign
+        self._groups = torch.zeros((_GROUPS, *x.shape), dtype=torch.float64, device=x.device)
+
+    def add(self, draws: range, up: Tensor, down: Tensor) -> None:
+        self._groups.index_add_(0, torch.tensor([draw % _GROUPS for draw in draws], device=up.device), up + down)
+
+    def values(self, pairs: int) -> tuple[Tensor, Tensor]:
+        """The mean, and what it is the mean of, ``(groups, n, ...)``."""
+        groups = self._groups * (_GROUPS / (2 * pairs))
+        mean = groups.mean(0)
+        return (mean, groups) if self._keep_sign else (mean.abs(), groups * mean.sign())
+
+
+class _Variance:
+    """The variance over mirrored pairs: the mean square, less products of the means of different pairs, which have no bias."""
+
+    def __init__(self, x: Tensor) -> None:
+        self._sums, self._sums_squared, self._squares = (torch.zeros_like(x, dtype=torch.float64) for _ in range(3))
+
+    def add(self, draws: range, up: Tensor, down: Tensor) -> None:
+        means = (up + down) / 2
+        self._sums += means.sum(0)
+        self._sums_squared += (means**2).sum(0)
+        self._squares += (up**2 + down**2).sum(0)
+
+    def values(self, pairs: int) -> tuple[Tensor, None]:
+        products = (self._sums**2 - self._sums_squared) / (pairs * (pairs - 1))
+        return (self._squares / (2 * pairs) - products).clamp(min=0), None
 
 
 def _attribute(
     name: str, model: Model, inputs: Any, target: Target, output: str, of: str, noise: float, samples: int, background: Any, seed: int,
-    progress: Progress | None, summary: Callable[[_Draws], tuple[Tensor, Tensor | None]],
+    progress: Progress | None, summary: Callable[[Tensor], _Mean | _Variance],
 ) -> Attribution:  # fmt: skip
     torch_model = require_torch(model, name)
     if of not in _FORMULAS:
@@ -116,56 +141,47 @@ def _attribute(
     run = Run(torch_model, inputs, target, output, progress)
     background = torch_model.background if background is None else torch_model.canonical(background)
     with torch_model.differentiating():
-        for batch in run.batches(min(2 * _GROUPS * each, 32)):
+        for batch in run.batches(_COPIES):
             assert isinstance(batch.view, GradientView)
             scale = float(noise) * _spread(batch.view, background)
             for j in range(target.k):
+                kept = summary(batch.view.x)
                 draws = _Draws(run, batch, target.only(j), scale, _FORMULAS[of])
-                draws.take(each, seed)
-                values, parts = summary(draws)
+                draws.take(each * _GROUPS, seed, kept)
+                values, groups = kept.values(each * _GROUPS)
+                parts = batch.view.collapse_all(values)
+                errors = None if groups is None else _errors([batch.view.collapse_all(group) for group in groups])
                 for position in range(len(batch.rows)):
-                    collapsed = batch.view.collapse(values[position], position)
-                    error = None if parts is None else _error([batch.view.collapse(part[position], position) for part in parts])
-                    run.store(batch, j, position, collapsed, error)
+                    run.store(batch, j, position, parts[position], None if errors is None else errors[position])
                 run.tick(len(batch.rows))
     return run.attribution({"of": of, "noise": float(noise), "samples": 2 * _GROUPS * each})
 
 
-def _error(groups: list[np.ndarray]) -> np.ndarray:
+def _errors(groups: list[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Standard errors per instance, from the groups' values ``[group][instance]``."""
     from scipy.special import stdtrit
 
     widened = float(stdtrit(len(groups) - 1, 0.975)) / 1.959964
-    return np.std(groups, axis=0, ddof=1) / np.sqrt(len(groups)) * widened
+    return [np.std(parts, axis=0, ddof=1) / np.sqrt(len(groups)) * widened for parts in zip(*groups, strict=True)]
 
 
 class _Draws:
-    """Gradients at noisy copies of one batch: what means, errors and variances need of them."""
+    """Gradients at noisy copies of one batch."""
 
     def __init__(self, run: Run, batch: Batch, goal: Target, scale: Tensor, formula: Callable[[Tensor, Tensor], Tensor]) -> None:
         assert isinstance(batch.view, GradientView)
         self.run, self.batch, self.view, self.scale, self.formula = run, batch, batch.view, scale, formula
         self.function = Functional(batch, goal)
-        x = batch.view.x
-        self.groups = torch.zeros((_GROUPS, *x.shape), dtype=torch.float64, device=x.device)
-        self.sums, self.sums_squared, self.squares = (torch.zeros_like(self.groups[0]) for _ in range(3))
-        self.each = self.pairs = 0
 
-    def take(self, each: int, seed: int) -> None:
-        """``each`` pairs of mirrored draws for every group."""
-        self.each, self.pairs = each, each * _GROUPS
+    def take(self, pairs: int, seed: int, kept: _Mean | _Variance) -> None:
+        """Mirrored draws, as many pairs at a time as memory holds."""
         rows, done = np.arange(len(self.batch.rows)), 0
-        while done < self.pairs:
-            chunk = range(done, min(self.pairs, done + max(1, self.run.rows // (2 * len(rows)))))
-            noise = np.stack([_normal(self.view, np.random.default_rng([seed, draw])) for draw in chunk])
-            both = self.run.shared_out(self._gradients, torch.from_numpy(noise).to(self.view.x), rows)
-            for draw, up, down in zip(chunk, *both, strict=True):
-                mean = (up + down) / 2
-                self.groups[draw % _GROUPS] += mean
-                self.sums += mean
-                self.sums_squared += mean**2
-                self.squares += up**2 + down**2
+        while done < pairs:
+            draws = range(done, min(pairs, done + max(1, self.run.rows // (2 * len(rows)))))
+            noise = np.stack([_normal(self.view, np.random.default_rng([seed, draw])) for draw in draws])
+            kept.add(draws, *self.run.shared_out(self._gradients, torch.from_numpy(noise).to(self.view.x), rows))
             self.run.tick()
-            done = chunk.stop
+            done = draws.stop
 
     def _gradients(self, noise: Tensor, rows: np.ndarray) -> list[Tensor]:
         """The formula at the inputs plus and minus each noise, ``(draws, rows, ...)`` twice."""
