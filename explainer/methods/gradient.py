@@ -180,5 +180,6 @@ class _Path:
         weights = torch.from_numpy(rung.weights).to(total)
         for chunk, (gradients,) in self._way.walk(rung.nodes, left, lambda points, rest: (self.function.gradient(points, rest),)):
             total += torch.tensordot(weights[chunk], gradients, 1)
+            del gradients  # before the next ones are made
             self.run.tick()
         return total

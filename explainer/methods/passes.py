@@ -118,7 +118,7 @@ class Functional:
         (gradient,) = torch.autograd.grad(raw, point, seed, allow_unused=True)
         if gradient is None:
             raise Unsupported("The score does not depend on the tensor that carries the features: no gradient. Use 'shap' or 'lime'.")
-        return gradient.double() * size.reshape(-1, *[1] * (gradient.ndim - 1))
+        return gradient.double().mul_(size.reshape(-1, *[1] * (gradient.ndim - 1)))
 
 
 @contextmanager
