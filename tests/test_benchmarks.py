@@ -31,12 +31,13 @@ for name in json.loads(sys.argv[2]):
     app.command()(importlib.import_module(name).main)
     result = CliRunner().invoke(app, ["--help"])
     found["help"][name] = [result.exit_code, "Usage" in result.output]
-import all, deeplift, games, intervals, memory, results, shapley
+import all, deeplift, games, gradients, intervals, memory, results, shapley
 from timing import one_thread
 one_thread()
 results = results.Results(errors=[shapley.compare("threshold 14", games.GAMES["threshold 14"](1), 512, 1)])
 results.add(deeplift.measure(True))
 results.add(intervals.measure(True))
+results.add(gradients.measure(True))
 found["memory"] = memory.CASES["picture"](True)
 results.show()
 found["page"] = all.page(results, ["memory"])
@@ -79,15 +80,24 @@ def test_every_script_says_how_it_is_used(ran: dict[str, object]) -> None:
 
 def test_every_part_of_the_whole_is_there() -> None:
     parts = next(line for line in (FOLDER / "all.py").read_text(encoding="utf-8").splitlines() if line.startswith("PARTS"))
-    assert all(f'"{name}"' in parts for name in ("speed", "trees", "surrogates", "deeplift", "memory", "shapley"))
-    assert all((FOLDER / f"{name}.py").exists() for name in ("speed", "trees", "surrogates", "deeplift", "memory", "shapley"))
+    assert all(f'"{name}"' in parts for name in ("speed", "trees", "surrogates", "deeplift", "gradients", "memory", "shapley"))
+    assert all((FOLDER / f"{name}.py").exists() for name in ("speed", "trees", "surrogates", "deeplift", "gradients", "memory", "shapley"))
 
 
 def test_parts_give_tables_and_a_page(ran: dict[str, object]) -> None:
     page = str(ran["page"])
-    assert ran["figures"] == 1 and ran["errors"] == 1
+    assert ran["figures"] == 3 and ran["errors"] == 1
     assert all(
-        word in page for word in ("## Ratios", "## Errors", "captum KernelShap", "threshold 14 @ 512", "Not run yet: memory", "torch 2")
+        word in page
+        for word in (
+            "## Ratios",
+            "## Errors",
+            "captum DeepLiftShap",
+            "captum IntegratedGradients, batches of",
+            "threshold 14 @ 512",
+            "Not run yet: memory",
+            "torch 2",
+        )
     )
     assert "Ratios" in str(ran["table"]) and "Errors" in str(ran["table"])
     assert ran["memory"]["gigabytes"] > 0  # type: ignore[index]

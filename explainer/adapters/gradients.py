@@ -63,6 +63,10 @@ class GradientView:
         """Attributions of instance ``i``, shaped like one row of ``x``, summed onto the feature axes in float64."""
         return self.layout.collapse(attribution.detach().double().cpu().numpy(), i)
 
+    def collapse_all(self, attributions: Tensor) -> Sequence[np.ndarray]:
+        """Attributions of every instance, shaped like ``x``, summed onto the feature axes in float64."""
+        return self.layout.collapse_all(attributions.detach().double().cpu().numpy())
+
     def extras(self, i: int) -> Mapping[str, Any]:
         return self.layout.extras(i)
 

@@ -30,6 +30,10 @@ class Layout(ABC):
     def collapse(self, values: np.ndarray, i: int) -> np.ndarray:
         """Values of instance ``i``, shaped like a row of the module's tensor, summed onto the feature axes."""
 
+    def collapse_all(self, values: np.ndarray) -> Sequence[np.ndarray]:
+        """All instances of the batch at once."""
+        return [self.collapse(one, i) for i, one in enumerate(values)]
+
     def names(self, i: int) -> tuple[str, ...]:
         return ()
 
@@ -97,6 +101,11 @@ class TableLayout(Layout):
         flat = values.reshape(len(values), -1).sum(1)
         return np.bincount(self._groups, weights=flat, minlength=len(self._names))
 
+    def collapse_all(self, values: np.ndarray) -> Sequence[np.ndarray]:
+        if np.array_equal(self._groups, np.arange(len(self._names))):
+            return values.reshape(*values.shape[:2], -1).sum(-1)
+        return super().collapse_all(values)
+
     def named_reference(self, model: TorchModel, inputs: Any, spec: str, background: Any) -> Any:
         if spec == "mean":
             return model.encode(background).tensors[self._position].double().mean(0, keepdim=True)
@@ -158,13 +167,13 @@ class SeriesLayout(Layout):
             given = torch.from_numpy(np.asarray(series[0])).to(x)
             straight, across = x[0, : self._lengths[0]], x[0].T[: self._lengths[0]]
             time_first = bool((straight - given).abs().sum() <= (across - given).abs().sum())
-        self._time_first = time_first
+        self.time_first = time_first
 
     def names(self, i: int) -> tuple[str, ...]:
         return tuple(f"{channel} at step {t}" for t in range(self._lengths[i]) for channel in self._channels)
 
     def collapse(self, values: np.ndarray, i: int) -> np.ndarray:
-        return (values if self._time_first else values.T)[: self._lengths[i]]
+        return (values if self.time_first else values.T)[: self._lengths[i]]
 
     def present(self, steps: int) -> np.ndarray:
         """Which of ``steps`` padded positions ``(n, steps)`` hold a real step."""

@@ -33,25 +33,26 @@ from explainer.adapters.composites import COMPOSITES
 from explainer.errors import Unsupported
 
 
-def _names(text: str) -> frozenset[str]:
+def names(text: str) -> frozenset[str]:
+    """The words of ``text``."""
     return frozenset(text.split())
 
 
-ELEMENTWISE = _names(
+ELEMENTWISE = names(
     "relu leaky_relu prelu rrelu elu selu celu gelu silu mish relu6 hardtanh hardswish hardsigmoid softplus softsign tanhshrink "
     "softshrink hardshrink threshold _threshold logsigmoid sigmoid tanh exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow "
     "__pow__ __rpow__ abs absolute sin cos tan sinh cosh asin acos atan arctan asinh acosh atanh erf erfc reciprocal __rdiv__ "
     "__rtruediv__ clamp clip clamp_min clamp_max sinc logit"
 )
-SOFTMAX = _names("softmax _softmax log_softmax")
-IN_PLACE = _names("mul_ multiply_ __imul__")
-BILINEAR = IN_PLACE | _names("mul multiply __mul__ __rmul__ matmul __matmul__ __rmatmul__ bmm mm mv dot inner einsum")
-MAXIMA = _names(
+SOFTMAX = names("softmax _softmax log_softmax")
+IN_PLACE = names("mul_ multiply_ __imul__")
+BILINEAR = IN_PLACE | names("mul multiply __mul__ __rmul__ matmul __matmul__ __rmatmul__ bmm mm mv dot inner einsum")
+MAXIMA = names(
     "max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices "
     "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax max"
 )
 # Nonlinear functions that no rule covers, or not in every form; they follow their gradient, and are named.
-UNCOVERED = _names(
+UNCOVERED = names(
     "where masked_fill sign round floor ceil norm linalg_norm linalg_vector_norm vector_norm prod cumprod var std sort topk median amin "
     "min logsumexp cdist cosine_similarity heaviside fmod remainder atan2 normalize local_response_norm fft_fft fft_rfft softmin "
     "grid_sample lp_pool1d lp_pool2d lp_pool3d fractional_max_pool2d gumbel_softmax cummax logcumsumexp bilinear addcmul addcdiv "
@@ -145,14 +146,7 @@ class Tape(TorchFunctionMode):
     # -- what is covered -------------------------------------------------------------------------------------------------
 
     def _elementwise(self, func: Any, name: str, plain: str, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
-        if isinstance(func, FunctionType) and func.__module__ == "torch.nn.functional":
-            bound = inspect.signature(func).bind(*args, **given)
-            in_place, given = bool(bound.arguments.pop("inplace", False)), {}
-            args, given = bound.args[:1], {k: v for k, v in list(bound.arguments.items())[1:]}
-        else:
-            in_place = False
-        if name != plain:
-            in_place, func = True, getattr(torch.Tensor, plain, None) or getattr(F, plain)
+        func, args, given, in_place = out_of_place(func, name, plain, args, given)
         at = next(i for i, a in enumerate(args) if _floating(a))
 
         def function(z: Tensor) -> Tensor:
@@ -267,6 +261,20 @@ class Tape(TorchFunctionMode):
             f"The module takes another way for the input than for the reference ({name} where the reference had {wanted}), so that their "
             "activations cannot be compared. Use integrated_gradients or shap."
         )
+
+
+def out_of_place(
+    func: Any, name: str, plain: str, args: tuple[Any, ...], given: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any], bool]:
+    """A call of a function of one tensor, as one that leaves its operand alone; and whether the caller wants it overwritten."""
+    in_place = False
+    if isinstance(func, FunctionType) and func.__module__ == "torch.nn.functional":
+        bound = inspect.signature(func).bind(*args, **given)
+        in_place, given = bool(bound.arguments.pop("inplace", False)), {}
+        args, given = bound.args[:1], {k: v for k, v in list(bound.arguments.items())[1:]}
+    if name != plain:
+        in_place, func = True, getattr(torch.Tensor, plain, None) or getattr(F, plain)
+    return func, args, given, in_place
 
 
 def _floating(value: Any) -> bool:

@@ -27,11 +27,14 @@ def to_shap(ex: Explanation) -> Any:
         return shap.Explanation(values, np.array(ex.base_values), data=data, output_names=_outputs(ex))
     if len(ex) > 1 and len({one.values.shape for one in ex}) > 1:
         raise Unsupported("Inputs of unequal length do not fit one shap.Explanation; convert them one by one: ex[i].to_shap().")
-    flat = np.array(ex.values)
-    if not any(axis.startswith("other ") for axis in ex.axes):  # pairs of parts keep their two axes
-        flat = flat.reshape(len(ex), len(ex.feature_names[0]), *([ex.values.shape[-1]] if "output" in ex.axes else []))
-    data = np.array(ex.feature_names, dtype=object)
-    return shap.Explanation(flat, np.array(ex.base_values), data=data, feature_names=list(ex.feature_names[0]), output_names=_outputs(ex))
+    flat, own = np.array(ex.values), list(ex.feature_names[0])
+    if len(own) < int(np.prod(ex.values[0].shape[: flat.ndim - 1 - ("output" in ex.axes)])) and flat.ndim > 2:
+        # Pairs of parts, and the units of a layer, keep their axes; the first of them has the names.
+        data = np.array(ex.feature_names, dtype=object) if any(axis.startswith("other ") for axis in ex.axes) else None
+    else:
+        flat = flat.reshape(len(ex), len(own), *([flat.shape[-1]] if "output" in ex.axes else []))
+        data = np.array(ex.feature_names, dtype=object)
+    return shap.Explanation(flat, np.array(ex.base_values), data=data, feature_names=own, output_names=_outputs(ex))
 
 
 def _outputs(ex: Explanation) -> list[str] | None:

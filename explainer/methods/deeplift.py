@@ -48,7 +48,7 @@ def deeplift_shap(
 
     Raises Unsupported on models without gradients, or that take another way for the reference than for the input.
     """
-    return _attribute("deeplift_shap", model, inputs, target, output, baseline, background, seed, progress, single=False)
+    return _attribute("deeplift_shap", model, inputs, target, output, baseline, background, seed, progress, single=False, layer=None)
 
 
 def deeplift(
@@ -59,29 +59,31 @@ def deeplift(
     output: str = "probability",
     baseline: Any = "auto",
     background: Any = None,
+    layer: str | None = None,
     progress: Progress | None = None,
 ) -> Attribution:
     """Each part's share of ``f(x) - f(x')``, by DeepLIFT's multipliers between a baseline x' and the input x.
 
     ``(x - x') * m(x, x')``, m the product of the layers' multipliers: Shrikumar, Greenside & Kundaje 2017, arXiv:1704.02685
-    (captum's ``DeepLift``). The rules stand in :mod:`explainer.adapters.multipliers`.
+    (captum's ``DeepLift``, and with ``layer`` its ``LayerDeepLift``). The rules stand in :mod:`explainer.adapters.multipliers`.
 
     Parameters
     ----------
     baseline, background : see :meth:`~explainer.adapters.gradients.GradientView.baseline`.
+    layer : values of the units of this layer; see :func:`~explainer.methods.gradient.integrated_gradients`.
 
     Raises Unsupported on models without gradients, or that take another way for the baseline than for the input.
     """
-    return _attribute("deeplift", model, inputs, target, output, baseline, background, 0, progress, single=True)
+    return _attribute("deeplift", model, inputs, target, output, baseline, background, 0, progress, single=True, layer=layer)
 
 
 def _attribute(
     name: str, model: Model, inputs: Any, target: Target, output: str, baseline: Any, background: Any, seed: int,
-    progress: Progress | None, single: bool,
+    progress: Progress | None, single: bool, layer: str | None,
 ) -> Attribution:  # fmt: skip
     torch_model = require_torch(model, name)
     references = References(torch_model, inputs, baseline, background, seed, single)
-    run = Run(torch_model, inputs, target, output, progress)
+    run = Run(torch_model, inputs, target, output, progress, layer)
     base, gap = np.empty((len(inputs), target.k)), np.zeros(len(inputs))
     uncovered: set[str] = set()
     with torch_model.differentiating():

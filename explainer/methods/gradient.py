@@ -1,29 +1,33 @@
-"""Gradient methods on torch models: saliency, and integrated gradients with as many steps as the error asks for."""
+"""Gradient methods on torch models: saliency, input x gradient, and integrated gradients with as many steps as the error asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from explainer.adapters.torch import out_of_memory, require_torch
+from explainer.adapters.backward import Rules
+from explainer.adapters.torch import require_torch
 from explainer.errors import InvalidInput
 from explainer.inputs import take
 from explainer.methods.attribution import Attribution
 from explainer.methods.passes import Batch, Functional, Progress, Run
-from explainer.methods.references import in_words, per_input
+from explainer.methods.references import per_input, said
+from explainer.methods.way import Rung, Way, gauss, nested
 from explainer.model import Model
 from explainer.target import Target
 
-_SCHEDULE = (16, 32, 64, 128, 256, 512)
+_LADDER = (gauss(16), nested(32, new=True), *map(nested, (64, 128, 256, 512)))
 _FLOOR = 0.01  # a difference from the baseline below 1 % of the scale is held to the error allowed at 1 %
 
 
 def saliency(
-    model: Model, inputs: Any, target: Target, *, output: str = "probability", absolute: bool = True, progress: Progress | None = None
-) -> Attribution:
+    model: Model, inputs: Any, target: Target, *, output: str = "probability", absolute: bool = True, layer: str | None = None,
+    progress: Progress | None = None,
+) -> Attribution:  # fmt: skip
     """The gradient of the target at the input: how strongly it reacts to a tiny change of each part.
 
     ``|d f / d x|`` per entry the module sees, summed over a feature's entries (channels of a pixel, one-hot columns,
@@ -33,18 +37,47 @@ def saliency(
     Parameters
     ----------
     absolute : False keeps the sign (and lets entries of one feature cancel).
+    layer : take the gradient at what this layer of the module gives, unit by unit; a dotted name, or "auto" for the last before the head.
 
-    Raises Unsupported on models without gradients.
+    Raises Unsupported on models without gradients, UnknownName for a layer that does not exist.
     """
-    torch_model = require_torch(model, "saliency")
-    run = Run(torch_model, inputs, target, output, progress)
+    return at_the_input(
+        "saliency", model, inputs, target, output, layer, progress, lambda x, g: g.abs() if absolute else g, {"absolute": absolute}
+    )
+
+
+def input_x_gradient(
+    model: Model, inputs: Any, target: Target, *, output: str = "probability", layer: str | None = None, progress: Progress | None = None
+) -> Attribution:
+    """The gradient of the target at the input times the input: what each part would add if the model were linear from zero on.
+
+    ``x * d f / d x``, summed over a feature's entries, in units of the score; x is what the module sees, after preprocess, or
+    the embedding of a token. Shrikumar, Greenside, Shcherbina & Kundaje 2016, arXiv:1605.01713 (captum's ``InputXGradient``,
+    and with ``layer`` its ``LayerGradientXActivation``).
+
+    Parameters
+    ----------
+    layer : see :func:`saliency`; the values are then the layer's activations times the gradient there.
+
+    Raises Unsupported on models without gradients, UnknownName for a layer that does not exist.
+    """
+    return at_the_input("input_x_gradient", model, inputs, target, output, layer, progress, lambda x, g: x * g, {})
+
+
+def at_the_input(
+    name: str, model: Model, inputs: Any, target: Target, output: str, layer: str | None, progress: Progress | None,
+    formula: Callable[[Tensor, Tensor], Tensor], parameters: dict[str, Any], rules: Callable[[], Rules] | None = None,
+) -> Attribution:  # fmt: skip
+    """A method that takes one gradient, at the input, and makes its values of the two."""
+    torch_model = require_torch(model, name)
+    run = Run(torch_model, inputs, target, output, progress, layer)
     with torch_model.differentiating():
         for batch in run.batches(1):
             for j in range(target.k):
-                gradient = Functional(batch, target.only(j)).gradient(batch.view.x, batch.rest)
+                gradient = Functional(batch, target.only(j), rules).gradient(batch.view.x, batch.rest)
                 run.evaluations += len(batch.rows)
-                run.keep(batch, j, gradient.abs() if absolute else gradient)
-    return run.attribution({"absolute": absolute})
+                run.keep(batch, j, formula(batch.view.x, gradient))
+    return run.attribution(parameters)
 
 
 def integrated_gradients(
@@ -57,119 +90,96 @@ def integrated_gradients(
     background: Any = None,
     steps: int | Literal["auto"] = "auto",
     tolerance: float = 0.01,
+    layer: str | None = None,
     progress: Progress | None = None,
 ) -> Attribution:
     """Each part's share of ``f(x) - f(x')``, from the gradients along the straight way from a baseline x' to the input x.
 
     ``(x - x') * integral over a in [0, 1] of the gradient at x' + a (x - x')``, by Gauss-Legendre quadrature (captum's
-    ``IntegratedGradients``). Sundararajan, Taly & Yan 2017, arXiv:1703.01365.
+    ``IntegratedGradients``, and with ``layer`` its ``LayerIntegratedGradients``). Sundararajan, Taly & Yan 2017, arXiv:1703.01365.
 
     Parameters
     ----------
     baseline, background : see :meth:`~explainer.adapters.gradients.GradientView.baseline`.
-    steps : an int, or "auto": 16, doubled to at most 512 for the inputs whose values miss ``f(x) - f(x')`` by more than
-        ``tolerance`` of it.
+    steps : an int, or "auto": 16, and for the inputs whose values then miss ``f(x) - f(x')`` by more than ``tolerance`` of it a
+        nested rule of 32, doubled to at most 512 (:func:`~explainer.methods.way.nested`), which takes no gradient twice.
     tolerance : the completeness error aimed at, as a share of the difference to be explained.
+    layer : see :func:`saliency`; x and x' are then what the layer gives for input and baseline, and what goes past the layer
+        stays as the input has it: the values add up to the score minus that with the layer at x'.
 
-    Raises Unsupported on models without gradients, InvalidInput for a baseline that does not fit.
+    Raises Unsupported on models without gradients, InvalidInput for a baseline that does not fit, UnknownName for a layer.
     """
     torch_model = require_torch(model, "integrated_gradients")
     if steps != "auto" and (isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1):
         raise InvalidInput(f"steps={steps!r} is not valid; pass 'auto' or a whole number of at least 1.")
-    schedule = _SCHEDULE if steps == "auto" else (int(steps),)
+    ladder = _LADDER if steps == "auto" else (gauss(int(steps)),)
     reference = per_input(torch_model, baseline, len(inputs))
-    run = Run(torch_model, inputs, target, output, progress)
+    run = Run(torch_model, inputs, target, output, progress, layer)
     base = np.empty((len(inputs), target.k))
     taken, missed = np.zeros(len(inputs), dtype=int), np.zeros(len(inputs), dtype=bool)
     with torch_model.differentiating():
-        for batch in run.batches(schedule[0]):
+        for batch in run.batches(len(ladder[0].nodes)):
             start = batch.view.baseline(take(reference, batch.rows) if reference is not None else baseline, background)
             for j in range(target.k):
-                path = _Path(batch, start, target.only(j), output, run.rows)
-                values = path.integrate(schedule, tolerance)
-                run.evaluations += path.evaluations
+                path = _Path(run, batch, start, target.only(j))
+                values = path.integrate(ladder, tolerance)
                 base[batch.rows, j] = path.first
                 taken[batch.rows] = np.maximum(taken[batch.rows], path.steps)
                 missed[batch.rows] |= path.missed
                 run.keep(batch, j, values)
     if missed.any() and steps == "auto":
         count = int(missed.sum())
-        run.notes.append(f"{count} of {len(inputs)} inputs keep a completeness error above {tolerance:.1%} at {schedule[-1]} steps.")
-    shown = (
-        {"baseline": baseline, "reference": in_words(torch_model, baseline, background)}
-        if isinstance(baseline, str)
-        else {"baseline": "given"}
-    )
-    found = run.attribution({**shown, "steps": int(taken.max()), "tolerance": tolerance, "quadrature": "Gauss-Legendre"})
+        run.notes.append(f"{count} of {len(inputs)} inputs keep a completeness error above {tolerance:.1%} at {ladder[-1].steps} steps.")
+    most = int(taken.max())
+    rule = "Gauss-Legendre" if len(ladder) == 1 or most == ladder[0].steps else "Gauss-Legendre, then nested"
+    found = run.attribution({**said(torch_model, baseline, background), "steps": most, "tolerance": tolerance, "quadrature": rule})
     found.base = base
     return found
 
 
 class _Path:
-    """The straight way from the baseline to the inputs of one batch, integrated for one functional."""
+    """The gradients of one functional along the way from the baseline to the inputs of one batch, integrated."""
 
-    def __init__(self, batch: Batch, start: Tensor, goal: Target, output: str, rows: int) -> None:
-        from captum.attr import IntegratedGradients
-
-        self.view, self.start, self.rows = batch.view, start, rows
-        self.rest = batch.rest
+    def __init__(self, run: Run, batch: Batch, start: Tensor, goal: Target) -> None:
+        self.view, self.start, self.run = batch.view, start, run
         self.function = Functional(batch, goal)
-        self.captum = IntegratedGradients(self.function)
-        # captum's own takes the gradient of every row apart; rows do not depend on each other, and their sum is 2 to 4 times faster.
-        self.captum.gradient_func = lambda forward_fn, inputs, target_ind=None, additional_forward_args=None: (
-            forward_fn.gradient(inputs[0], additional_forward_args),
-        )
+        self._way = Way(run, batch.view, batch.numbers, start)
         with torch.no_grad():
-            self.first = self._values_at(start)
-            self.last = self._values_at(batch.view.x)
-        scale = 1.0 if output == "probability" else np.maximum(np.abs(self.first), np.abs(self.last))
+            self.first, self.last = (self.function(x, *batch.rest).cpu().numpy() for x in (start, batch.view.x))
+        scale = 1.0 if batch.output == "probability" else np.maximum(np.abs(self.first), np.abs(self.last))
         self._unit = np.maximum(np.abs(self.last - self.first), np.maximum(_FLOOR * scale, 1e-12))
-        self.evaluations = 2 * len(self.first)
+        run.evaluations += 2 * len(self.first)
         self.steps = np.zeros(len(self.first), dtype=int)
         self.missed = np.zeros(len(self.first), dtype=bool)
 
-    def _values_at(self, x: Tensor) -> np.ndarray:
-        return self.function(x, *self.rest).cpu().numpy()
-
-    def integrate(self, schedule: tuple[int, ...], tolerance: float) -> Tensor:
-        """Values shaped like ``x``; only inputs still above the tolerance are given more steps, and the best is kept."""
+    def integrate(self, ladder: tuple[Rung, ...], tolerance: float) -> Tensor:
+        """Values shaped like ``x``; only inputs still above the tolerance go on to the next rung, and the best is kept."""
         values = torch.zeros_like(self.view.x, dtype=torch.float64)
-        error = np.full(len(self.first), np.inf)
-        left = np.arange(len(self.first))
-        for steps in schedule:
-            found = self._attribute(left, steps)
-            total = found.double().flatten(1).sum(1).cpu().numpy()
-            missing = np.abs(total - (self.last - self.first)[left]) / self._unit[left]
+        error, left = np.full(len(self.first), np.inf), np.arange(len(self.first))
+        means = values.clone()
+        for rung in ladder:
+            index = torch.from_numpy(left).to(values.device)
+            means[index] = rung.carried * means[index] + self._mean(rung, left)
+            found = means[index] * (self.view.x[index] - self.start[index])
+            missing = np.abs(found.flatten(1).sum(1).cpu().numpy() - (self.last - self.first)[left]) / self._unit[left]
             better = missing < error[left]
             chosen = left[better]
-            values[chosen], error[chosen], self.steps[chosen] = found[torch.from_numpy(better)], missing[better], steps
+            values[index[torch.from_numpy(better)]], error[chosen], self.steps[chosen] = (
+                found[torch.from_numpy(better)],
+                missing[better],
+                rung.steps,
+            )
             left = left[missing > tolerance]
             if len(left) == 0:
                 break
         self.missed = error > tolerance
         return values
 
-    def _attribute(self, left: np.ndarray, steps: int) -> Tensor:
-        index = torch.from_numpy(left).to(self.view.x.device)
-        inputs, baselines = self.view.x[index], self.start[index]
-        rest = tuple(t[index.to(t.device)] for t in self.rest)
-        self.evaluations += len(left) * steps
-        while True:
-            try:
-                found = self.captum.attribute(
-                    inputs,
-                    baselines,
-                    additional_forward_args=rest,
-                    n_steps=steps,
-                    method="gausslegendre",
-                    internal_batch_size=max(self.rows, len(left)),
-                )
-                return found.detach()
-            except RuntimeError as error:
-                if not out_of_memory(error) or max(self.rows, len(left)) <= 1:
-                    raise
-            if self.rows <= len(left):  # one step of every input does not fit: halve the inputs
-                half = (len(left) + 1) // 2
-                self.evaluations -= len(left) * steps
-                return torch.cat([self._attribute(left[:half], steps), self._attribute(left[half:], steps)])
-            self.rows //= 2
+    def _mean(self, rung: Rung, left: np.ndarray) -> Tensor:
+        total = torch.zeros((len(left), *self.view.x.shape[1:]), dtype=torch.float64, device=self.view.x.device)
+        weights = torch.from_numpy(rung.weights).to(total)
+        for chunk, (gradients,) in self._way.walk(rung.nodes, left, lambda points, rest: (self.function.gradient(points, rest),)):
+            total += torch.tensordot(weights[chunk], gradients, 1)
+            del gradients  # before the next ones are made
+            self.run.tick()
+        return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from explainer.adapters.backward import Rules
 from explainer.adapters.gradients import GradientView
+from explainer.adapters.layerview import Layer, LayerView, layer_named
 from explainer.adapters.torch import TorchModel, out_of_memory
 from explainer.errors import ExplainerError, Unsupported
 from explainer.inputs import take
@@ -28,7 +31,7 @@ class Batch:
     """Some inputs, encoded, with their row numbers in the whole."""
 
     model: TorchModel
-    view: GradientView
+    view: GradientView | LayerView
     rows: np.ndarray
     numbers: Tensor
     output: str
@@ -49,10 +52,13 @@ class Batch:
 
 
 class Functional:
-    """``(x, *others, row numbers) -> (m,)``, the number whose gradient is taken, in float64."""
+    """``(x, *others, row numbers) -> (m,)``, the number whose gradient is taken, in float64.
 
-    def __init__(self, batch: Batch, goal: Target) -> None:
-        self._batch, self._goal = batch, goal
+    ``rules``: a mode to go through the module under, where its backward pass is to be of another kind.
+    """
+
+    def __init__(self, batch: Batch, goal: Target, rules: Callable[[], Rules] | None = None) -> None:
+        self._batch, self._goal, self._rules = batch, goal, rules
 
     def __call__(self, x: Tensor, *rest: Tensor) -> Tensor:
         return self.head(self._batch.view.forward(x, *rest[:-1]).double(), rest[-1])
@@ -77,35 +83,66 @@ class Functional:
         the module: behind a saturated softmax the derivative may be 1e-60, which float32 takes for 0.
         """
         point = x if x.requires_grad else x.detach().requires_grad_()
-        try:
-            raw = self._batch.view.forward(point, *rest[:-1])
-            if not raw.requires_grad:
-                raise Unsupported(
-                    "The score is cut off from the input: somewhere the module leaves differentiable operations (argmax, detach, numpy, "
-                    "no_grad). Gradients would say nothing; use 'shap' or 'lime'."
-                )
-            outputs = raw.detach().double().requires_grad_()
-            value = self.head(outputs, rest[-1])
-            if not value.requires_grad:
-                raise Unsupported(f"The target {self._goal.labels[0]!r} does not depend on the scores in a differentiable way.")
-            (head,) = torch.autograd.grad(value.sum(), outputs)
-            size = head.abs().amax(1, keepdim=True)
-            seed = (head / torch.where(size > 0, size, 1)).to(raw.dtype)
-            (gradient,) = torch.autograd.grad(raw, point, seed, allow_unused=True)
-        except RuntimeError as error:
-            if isinstance(error, ExplainerError) or out_of_memory(error):
-                raise
-            raise Unsupported(f"PyTorch cannot differentiate this module: {str(error).splitlines()[0]} Use 'shap' or 'lime'.") from error
+        with _differentiated():
+            return self._back(self._through(point, rest[:-1]), point, rest[-1])
+
+    def at_layer(self, x: Tensor, rest: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """What the layer of the batch's view gives at inputs ``x``, and the gradient there, in float64."""
+        view = self._batch.view
+        assert isinstance(view, LayerView)
+        with _differentiated():
+            point, raw = view.taken(x, *rest[:-1])
+            return point.detach().double(), self._back(raw, point, rest[-1])
+
+    def _through(self, point: Tensor, others: tuple[Tensor, ...]) -> Tensor:
+        if self._rules is None:
+            return self._batch.view.forward(point, *others)
+        with self._rules() as rules:
+            raw = self._batch.view.forward(point, *others)
+        rules.audit(raw, point)
+        return raw
+
+    def _back(self, raw: Tensor, point: Tensor, numbers: Tensor) -> Tensor:
+        if not raw.requires_grad:
+            raise Unsupported(
+                "The score is cut off from the input: somewhere the module leaves differentiable operations (argmax, detach, numpy, "
+                "no_grad). Gradients would say nothing; use 'shap' or 'lime'."
+            )
+        outputs = raw.detach().double().requires_grad_()
+        value = self.head(outputs, numbers)
+        if not value.requires_grad:
+            raise Unsupported(f"The target {self._goal.labels[0]!r} does not depend on the scores in a differentiable way.")
+        (head,) = torch.autograd.grad(value.sum(), outputs)
+        size = head.abs().amax(1, keepdim=True)
+        seed = (head / torch.where(size > 0, size, 1)).to(raw.dtype)
+        (gradient,) = torch.autograd.grad(raw, point, seed, allow_unused=True)
         if gradient is None:
             raise Unsupported("The score does not depend on the tensor that carries the features: no gradient. Use 'shap' or 'lime'.")
-        return gradient.double() * size.reshape(-1, *[1] * (gradient.ndim - 1))
+        return gradient.double().mul_(size.reshape(-1, *[1] * (gradient.ndim - 1)))
+
+
+@contextmanager
+def _differentiated() -> Iterator[None]:
+    """What PyTorch cannot differentiate is Unsupported, and says why; memory that runs out stays what it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, ExplainerError) or out_of_memory(error):
+            raise
+        raise Unsupported(f"PyTorch cannot differentiate this module: {str(error).splitlines()[0]} Use 'shap' or 'lime'.") from error
 
 
 class Run:
-    """What every gradient method shares: batches that fit into memory, and the values brought to named parts."""
+    """What every gradient method shares: batches that fit into memory, and the values brought to named parts.
 
-    def __init__(self, model: TorchModel, inputs: Any, target: Target, output: str, progress: Progress | None) -> None:
+    ``layer``: the name of a layer to stand at in the input's place, or "auto" (see :func:`~explainer.adapters.layerview.layer_named`).
+    """
+
+    def __init__(
+        self, model: TorchModel, inputs: Any, target: Target, output: str, progress: Progress | None, layer: str | None = None
+    ) -> None:
         self.model, self.inputs, self.target, self.output = model, inputs, target, output
+        self.layer: Layer | None = None if layer is None else layer_named(model, layer, take(inputs, slice(0, 1)))
         self.progress = progress
         self.evaluations = 0
         self.notes: list[str] = []
@@ -123,26 +160,46 @@ class Run:
         """Encoded batches of which ``copies`` fit into one pass; to be used inside ``model.differentiating()``."""
         self.rows = self._rows_that_fit()
         for rows in self.model.batches(self.inputs, max(1, self.rows // copies)):
-            view = self.model.gradient_view(take(self.inputs, rows))
+            view = self._view(rows)
             numbers = torch.from_numpy(np.asarray(rows)).to(view.x.device)
             self.axes = view.axes
             yield Batch(self.model, view, np.asarray(rows), numbers, self.output)
             self.notes.extend(note for note in view.notes if note not in self.notes)
 
+    def _view(self, rows: Any) -> GradientView | LayerView:
+        view = self.model.gradient_view(take(self.inputs, rows))
+        return view if self.layer is None else LayerView(view, self.layer)
+
     def _rows_that_fit(self) -> int:
         """Rows per pass, from the bytes autograd keeps for the longest input."""
         longest = max(range(len(self.inputs)), key=lambda i: len(self.inputs[i])) if isinstance(self.inputs, list) else 0
-        view = self.model.gradient_view(take(self.inputs, slice(longest, longest + 1)))
+        view = self._view(slice(longest, longest + 1))
         kind = "cuda" if view.x.is_cuda else "cpu"
         used = saved_bytes(self.model.core, lambda: view.forward(view.x.clone().requires_grad_(), *view.others))
         fitting = _MEMORY[kind] // max(used, 1)
         self.quick_rows = int(np.clip(fitting // 4, 1, _MOST_ROWS[kind]))
         return int(np.clip(fitting, 1, _MOST_ROWS[kind]))
 
+    def shared_out(self, work: Callable[[Tensor, np.ndarray], list[Tensor]], points: Tensor, left: np.ndarray) -> list[Tensor]:
+        """``work(points, left)``, tensors ``(points, left, ...)``; where memory does not hold it, half of them at a time."""
+        try:
+            return work(points, left)
+        except RuntimeError as error:
+            if not out_of_memory(error) or (len(points) == 1 and len(left) == 1):
+                raise
+        self.rows = max(1, len(points) * len(left) // 2)
+        if len(points) > 1:
+            half, axis = len(points) // 2, 0
+            parts = [self.shared_out(work, some, left) for some in (points[:half], points[half:])]
+        else:
+            half, axis = len(left) // 2, 1
+            parts = [self.shared_out(work, points, some) for some in (left[:half], left[half:])]
+        return [torch.cat(both, axis) for both in zip(*parts, strict=True)]
+
     def keep(self, batch: Batch, j: int, values: Tensor) -> None:
         """Store the values of functional ``j``, collapsed onto the parts with names."""
-        for position in range(len(batch.rows)):
-            self.store(batch, j, position, batch.view.collapse(values[position], position))
+        for position, parts in enumerate(batch.view.collapse_all(values)):
+            self.store(batch, j, position, parts)
         self.tick(len(batch.rows))
 
     def store(self, batch: Batch, j: int, position: int, parts: np.ndarray, error: np.ndarray | None = None) -> None:
@@ -172,6 +229,8 @@ class Run:
                 "the score does not react there, and this method has nothing to say about it."
             )
         keys = self._extras[0]
+        if self.layer is not None:
+            parameters = {**parameters, "layer": self.layer.name}
         return Attribution(
             values=[v for v in self._values if v is not None],
             axes=self.axes,

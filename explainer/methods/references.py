@@ -87,6 +87,13 @@ def in_words(model: TorchModel, baseline: str, background: Any) -> str:
     return "the background's mean encoded row" if baseline == "mean" else "the background's typical row"
 
 
+def said(model: TorchModel, baseline: Any, background: Any) -> dict[str, Any]:
+    """A single baseline for the provenance: its name and what that stands for, or that it was given."""
+    if not isinstance(baseline, str):
+        return {"baseline": "given"}
+    return {"baseline": baseline, "reference": in_words(model, baseline, background)}
+
+
 def per_input(model: TorchModel, baseline: Any, n: int) -> Any:
     """A baseline given as one input per input, in canonical form; None where it is a name or one for all."""
     named = isinstance(baseline, str) or (isinstance(baseline, tuple) and baseline and isinstance(baseline[0], str))

@@ -52,6 +52,7 @@ from explainer.plots.reasons import plot_reasons as plot_reasons
 from explainer.plots.series import plot_series as plot_series
 from explainer.plots.text import plot_text as plot_text
 from explainer.plots.text import tinted as tinted
+from explainer.plots.units import plot_units as plot_units
 
 # What is not an Explanation, and how it is drawn.
 _OTHERS: dict[type, Callable[..., go.Figure]] = {
@@ -102,4 +103,6 @@ def plot(
         return plot_text(ex, instance=instance, output=output, top=top, dark=dark)
     if axes == ("time", "channel") or (axes == ("segment", "channel") and extras.get("segments")):
         return plot_series(ex, instance=instance, output=output, dark=dark)
+    if axes == ("channel", "row", "column") or (len(axes) == 2 and axes[1] == "unit"):
+        return plot_units(ex, instance=instance, output=output, top=top, dark=dark)
     return plot_bars(ex, instance=instance, output=output, top=top, dark=dark)

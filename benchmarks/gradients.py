@@ -1,0 +1,223 @@
+"""Wall time of gradient methods against captum's: as captum comes, and tuned by hand.
+
+Run ``python benchmarks/gradients.py`` (``--help`` for sizes). Both sides explain the same inputs on the logit of one class; ours
+goes through ``explain()``, the verdict off. Captum tuned by hand takes the fastest of several internal batch sizes, and on text
+the embeddings as its input; as it comes it has every step of every input in one pass, and on text a hook on the embedding layer.
+Our result holds the scores too, so where one gradient is all there is, captum's side scores the inputs as well.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from deeplift import cnn
+from results import Figure, Results
+from rich.progress import track
+from speed import COLUMNS, mlp
+from timing import best_batch, in_turn, one_thread
+from torch import Tensor, nn
+
+import explainer
+
+EQUAL = 1 / 1.15  # ratios that count as equal
+STEPS, DRAWS = 50, 64
+SIZES = (16, 64, 256, 1024, 4096)
+PARITY = 1e-4
+
+
+class Encoder(nn.Module):
+    """Two transformer layers over 64 tokens, with a way in past the embedding for captum tuned by hand."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.token = nn.Embedding(200, width, padding_idx=0)
+        layer = nn.TransformerEncoderLayer(width, 4, 128, batch_first=True, activation="gelu")
+        self.encoder, self.head = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(width, 4)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.embedded(self.token(ids))
+
+    def embedded(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x).mean(1))
+
+
+class Words:
+    """One token per word, 64 of them."""
+
+    pad_id, special_ids, max_length = 0, {0}, 64
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        return torch.tensor([[1 + sum(map(ord, word)) % 199 for word in text.split()] for text in texts])
+
+    def offsets(self, texts: list[str]) -> list[list[tuple[int, int]]]:
+        return [[m.span() for m in re.finditer(r"\S+", text)] for text in texts]
+
+
+@dataclass
+class Case:
+    """One comparison: ``tuned(size)`` is captum with that internal batch size."""
+
+    name: str
+    peer: str
+    ours: Callable[[], np.ndarray]
+    default: Callable[[], np.ndarray]
+    tuned: Callable[[int], np.ndarray]
+    exact: bool = True
+    barred: bool = True
+
+
+def table(rows: int) -> tuple[Any, Any, np.ndarray, Tensor]:
+    x = np.random.default_rng(0).normal(size=(rows, COLUMNS)).astype(np.float32)
+    net = mlp()
+    names = [f"x{j}" for j in range(COLUMNS)]
+    model = explainer.wrap(net, returns="logit", modality="tabular", class_names=["no", "yes"], feature_names=names)
+    return model, net, x, torch.tensor(x)
+
+
+def pictures(count: int) -> tuple[Any, Any, np.ndarray, Tensor]:
+    x = np.random.default_rng(0).random((count, 32, 32, 3)).astype(np.float32)
+    net = cnn()
+    model = explainer.wrap(net, returns="logit", modality="image", class_names=[str(j) for j in range(10)])
+    return model, net, x, model.encode(model.canonical(x)).tensors[0]  # type: ignore[attr-defined]
+
+
+def _explain(model: Any, inputs: Any, method: str, **options: Any) -> np.ndarray:
+    return explainer.explain(model, inputs, method, target=1, output="logit", verify=False, **options).values
+
+
+def _plain(found: Tensor, image: bool) -> np.ndarray:
+    values = found.detach().numpy()
+    return values.sum(1) if image else values
+
+
+def integrated(kind: str, rows: int) -> Case:
+    from captum.attr import IntegratedGradients
+
+    model, net, inputs, x = (table if kind == "MLP" else pictures)(rows)
+    peer, zero, image = IntegratedGradients(net), torch.zeros_like(x), kind == "CNN"
+
+    def captum(size: int | None) -> np.ndarray:
+        return _plain(peer.attribute(x, zero, target=1, n_steps=STEPS, internal_batch_size=size), image)
+
+    return Case(
+        f"integrated gradients, {STEPS} steps, {kind}, {rows} inputs", "IntegratedGradients",
+        lambda: _explain(model, inputs, "integrated_gradients", steps=STEPS, baseline="zeros"), lambda: captum(None), captum,
+    )  # fmt: skip
+
+
+def integrated_text(rows: int) -> Case:
+    from captum.attr import IntegratedGradients, LayerIntegratedGradients
+
+    net = Encoder().eval().requires_grad_(False)
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"word{k}" for k in rng.integers(0, 999, 64)) for _ in range(rows)]
+    model = explainer.wrap(net, returns="logit", modality="text", preprocess=Words(), class_names=list("abcd"))
+    ids = Words()(texts)
+    x, plain = net.token(ids), IntegratedGradients(net.embedded)
+    hooked = LayerIntegratedGradients(net, net.token)
+
+    def default() -> np.ndarray:
+        return hooked.attribute(ids, torch.zeros_like(ids), target=1, n_steps=STEPS).detach().numpy().sum(-1)
+
+    def tuned(size: int) -> np.ndarray:
+        found = plain.attribute(x, torch.zeros_like(x), target=1, n_steps=STEPS, internal_batch_size=size)
+        return found.detach().numpy().sum(-1)
+
+    return Case(
+        f"integrated gradients, {STEPS} steps, encoder, {rows} texts", "IntegratedGradients",
+        lambda: _explain(model, texts, "integrated_gradients", steps=STEPS), default, tuned,
+    )  # fmt: skip
+
+
+def smoothed(rows: int) -> Case:
+    from captum.attr import NoiseTunnel, Saliency
+
+    model, net, inputs, x = table(rows)
+    tunnel, stdev = NoiseTunnel(Saliency(net)), 0.15 * float(np.ptp(inputs, axis=1).mean())
+
+    def captum(size: int | None) -> np.ndarray:
+        rows_each = None if size is None else max(1, size // rows)
+        found = tunnel.attribute(
+            x, nt_type="smoothgrad", nt_samples=DRAWS, nt_samples_batch_size=rows_each, stdevs=stdev, target=1, abs=False
+        )
+        return np.abs(found.detach().numpy())
+
+    return Case(
+        f"SmoothGrad, {DRAWS} draws, MLP, {rows} rows", "NoiseTunnel(Saliency)",
+        lambda: _explain(model, inputs, "smoothgrad", samples=DRAWS), lambda: captum(None), captum, exact=False,
+    )  # fmt: skip
+
+
+def saliency(kind: str, rows: int) -> Case:
+    from captum.attr import Saliency
+
+    model, net, inputs, x = (table if kind == "MLP" else pictures)(rows)
+    peer, image = Saliency(net), kind == "CNN"
+
+    def captum(size: int | None = None) -> np.ndarray:
+        parts = []
+        for some in x.split(size or len(x)):
+            with torch.no_grad():
+                net(some)
+            parts.append(peer.attribute(some, target=1))
+        return _plain(torch.cat(parts), image)
+
+    # A table's row costs less than its place in the result (its name, hash and frame): that has no bar.
+    return Case(
+        f"saliency, {kind}, {rows} inputs", "Saliency", lambda: _explain(model, inputs, "saliency"), captum, captum, barred=image
+    )  # fmt: skip
+
+
+CASES: tuple[Callable[[], Case], ...] = (
+    lambda: integrated("MLP", 256),
+    lambda: integrated("CNN", 8),
+    lambda: integrated_text(8),
+    lambda: smoothed(256),
+    lambda: saliency("MLP", 4096),
+    lambda: saliency("CNN", 256),
+)
+
+
+def against_captum(case: Case, rounds: int) -> list[Figure]:
+    """Our time against captum's, tuned by hand and as it comes."""
+    warnings.filterwarnings("ignore")
+    size = best_batch(case.tuned, SIZES, 2)
+    calls = {"ours": case.ours, "tuned": lambda: case.tuned(size), "default": case.default}
+    times = in_turn(calls, rounds)
+    ours, theirs = case.ours(), case.tuned(size)
+    far = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+    figures = []
+    for name, against, bar in (("tuned", f"captum {case.peer}, batches of {size}", EQUAL), ("default", f"captum {case.peer}", 1.0)):
+        detail = f"{1e3 * times.of(name):.1f} ms against {1e3 * times.of('ours'):.1f} ms"
+        detail += f"; differ by {far:.1g} of the largest value" if case.exact else "; other draws"
+        if case.exact and far > PARITY:
+            detail += ": not the same values"
+        figures.append(Figure(case.name, against, times.ratio(name, "ours"), round(bar, 2) if case.barred else None, detail=detail))
+    return figures
+
+
+def measure(quick: bool = False) -> Results:
+    """All cases on the CPU."""
+    cases = [lambda: integrated("MLP", 8)] if quick else CASES
+    results = Results()
+    for make in track(cases, "gradients", transient=True):
+        results.figures += against_captum(make(), 2 if quick else 5)
+    return results
+
+
+def main(quick: Annotated[bool, typer.Option(help="One case, two rounds: to see that it works, not to quote.")] = False) -> None:
+    """Print the ratios."""
+    one_thread()
+    measure(quick).show()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,290 @@
+"""A layer of a torch module in the place of its input: where to differentiate, and the units its values stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import BaseTorchFunctionMode
+
+from explainer.adapters.gradients import GradientView
+from explainer.adapters.layouts import SeriesLayout, TextLayout
+from explainer.errors import Unsupported, unknown
+from explainer.inputs import take
+from explainer.state import hooked, hooked_before
+
+if TYPE_CHECKING:
+    from explainer.adapters.torch import TorchModel
+
+_ENTERING = "input of "
+_HEADS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_LAST_AXIS = (nn.Linear, nn.LayerNorm, nn.Embedding)
+_CHANNELS_FIRST = (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a module gives, or with ``entering`` the first tensor it is given."""
+
+    name: str
+    module: nn.Module
+    entering: bool = False
+
+    @contextmanager
+    def tapped(self, tap: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+        """``tap(value)`` at each call; what it gives, if anything, goes on in the value's place."""
+
+        def after(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            return _instead(output, tap(_first(output)))
+
+        def before(_: nn.Module, args: tuple[Any, ...]) -> Any:
+            return _instead(args, tap(_first(args)))
+
+        with hooked_before(self.module, before) if self.entering else hooked(self.module, after):
+            yield
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, (tuple, list)) and value else value
+
+
+def _instead(value: Any, other: Tensor | None) -> Any:
+    if other is None:
+        return None
+    return (other, *value[1:]) if isinstance(value, (tuple, list)) else other
+
+
+@dataclass
+class LayerView:
+    """A :class:`GradientView` moved to a layer: ``x`` is what the layer gives for these inputs, in float32.
+
+    ``others`` begins with the tensor that the inputs' own view is differentiated at, so that whatever goes past the layer stays
+    as the inputs have it.
+    """
+
+    inner: GradientView
+    layer: Layer
+    x: Tensor = field(init=False)
+    layout: UnitLayout = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.x = self.read(self.inner.x, *self.inner.others)
+        self.layout = UnitLayout(self.inner, self.layer, self.x)
+
+    @property
+    def others(self) -> tuple[Tensor, ...]:
+        return (self.inner.x, *self.inner.others)
+
+    @property
+    def inputs(self) -> Any:
+        return self.inner.inputs
+
+    @property
+    def position(self) -> int:
+        return self.inner.position
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return self.layout.axes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.inner.notes
+
+    def names(self, i: int) -> tuple[str, ...]:
+        return self.layout.names(i)
+
+    def collapse(self, attribution: Tensor, i: int) -> np.ndarray:
+        """Attributions of instance ``i``, shaped like one row of ``x``, on the layer's units in float64."""
+        return self.layout.collapse(attribution.detach().double().cpu().numpy(), i)
+
+    def collapse_all(self, attributions: Tensor) -> Sequence[np.ndarray]:
+        values = attributions.detach().double().cpu().numpy()
+        return [self.layout.collapse(one, i) for i, one in enumerate(values)]
+
+    def extras(self, i: int) -> Mapping[str, Any]:
+        return {}
+
+    def read(self, x: Tensor, *others: Tensor) -> Tensor:
+        """What the layer gives where the module's input is ``x``."""
+        found: list[Tensor] = []
+        with torch.no_grad(), _slow_path(), self.layer.tapped(lambda value: found.append(value.detach().clone())):
+            self.inner.forward(x, *others)
+        return found[0].float() if found[0].dtype in (torch.float16, torch.bfloat16) else found[0]
+
+    def forward(self, value: Tensor, x: Tensor, *others: Tensor) -> Tensor:
+        """The module's scores with ``value`` in the place of what the layer gives; differentiable."""
+
+        def replace(given: Tensor) -> Tensor:
+            if given.shape != value.shape:
+                raise Unsupported(
+                    f"{self.layer.name} gives {tuple(given.shape)} here and {tuple(value.shape)} elsewhere; take another layer."
+                )
+            return value.to(given.dtype, copy=True)  # a copy: what follows may work in place
+
+        with _slow_path(), self.layer.tapped(replace):
+            return self.inner.forward(x, *others)
+
+    def taken(self, x: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        """What the layer gives where the input is ``x``, ready to be differentiated at, and the module's scores from there on."""
+        found: list[Tensor] = []
+
+        def cut(given: Tensor) -> Tensor:
+            found.append(given.detach().requires_grad_())
+            return found[0].clone()
+
+        with self.layer.tapped(cut):
+            raw = self.inner.forward(x, *others)
+        return found[0], raw
+
+    def baseline(self, spec: Any = "auto", background: Any = None) -> Tensor:
+        """What the layer gives at the baseline; see :meth:`GradientView.baseline`."""
+        return self.read(self.inner.baseline(spec, background), *self.inner.others)
+
+
+def _slow_path() -> AbstractContextManager[Any]:
+    """Without gradients, an open mode keeps nn.TransformerEncoder off its fast path, which would leave layers out or pack tokens."""
+    return nullcontext() if torch.is_grad_enabled() else BaseTorchFunctionMode()
+
+
+class UnitLayout:
+    """The axes of what a layer gives: units, positions or tokens x units, channels x rows x columns."""
+
+    def __init__(self, view: GradientView, layer: Layer, x: Tensor) -> None:
+        self._view, self._order = view, tuple(range(x.ndim - 1))
+        self._lengths: list[Any] | None = None
+        if x.ndim == 2:
+            self.axes: tuple[str, ...] = ("unit",)
+        elif x.ndim == 3:
+            self._sequence(view, layer, x)
+        elif x.ndim == 4:
+            self.axes = ("channel", "row", "column")
+            rows, columns, last = x.shape[1:]
+            if isinstance(layer.module, _LAST_AXIS) or rows == columns != last:
+                self._order = (2, 0, 1)
+        else:
+            raise Unsupported(
+                f"{layer.name} gives a tensor of shape {tuple(x.shape)}; its units can be named in (n, units), (n, positions, units) "
+                "and (n, channels, rows, columns). Take another layer."
+            )
+        self._first = x.shape[1:][self._order[0]]
+
+    def _sequence(self, view: GradientView, layer: Layer, x: Tensor) -> None:
+        text = view.layout if isinstance(view.layout, TextLayout) else None
+        series = view.layout if isinstance(view.layout, SeriesLayout) else None
+        steps = view.x.shape[1] if text is not None else max(map(len, view.inputs)) if series is not None else None
+        self.axes = ("token", "unit") if text is not None else ("time", "unit") if series is not None else ("position", "unit")
+        if steps is not None and steps not in x.shape[1:]:
+            if len({len(one) for one in view.inputs}) > 1:
+                raise Unsupported(
+                    f"{layer.name} gives {tuple(x.shape[1:])} for inputs of {steps} steps: it cannot be told which belong to which input. "
+                    "Explain inputs of equal length, or take another layer."
+                )
+            self.axes = ("position", "unit")
+        elif steps is not None:
+            self._lengths = list(text.tokens) if text is not None else [np.arange(len(one)) for one in view.inputs]
+        if (steps is not None and x.shape[1] != steps) or isinstance(layer.module, _CHANNELS_FIRST):
+            self._order = (1, 0)
+
+    def collapse(self, values: np.ndarray, i: int) -> np.ndarray:
+        turned = values.transpose(self._order)
+        return turned if self._lengths is None else turned[self._lengths[i]]
+
+    def names(self, i: int) -> tuple[str, ...]:
+        kept = range(self._first) if self._lengths is None else self._lengths[i]
+        told = getattr(self._view.model.preprocess, "tokens", None) if self.axes[0] == "token" else None
+        if told is not None:
+            named = list(told([self._view.inputs[i]])[0])
+            if len(named) >= len(kept):
+                return tuple(str(named[p] if len(named) > len(kept) else named[k]) for k, p in enumerate(kept))
+        return tuple(f"{self.axes[0]} {k}" for k in kept)
+
+
+# -- which layer ---------------------------------------------------------------------------------------------------------------
+
+
+def layer_named(model: TorchModel, spec: str, inputs: Any) -> Layer:
+    """The layer called ``spec``: a dotted name of the module's, "input of " one, or "auto", the last before the head.
+
+    On images "auto" is the last layer that still has rows and columns. Raises UnknownName, or Unsupported where the score does
+    not depend on one tensor of that layer's with one row per input.
+    """
+    modules = {name: module for name, module in model.core.named_modules() if name}
+    view = model.gradient_view(take(inputs, np.zeros(3, dtype=int)))
+    if spec == "auto":
+        return _last_before_the_head(model, modules, view)
+    entering = spec.startswith(_ENTERING)
+    name = spec.removeprefix(_ENTERING)
+    if name not in modules:
+        raise unknown("layer", name, modules)
+    layer = Layer(spec, modules[name], entering)
+    calls, usable = _probe(view, [layer])[0]
+    if not usable:
+        why = "is not called in a forward pass" if not calls else f"is called {calls} times" if calls > 1 else (
+            "gives no float tensor with one row per input that the score depends on"
+        )  # fmt: skip
+        raise Unsupported(f"The layer {spec!r} {why}; name another layer, or one inside or around it.")
+    return layer
+
+
+def _last_before_the_head(model: TorchModel, modules: Mapping[str, nn.Module], view: GradientView) -> Layer:
+    layers = [Layer(name, module) for name, module in modules.items()]
+    order: list[int] = []
+    shapes: dict[int, tuple[int, ...]] = {}
+    usable = [ok for _, ok in _probe(view, layers, order, shapes)]
+    called = list(dict.fromkeys(order))  # in the order in which they were done
+    heads = [i for i in called if isinstance(layers[i].module, _HEADS) and usable[i]]
+    head = heads[-1] if heads else called[-1] if called else None
+    before = [i for i in called[: called.index(head)] if usable[i]] if head is not None else []
+    inside = f"{layers[head].name}." if head is not None else ""
+    before = [i for i in before if not layers[i].name.startswith(inside)]
+    pictured = [i for i in before if len(shapes[i]) == 4 and min(shapes[i][2:]) > 1] if model.modality == "image" else []
+    if before:
+        return layers[(pictured or before)[-1]]
+    if head is not None:
+        entering = Layer(f"{_ENTERING}{layers[head].name}", layers[head].module, True)
+        if _probe(view, [entering])[0][1]:
+            return entering
+    raise Unsupported(
+        f"{model.name} has no layer before its head that gives one tensor with one row per input and is called once. Use "
+        "integrated_gradients, or name a layer: layer=."
+    )
+
+
+def _probe(
+    view: GradientView, layers: list[Layer], order: list[int] | None = None, shapes: dict[int, tuple[int, ...]] | None = None
+) -> list[tuple[int, bool]]:
+    """Per layer, how often it was called, and whether it gave one tensor that the score depends on; three copies of one input go in."""
+    seen: list[list[Any]] = [[] for _ in layers]
+
+    def record(i: int) -> Callable[[Any], None]:
+        def keep(value: Any) -> None:
+            seen[i].append(value)
+            if order is not None:
+                order.append(i)
+
+        return keep
+
+    with view.model.differentiating():
+        with ExitStack() as stack:
+            for i, layer in enumerate(layers):
+                stack.enter_context(layer.tapped(record(i)))
+            raw = view.forward(view.x.clone().requires_grad_(), *view.others)
+        whole = [i for i, values in enumerate(seen) if len(values) == 1 and _by_row(values[0], len(view.x))]
+        found = torch.autograd.grad(raw.sum(), [seen[i][0] for i in whole], allow_unused=True) if whole and raw.requires_grad else []
+    reached = {i for i, gradient in zip(whole, found, strict=False) if gradient is not None}
+    if shapes is not None:
+        shapes.update({i: tuple(seen[i][0].shape) for i in reached})
+    return [(len(values), i in reached) for i, values in enumerate(seen)]
+
+
+def _by_row(value: Any, rows: int) -> bool:
+    """Whether a tensor has one row for each of some equal inputs."""
+    if not (isinstance(value, Tensor) and value.is_floating_point() and value.requires_grad and value.ndim > 1 and len(value) == rows):
+        return False
+    return torch.allclose(value[0].float(), value[1].float(), atol=1e-4, rtol=1e-3)
