@@ -28,7 +28,9 @@ def capability(model: Model, method: Method) -> Capability:
         instead = f" Use {' or '.join(others)}." if others else ""
         kinds = " and ".join(method.modalities)
         return Capability("unsupported", f"{method.title} is for {kinds} inputs; these are {model.modality}.{instead}")
-    obstacles = {"gradient": _no_gradients, "attention": _no_attention, "coalition": _no_background, "tree": _no_trees}
+    obstacles = {
+        "gradient": _no_gradients, "cam": _no_layers, "attention": _no_attention, "coalition": _no_background, "tree": _no_trees,
+    }  # fmt: skip
     obstacle = obstacles[method.family](model)
     if obstacle:
         return Capability("unsupported", obstacle)
@@ -53,6 +55,12 @@ def _no_gradients(model: Model) -> str:
         return _NO_GRADIENT.format(name=model.name, framework=model.framework)
     obstacle = _anatomy(model, "gradient_obstacle")
     return f"Gradients cannot be had: {obstacle}. Use shap or lime." if obstacle else ""
+
+
+def _no_layers(model: Model) -> str:
+    if model.differentiable:
+        return ""
+    return f"{model.name} is seen from outside only ({model.framework}): it has no layers to map. Use rise, shap or lime."
 
 
 def _no_attention(model: Model) -> str:

@@ -1,0 +1,157 @@
+"""Noise pictures with one corner changed, and what the change moves: how an output's positions are told apart from its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+_COPIES = 9  # the picture itself; four corners changed a little; the same four changed widely
+_FOLLOWS, _AGAINST = 0.05, 0.2  # of the map's side
+
+
+@dataclass(frozen=True)
+class Plane:
+    """How far the change in an output moves when it moves in the picture, in shares of the map's side; NaN where nothing moves.
+
+    ``down``: along the rows, from the upper corners to the lower ones; ``right``: along the columns; ``across``: the larger
+    of the two movements along the wrong axis.
+    """
+
+    rows: int
+    columns: int
+    down: float
+    right: float
+    across: float
+
+    @property
+    def along(self) -> float:
+        return min(self.down, self.right)
+
+    @property
+    def follows(self) -> bool:
+        return self.along > max(_FOLLOWS, self.across)
+
+    @property
+    def contradicts(self) -> bool:
+        return self.along < -_AGAINST or self.across > max(_AGAINST, self.along)
+
+    def shaped_like(self, shape: tuple[int, ...]) -> bool:
+        """Whether its sides are in proportion as the picture's are, to a factor of 2."""
+        return 0.5 < (self.rows * shape[1]) / (self.columns * shape[0]) < 2
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What was seen of one output: its shape without the batch, and where each changed corner moved it.
+
+    ``planes`` of an output with three axes, by where its channels lie; ``moved`` ``(8, tokens)`` of a sequence.
+    """
+
+    shape: tuple[int, ...]
+    batch_axis: int
+    planes: Mapping[str, Plane]
+    moved: np.ndarray
+
+    def plane(self, before: int, rows: int, columns: int) -> Plane:
+        """The tokens after the first ``before`` as a plane."""
+        return _plane(self.moved[:, before : before + rows * columns].reshape(-1, rows, columns))
+
+
+def noise(shape: tuple[int, ...], value_range: tuple[float, float]) -> np.ndarray:
+    """Two pictures of noise, the same every time."""
+    low, high = value_range
+    return np.random.default_rng(0).uniform(low, high, (2, *shape)).astype(np.float32)
+
+
+def changed(pictures: np.ndarray) -> np.ndarray:
+    """``(9 * n, ...)``: the pictures, then with each corner inverted in a block of 1/32 of the side, then of 1/8."""
+    inverted = pictures.min() + pictures.max() - pictures
+    copies = [pictures]
+    for part in (32, 8):
+        high, wide = (max(1, min(side // 4, max(2, side // part))) for side in pictures.shape[1:3])
+        for rows in (slice(0, high), slice(-high, None)):
+            for columns in (slice(0, wide), slice(-wide, None)):
+                copy = pictures.copy()
+                copy[:, rows, columns] = inverted[:, rows, columns]
+                copies.append(copy)
+    return np.concatenate(copies)
+
+
+def sight_of(output: Tensor, n: int) -> Sight | None:
+    """Read the output for :func:`changed` copies of ``n`` pictures; None where it is not one row per picture with two or three axes."""
+    axis = next((a for a in (0, 1) if output.ndim in (3, 4) and output.shape[a] == _COPIES * n), None)
+    if axis is None:
+        return None
+    rows = output.movedim(axis, 0)
+    copies = rows.reshape(_COPIES, n, *rows.shape[1:]).double()
+    square = (copies[1:] - copies[:1]).square().sum(1)  # (8, *shape)
+    if square.ndim == 3:
+        return Sight(tuple(rows.shape[1:]), axis, {}, _numbers(square.sum(2)))
+    planes = {"channels first": _plane(_numbers(square.sum(1))), "channels last": _plane(_numbers(square.sum(3)))}
+    return Sight(tuple(rows.shape[1:]), axis, planes, np.empty(0))
+
+
+def grid_of_tokens(sight: Sight, fronts: Sequence[int]) -> tuple[int, int, int] | str:
+    """Tokens before the grid, rows and columns of a sequence; or why they cannot be told.
+
+    Where a changed corner moves one token most, the four tokens give the grid. Where tokens are mixed already, the one
+    factorisation on which the change moves with the corner is taken, behind as many tokens as an earlier layer had (``fronts``).
+    """
+    count = sight.shape[0]
+    for block in (sight.moved[:4], sight.moved[4:]):
+        read = _corner_tokens(block)
+        if read is not None and read[1] > 1 and read[2] > 1 and sight.plane(*read).follows:
+            return read
+    options = [
+        (before, rows, (count - before) // rows)
+        for before in sorted({0, *fronts})
+        for rows in range(2, (count - before) // 2 + 1)
+        if (count - before) % rows == 0
+    ]
+    ranked = sorted(((sight.plane(*one), one) for one in options), key=lambda pair: _clearness(pair[0]), reverse=True)
+    if ranked and ranked[0][0].follows and ranked[0][0].along > _AGAINST:
+        if len(ranked) == 1 or _clearness(ranked[1][0]) < 0.5 * _clearness(ranked[0][0]):
+            return ranked[0][1]
+        return f"its {count} tokens fit more than one grid ({' and '.join(f'{r} x {c}' for _, (_, r, c) in ranked[:2])})"
+    return f"its {count} positions do not follow the picture's corners"
+
+
+def _corner_tokens(moved: np.ndarray) -> tuple[int, int, int] | None:
+    if not (moved.sum(1) > 0).all():
+        return None
+    a, b, c, d = (int(k) for k in moved.argmax(1))
+    columns = b - a + 1
+    if columns < 1 or c < a or (c - a) % columns:
+        return None
+    rows = (c - a) // columns + 1
+    return (a, rows, columns) if d == a + rows * columns - 1 else None
+
+
+def _clearness(plane: Plane) -> float:
+    return 0.0 if np.isnan(plane.along) else max(0.0, plane.along - plane.across)
+
+
+def _plane(moved: np.ndarray) -> Plane:
+    """From ``(8, rows, columns)``, the little blocks where they moved anything and else the wide ones."""
+    block = next((part for part in (moved[:4], moved[4:]) if (part.sum((1, 2)) > 0).all()), None)
+    rows, columns = moved.shape[1:]
+    if block is None:
+        return Plane(rows, columns, np.nan, np.nan, np.nan)
+    share = block / block.sum((1, 2), keepdims=True)
+    top_left, top_right, low_left, low_right = (np.array([one.sum(1) @ _places(rows), one.sum(0) @ _places(columns)]) for one in share)
+    vertical = (low_left + low_right - top_left - top_right) / 2
+    horizontal = (top_right + low_right - top_left - low_left) / 2
+    across = max(abs(vertical[1]), abs(horizontal[0]))
+    return Plane(rows, columns, float(vertical[0]), float(horizontal[1]), float(across))
+
+
+def _places(side: int) -> np.ndarray:
+    return np.linspace(0, 1, side) if side > 1 else np.zeros(1)
+
+
+def _numbers(tensor: Tensor) -> Any:
+    return tensor.cpu().numpy()
