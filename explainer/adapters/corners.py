@@ -56,6 +56,12 @@ class Sight:
     planes: Mapping[str, Plane]
     moved: np.ndarray
 
+    @property
+    def sharp(self) -> bool:
+        """Whether every changed corner moved one position more than all others together."""
+        corners = self.moved[:4]
+        return bool((corners.max(1) > 0.5 * corners.sum(1)).all())
+
     def plane(self, before: int, rows: int, columns: int) -> Plane:
         """The tokens after the first ``before`` as a plane."""
         return _plane(self.moved[:, before : before + rows * columns].reshape(-1, rows, columns))
@@ -95,8 +101,8 @@ def sight_of(output: Tensor, n: int) -> Sight | None:
     return Sight(tuple(rows.shape[1:]), axis, planes, np.empty(0))
 
 
-def grid_of_tokens(sight: Sight, fronts: Sequence[int]) -> tuple[int, int, int] | str:
-    """Tokens before the grid, rows and columns of a sequence; or why they cannot be told.
+def grid_of_tokens(sight: Sight, fronts: Sequence[int], shape: tuple[int, ...]) -> tuple[int, int, int] | str:
+    """Tokens before the grid, rows and columns of a sequence made of pictures of ``shape``; or why they cannot be told.
 
     Where a changed corner moves one token most, the four tokens give the grid. Where tokens are mixed already, the one
     factorisation on which the change moves with the corner is taken, behind as many tokens as an earlier layer had (``fronts``).
@@ -104,7 +110,7 @@ def grid_of_tokens(sight: Sight, fronts: Sequence[int]) -> tuple[int, int, int] 
     count = sight.shape[0]
     for block in (sight.moved[:4], sight.moved[4:]):
         read = _corner_tokens(block)
-        if read is not None and read[1] > 1 and read[2] > 1 and sight.plane(*read).follows:
+        if read is not None and _sound(sight.plane(*read), shape):
             return read
     options = [
         (before, rows, (count - before) // rows)
@@ -112,15 +118,21 @@ def grid_of_tokens(sight: Sight, fronts: Sequence[int]) -> tuple[int, int, int] 
         for rows in range(2, (count - before) // 2 + 1)
         if (count - before) % rows == 0
     ]
-    ranked = sorted(((sight.plane(*one), one) for one in options), key=lambda pair: _clearness(pair[0]), reverse=True)
-    if ranked and ranked[0][0].follows and ranked[0][0].along > _AGAINST:
-        if len(ranked) == 1 or _clearness(ranked[1][0]) < 0.5 * _clearness(ranked[0][0]):
+    planes = [(sight.plane(*one), one) for one in options]
+    ranked = sorted(((_clearness(plane), one) for plane, one in planes if _sound(plane, shape)), reverse=True)
+    if ranked and ranked[0][0] > _AGAINST:
+        if len(ranked) == 1 or ranked[1][0] < 0.5 * ranked[0][0]:
             return ranked[0][1]
         return f"its {count} tokens fit more than one grid ({' and '.join(f'{r} x {c}' for _, (_, r, c) in ranked[:2])})"
-    return f"its {count} positions do not follow the picture's corners"
+    return f"its {count} positions do not follow the picture's corners in rows and columns"
+
+
+def _sound(plane: Plane, shape: tuple[int, ...]) -> bool:
+    return min(plane.rows, plane.columns) > 1 and plane.follows and plane.shaped_like(shape)
 
 
 def _corner_tokens(moved: np.ndarray) -> tuple[int, int, int] | None:
+    """The grid whose corners are the tokens that the four changed corners moved most."""
     if not (moved.sum(1) > 0).all():
         return None
     a, b, c, d = (int(k) for k in moved.argmax(1))
@@ -132,7 +144,7 @@ def _corner_tokens(moved: np.ndarray) -> tuple[int, int, int] | None:
 
 
 def _clearness(plane: Plane) -> float:
-    return 0.0 if np.isnan(plane.along) else max(0.0, plane.along - plane.across)
+    return max(0.0, plane.along - plane.across)
 
 
 def _plane(moved: np.ndarray) -> Plane:

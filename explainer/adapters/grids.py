@@ -22,6 +22,7 @@ from explainer.errors import Unsupported, unknown
 from explainer.state import hooked
 
 Kind = Literal["channels first", "channels last", "tokens"]
+Tokens = tuple[int, int, int]  # in front of the grid, rows, columns
 _LAYERED: dict[Kind, tuple[type[nn.Module], ...]] = {
     "channels first": (
         nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.modules.pooling._MaxPoolNd,
@@ -91,7 +92,7 @@ class Spatial:
     why_not: dict[str, str]
     default: Choice | None = None
     without_gradient: Choice | None = None
-    tokens: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    tokens: dict[int, Tokens] = field(default_factory=dict)
 
 
 _SEEN: weakref.WeakKeyDictionary[TorchModel, dict[tuple[int, ...], Spatial]] = weakref.WeakKeyDictionary()
@@ -113,7 +114,10 @@ def choose(model: TorchModel, inputs: np.ndarray, layer: str | nn.Module = "auto
     if choice is not None:
         return choice
     if found.grids:
-        raise Unsupported(f"No gradient of the scores reaches more than one cell of any layer of {model.name}. {_INSTEAD}")
+        raise Unsupported(
+            f"No gradient of the scores reaches more than one cell of any layer of {model.name}. Use 'score_cam' or 'eigen_cam', which "
+            "need none."
+        )
     reasons = "; ".join(f"{name}: {why}" for name, why in list(found.why_not.items())[-3:])
     raise Unsupported(f"No layer of {type(model.core).__name__} gives a map over the picture ({reasons or 'it has none'}). {_INSTEAD}")
 
@@ -226,12 +230,12 @@ def _watching(model: TorchModel, watch: Callable[[str], Callable[..., None]]) ->
 def _grids(calls: Sequence[_Call], shape: tuple[int, ...]) -> tuple[list[Grid], dict[str, str]]:
     grids: list[Grid] = []
     why_not: dict[str, str] = {}
-    tokens: dict[int, tuple[int, int, int]] = {}
+    tokens: dict[int, Tokens | str] = {}
     for call in calls:
-        read = _tokens(call.sight, tokens) if len(call.sight.shape) == 2 else _planes(call, shape)
+        read = _tokens(call.sight, tokens, shape) if len(call.sight.shape) == 2 else _planes(call, shape)
         if isinstance(read, str):
             why_not[call.layer] = read
-            if read is _TURNED and not grids and call is calls[0]:  # seen where nothing is mixed yet: what follows is turned too
+            if read is _TURNED and not grids:  # seen where nothing is mixed yet: what follows is turned too
                 return [], why_not
             continue
         kind, before, rows, columns = read
@@ -261,21 +265,21 @@ def _planes(call: _Call, shape: tuple[int, ...]) -> tuple[Kind, int, int, int] |
     return kind, 0, plane.rows, plane.columns
 
 
-def _tokens(sight: Sight, known: dict[int, tuple[int, int, int]]) -> tuple[Kind, int, int, int] | str:
-    """Rows and columns of a sequence of tokens, as read here or in an earlier layer of as many tokens."""
+def _tokens(sight: Sight, known: dict[int, Tokens | str], shape: tuple[int, ...]) -> tuple[Kind, int, int, int] | str:
+    """Rows and columns of a sequence, as read in the earliest layer of as many tokens, where they are mixed least."""
     count = sight.shape[0]
-    read = grid_of_tokens(sight, [before for before, _, _ in known.values()])
-    if isinstance(read, tuple) and count not in known:
-        known[count] = read
     if count not in known:
-        return str(read)
-    before, rows, columns = known[count]
-    if sight.plane(before, rows, columns).contradicts:
-        return "its tokens do not follow the picture"
-    return "tokens", before, rows, columns
+        read = grid_of_tokens(sight, [other[0] for other in known.values() if not isinstance(other, str)], shape)
+        if isinstance(read, str) and not sight.sharp:  # channels, it may be, or tokens that are mixed
+            return read
+        known[count] = read
+    read = known[count]
+    if isinstance(read, str):
+        return read
+    return "its tokens do not follow the picture" if sight.plane(*read).contradicts else ("tokens", *read)
 
 
-def _token_counts(grids: Sequence[Grid]) -> dict[int, tuple[int, int, int]]:
+def _token_counts(grids: Sequence[Grid]) -> dict[int, Tokens]:
     return {grid.shape[0]: (grid.before, grid.rows, grid.columns) for grid in reversed(grids) if grid.kind == "tokens"}
 
 
