@@ -156,7 +156,15 @@ class _ops:
 
             self.log, self.zeros, self.cat = torch.log, torch.zeros_like, lambda parts: torch.cat(parts, dim=1)
             # In float64: at p = 1 a float32 softmax has gradient exactly 0, and the explanation would be empty.
-            self.softmax = lambda logits: torch.softmax(logits, 1, dtype=torch.float64)
+            self.softmax = lambda logits: _steady(torch.softmax(logits, 1, dtype=torch.float64))
+
+
+def _steady(p: Any) -> Any:
+    """Softmax's backward ``p * (g - sum(g p))`` cancels to 0 for a class with 1 - p < 1e-16; g may be shifted so that it does not."""
+    if p.requires_grad:
+        top = p.detach().argmax(1, keepdim=True)
+        p.register_hook(lambda gradient: gradient - gradient.gather(1, top))
+    return p
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-_COPIES = 9  # the picture itself; four corners changed a little; the same four changed widely
+_COPIES = 5  # the picture itself, and with each corner changed
+PARTS = (32, 8)  # of the picture's side: a corner within one patch; and where that is skipped, a wide one
 _FOLLOWS, _AGAINST = 0.05, 0.2  # of the map's side
 
 
@@ -48,7 +49,7 @@ class Plane:
 class Sight:
     """What was seen of one output: its shape without the batch, and where each changed corner moved it.
 
-    ``planes`` of an output with three axes, by where its channels lie; ``moved`` ``(8, tokens)`` of a sequence.
+    ``planes`` of an output with three axes, by where its channels lie; ``moved`` ``(4, tokens)`` of a sequence, else ``(4, 1)``.
     """
 
     shape: tuple[int, ...]
@@ -59,8 +60,12 @@ class Sight:
     @property
     def sharp(self) -> bool:
         """Whether every changed corner moved one position more than all others together."""
-        corners = self.moved[:4]
-        return bool((corners.max(1) > 0.5 * corners.sum(1)).all())
+        return bool((self.moved.max(1) > 0.5 * self.moved.sum(1)).all())
+
+    @property
+    def moves(self) -> bool:
+        """Whether every changed corner moved something."""
+        return bool((self.moved.sum(1) > 0).all())
 
     def plane(self, before: int, rows: int, columns: int) -> Plane:
         """The tokens after the first ``before`` as a plane."""
@@ -68,37 +73,36 @@ class Sight:
 
 
 def noise(shape: tuple[int, ...], value_range: tuple[float, float]) -> np.ndarray:
-    """Two pictures of noise, the same every time."""
+    """One picture of noise, the same every time."""
     low, high = value_range
-    return np.random.default_rng(0).uniform(low, high, (2, *shape)).astype(np.float32)
+    return np.random.default_rng(0).uniform(low, high, (1, *shape)).astype(np.float32)
 
 
-def changed(pictures: np.ndarray) -> np.ndarray:
-    """``(9 * n, ...)``: the pictures, then with each corner inverted in a block of 1/32 of the side, then of 1/8."""
-    inverted = pictures.min() + pictures.max() - pictures
-    copies = [pictures]
-    for part in (32, 8):
-        high, wide = (max(1, min(side // 4, max(2, side // part))) for side in pictures.shape[1:3])
-        for rows in (slice(0, high), slice(-high, None)):
-            for columns in (slice(0, wide), slice(-wide, None)):
-                copy = pictures.copy()
-                copy[:, rows, columns] = inverted[:, rows, columns]
-                copies.append(copy)
+def changed(picture: np.ndarray, part: int) -> np.ndarray:
+    """``(5, ...)``: the picture, then with each corner inverted in a block of ``1 / part`` of its sides: upper, then lower."""
+    inverted = picture.min() + picture.max() - picture
+    copies = [picture]
+    high, wide = (max(1, min(side // 4, max(2, side // part))) for side in picture.shape[1:3])
+    for rows in (slice(0, high), slice(-high, None)):
+        for columns in (slice(0, wide), slice(-wide, None)):
+            copy = picture.copy()
+            copy[:, rows, columns] = inverted[:, rows, columns]
+            copies.append(copy)
     return np.concatenate(copies)
 
 
-def sight_of(output: Tensor, n: int) -> Sight | None:
-    """Read the output for :func:`changed` copies of ``n`` pictures; None where it is not one row per picture with two or three axes."""
-    axis = next((a for a in (0, 1) if output.ndim in (3, 4) and output.shape[a] == _COPIES * n), None)
+def sight_of(output: Tensor) -> Sight | None:
+    """Read the output for :func:`changed` copies; None where it is not one row per copy with two or three axes."""
+    axis = next((a for a in (0, 1) if output.ndim in (3, 4) and output.shape[a] == _COPIES), None)
     if axis is None:
         return None
-    rows = output.movedim(axis, 0)
-    copies = rows.reshape(_COPIES, n, *rows.shape[1:]).double()
-    square = (copies[1:] - copies[:1]).square().sum(1)  # (8, *shape)
+    copies = output.movedim(axis, 0).double()
+    square = (copies[1:] - copies[:1]).square()  # (4, *shape)
+    shape = tuple(copies.shape[1:])
     if square.ndim == 3:
-        return Sight(tuple(rows.shape[1:]), axis, {}, _numbers(square.sum(2)))
+        return Sight(shape, axis, {}, _numbers(square.sum(2)))
     planes = {"channels first": _plane(_numbers(square.sum(1))), "channels last": _plane(_numbers(square.sum(3)))}
-    return Sight(tuple(rows.shape[1:]), axis, planes, np.empty(0))
+    return Sight(shape, axis, planes, _numbers(square.flatten(1).sum(1, keepdim=True)))
 
 
 def grid_of_tokens(sight: Sight, fronts: Sequence[int], shape: tuple[int, ...]) -> tuple[int, int, int] | str:
@@ -108,10 +112,9 @@ def grid_of_tokens(sight: Sight, fronts: Sequence[int], shape: tuple[int, ...]) 
     factorisation on which the change moves with the corner is taken, behind as many tokens as an earlier layer had (``fronts``).
     """
     count = sight.shape[0]
-    for block in (sight.moved[:4], sight.moved[4:]):
-        read = _corner_tokens(block)
-        if read is not None and _sound(sight.plane(*read), shape):
-            return read
+    read = _corner_tokens(sight.moved)
+    if read is not None and _sound(sight.plane(*read), shape):
+        return read
     options = [
         (before, rows, (count - before) // rows)
         for before in sorted({0, *fronts})
@@ -148,12 +151,11 @@ def _clearness(plane: Plane) -> float:
 
 
 def _plane(moved: np.ndarray) -> Plane:
-    """From ``(8, rows, columns)``, the little blocks where they moved anything and else the wide ones."""
-    block = next((part for part in (moved[:4], moved[4:]) if (part.sum((1, 2)) > 0).all()), None)
+    """From what each corner moved, ``(4, rows, columns)``."""
     rows, columns = moved.shape[1:]
-    if block is None:
+    if not (moved.sum((1, 2)) > 0).all():
         return Plane(rows, columns, np.nan, np.nan, np.nan)
-    share = block / block.sum((1, 2), keepdims=True)
+    share = moved / moved.sum((1, 2), keepdims=True)
     top_left, top_right, low_left, low_right = (np.array([one.sum(1) @ _places(rows), one.sum(0) @ _places(columns)]) for one in share)
     vertical = (low_left + low_right - top_left - top_right) / 2
     horizontal = (top_right + low_right - top_left - low_left) / 2

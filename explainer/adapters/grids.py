@@ -1,6 +1,6 @@
-"""Where in a torch module the picture still lies on a grid of cells: seen in a few forward passes, never told by names.
+"""Where in a torch module the picture still lies on a grid of cells: seen in two forward passes, never told by names.
 
-Noise pictures are sent through the module, and copies of them with one corner changed. What a layer gives moves where the
+A picture of noise is sent through the module, and copies of it with one corner changed. What a layer gives moves where the
 change was, so rows, columns, channels and the tokens in front (a classification token) are read off and not guessed.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
-from explainer.adapters.corners import Plane, Sight, changed, grid_of_tokens, noise, sight_of
+from explainer.adapters.corners import PARTS, Plane, Sight, changed, grid_of_tokens, noise, sight_of
 from explainer.adapters.flow import main, passages, reached
 from explainer.adapters.torch import TorchModel
 from explainer.errors import Unsupported, unknown
@@ -179,25 +179,27 @@ class _Call:
     shrinks: bool
 
 
-def _look(model: TorchModel, pictures: np.ndarray) -> Spatial:
-    if not _registered(model, pictures):
+def _look(model: TorchModel, picture: np.ndarray) -> Spatial:
+    if not _registered(model, changed(picture, PARTS[0])):
         return Spatial([], {"preprocess": "a picture's corners do not enter the module (cut away, or skipped), so no cell has its place"})
-    calls = _calls(model, changed(pictures), len(pictures))
-    found = Spatial(*_grids(calls, pictures.shape[1:3]))
-    found.tokens = _token_counts(found.grids)
+    for part in PARTS:
+        calls = _calls(model, changed(picture, part))
+        if not calls or calls[0].sight.moves:
+            break
+    found = Spatial(*_grids(calls, picture.shape[1:3]))
+    found.tokens = {grid.shape[0]: (grid.before, grid.rows, grid.columns) for grid in found.grids if grid.kind == "tokens"}
     if found.grids:
-        _default(model, pictures, found)
+        _default(model, picture, found)
     return found
 
 
-def _registered(model: TorchModel, pictures: np.ndarray) -> bool:
+def _registered(model: TorchModel, copies: np.ndarray) -> bool:
     """Whether each corner of the picture is in what the module gets."""
-    encoded = model.encode(changed(pictures))
-    every = [t.reshape(9, len(pictures), -1).double() for t in encoded.tensors if t.is_floating_point()]
-    return all(any(bool((t[k] != t[0]).any()) for t in every) for k in range(1, 5))
+    tensors = [t for t in model.encode(copies).tensors if t.is_floating_point()]
+    return all(any(bool((t[k] != t[0]).any()) for t in tensors) for k in range(1, len(copies)))
 
 
-def _calls(model: TorchModel, pictures: np.ndarray, n: int) -> list[_Call]:
+def _calls(model: TorchModel, copies: np.ndarray) -> list[_Call]:
     """Every call of every layer, with what the changed corners moved in its output."""
     calls: list[_Call] = []
     count: dict[str, int] = {}
@@ -206,7 +208,7 @@ def _calls(model: TorchModel, pictures: np.ndarray, n: int) -> list[_Call]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             tensor, given = main(output), main(args)
             number = count[name] = count.get(name, -1) + 1
-            sight = None if tensor is None or not tensor.is_floating_point() else sight_of(tensor.detach(), n)
+            sight = None if tensor is None or not tensor.is_floating_point() else sight_of(tensor.detach())
             if sight is not None and tensor is not None:
                 shrinks = given is not None and given.ndim == tensor.ndim and given.numel() > tensor.numel()
                 calls.append(_Call(name, module, number, sight, shrinks and next(module.parameters(), None) is None))
@@ -214,7 +216,7 @@ def _calls(model: TorchModel, pictures: np.ndarray, n: int) -> list[_Call]:
         return hook
 
     with model.scoring(), _watching(model, watch):
-        model.forward(model.encode(pictures), core=True)
+        model.forward(model.encode(copies), core=True)
     return calls
 
 
@@ -232,21 +234,26 @@ def _grids(calls: Sequence[_Call], shape: tuple[int, ...]) -> tuple[list[Grid], 
     why_not: dict[str, str] = {}
     tokens: dict[int, Tokens | str] = {}
     for call in calls:
-        read = _tokens(call.sight, tokens, shape) if len(call.sight.shape) == 2 else _planes(call, shape)
+        sight = call.sight
+        # Where all sides are alike, an output of the same shape may lie either way.
+        before = next((grid.kind for grid in reversed(grids) if grid.shape == sight.shape and len(set(sight.shape)) > 1), None)
+        read = _tokens(sight, tokens, shape) if len(sight.shape) == 2 else _planes(call, shape, before)
         if isinstance(read, str):
             why_not[call.layer] = read
             if read is _TURNED and not grids:  # seen where nothing is mixed yet: what follows is turned too
                 return [], why_not
             continue
-        kind, before, rows, columns = read
-        sight = call.sight
-        grids.append(Grid(call.layer, kind, rows, columns, sight.shape, before, sight.batch_axis, call.call, 1, call.shrinks))
+        kind, front, rows, columns = read
+        grids.append(Grid(call.layer, kind, rows, columns, sight.shape, front, sight.batch_axis, call.call, 1, call.shrinks))
     times = {call.layer: call.call + 1 for call in calls}
     return [replace(grid, calls=times[grid.layer]) for grid in grids], why_not
 
 
-def _planes(call: _Call, shape: tuple[int, ...]) -> tuple[Kind, int, int, int] | str:
-    """Rows and columns of an output with two axes beside the channels, in a module that takes pictures of ``shape``."""
+def _planes(call: _Call, shape: tuple[int, ...], before: Kind | None) -> tuple[Kind, int, int, int] | str:
+    """Rows and columns of an output with two axes beside the channels, in a module that takes pictures of ``shape``.
+
+    ``before`` : how the last output of this shape lies.
+    """
     planes: dict[Kind, Plane] = {kind: call.sight.planes[kind] for kind in ("channels first", "channels last")}
     layered = next((kind for kind, layers in _LAYERED.items() if isinstance(call.module, layers)), None)
     if layered is not None:
@@ -256,9 +263,11 @@ def _planes(call: _Call, shape: tuple[int, ...]) -> tuple[Kind, int, int, int] |
     able = {kind: plane for kind, plane in planes.items() if min(plane.rows, plane.columns) > 1 and not plane.contradicts}
     if not able:
         return _TURNED
-    for like in (lambda plane: plane.follows, lambda plane: plane.shaped_like(shape)):
+    following = [kind for kind, plane in able.items() if plane.follows]
+    shaped = [kind for kind, plane in able.items() if plane.shaped_like(shape)]
+    for kinds in (following, [before], shaped):  # seen to move with the corners; as before; in proportion
         if len(able) > 1:
-            able = {kind: plane for kind, plane in able.items() if like(plane)} or able
+            able = {kind: plane for kind, plane in able.items() if kind in kinds} or able
     if len(able) > 1:
         return "which of its axes are rows and columns cannot be told"
     ((kind, plane),) = able.items()
@@ -276,16 +285,16 @@ def _tokens(sight: Sight, known: dict[int, Tokens | str], shape: tuple[int, ...]
     read = known[count]
     if isinstance(read, str):
         return read
-    return "its tokens do not follow the picture" if sight.plane(*read).contradicts else ("tokens", *read)
+    # A layer of as many channels as there are tokens would pass for one of tokens: it must show that it is none.
+    plane, width = sight.plane(*read), sight.shape[1]
+    if plane.contradicts or width == 1 or (width in known and not plane.follows):
+        return "its positions do not follow the picture's corners in rows and columns"
+    return "tokens", *read
 
 
-def _token_counts(grids: Sequence[Grid]) -> dict[int, Tokens]:
-    return {grid.shape[0]: (grid.before, grid.rows, grid.columns) for grid in reversed(grids) if grid.kind == "tokens"}
-
-
-def _default(model: TorchModel, pictures: np.ndarray, found: Spatial) -> None:
+def _default(model: TorchModel, picture: np.ndarray, found: Spatial) -> None:
     """Set the layer that is taken unless one is named."""
-    flow = passages(model, pictures, {(grid.layer, grid.call): grid for grid in found.grids})
+    flow = passages(model, picture, {(grid.layer, grid.call): grid for grid in found.grids})
     last = next((grid for grid in reversed(found.grids) if not grid.pooled), found.grids[-1])
     found.without_gradient = Choice(last, "the last map over the picture")
     whole = [group for group in flow.groups if group.whole]

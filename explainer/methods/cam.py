@@ -206,7 +206,7 @@ def _weighted(
                     return target_value(torch_model, goal, output, outputs, numbers)
 
                 with differentiable():
-                    gradient = pulled_back(raw, point, head, goal, keep=j < target.k - 1)
+                    gradient = pulled_back(raw, point, head, goal, keep=j < target.k - 1, batch_axis=choice.grid.batch_axis)
                 drawn = combine(maps, choice.grid.maps(gradient))
                 found.keep(rows, j, drawn.clamp(min=0) if relu else drawn)
             found.evaluations += len(rows)

@@ -95,7 +95,9 @@ def differentiable() -> Iterator[None]:
         raise Unsupported(f"PyTorch cannot differentiate this module: {str(error).splitlines()[0]} Use 'shap' or 'lime'.") from error
 
 
-def pulled_back(raw: Tensor, point: Tensor, head: Callable[[Tensor], Tensor], goal: Target, keep: bool = False) -> Tensor:
+def pulled_back(
+    raw: Tensor, point: Tensor, head: Callable[[Tensor], Tensor], goal: Target, keep: bool = False, batch_axis: int = 0
+) -> Tensor:
     """Gradient in float64 of ``head(raw)`` with respect to ``point``, from which the module made ``raw``; ``keep`` it for another.
 
     The way from the module's outputs to the value is differentiated in float64 and brought to size 1 before it enters
@@ -116,7 +118,7 @@ def pulled_back(raw: Tensor, point: Tensor, head: Callable[[Tensor], Tensor], go
     (gradient,) = torch.autograd.grad(raw, point, seed, allow_unused=True, retain_graph=keep)
     if gradient is None:
         raise Unsupported("The score does not depend on the tensor that carries the features: no gradient. Use 'shap' or 'lime'.")
-    return gradient.double() * size.reshape(-1, *[1] * (gradient.ndim - 1))
+    return gradient.double() * size.reshape([-1 if axis == batch_axis else 1 for axis in range(gradient.ndim)])
 
 
 def rows_that_fit(used: int, on_gpu: bool) -> int:
