@@ -293,11 +293,15 @@ def test_a_map_of_nothing_is_said() -> None:
     assert (signed.values < 0).any() and (signed.values <= 0).all()
 
 
-def test_a_saturated_probability_still_has_its_map() -> None:
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_saturated_probability_still_has_its_map(inside: bool) -> None:
+    """Where p is 1 in any float, its gradient is that of the margin to the only other class that counts."""
     model, pictures = gallery.made("plain")
     logit = explain(model, pictures, "grad_cam", target=("margin", 0, 1), output="logit", relu=False)
     with torch.no_grad():
-        model.module.head.bias.copy_(torch.tensor([90.0, 0.0, -300.0]))  # p = 1 in float32, and 1 - p = 1e-39
+        model.module.head.bias.copy_(torch.tensor([90.0, 0.0, -300.0]))
+    if inside:
+        model = explainer.wrap(nn.Sequential(model.module, nn.Softmax(1)), modality="image", class_names=list("abc"))
     ex = explain(model, pictures, "grad_cam", target=0, relu=False)
     shape = ex.values / np.abs(ex.values).max(axis=(1, 2), keepdims=True)
     np.testing.assert_allclose(shape, logit.values / np.abs(logit.values).max(axis=(1, 2), keepdims=True), atol=1e-3)
