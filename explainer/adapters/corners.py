@@ -96,7 +96,7 @@ def sight_of(output: Tensor) -> Sight | None:
     axis = next((a for a in (0, 1) if output.ndim in (3, 4) and output.shape[a] == _COPIES), None)
     if axis is None:
         return None
-    copies = output.movedim(axis, 0).double()
+    copies = output.movedim(axis, 0).float()
     square = (copies[1:] - copies[:1]).square()  # (4, *shape)
     shape = tuple(copies.shape[1:])
     if square.ndim == 3:
@@ -168,4 +168,4 @@ def _places(side: int) -> np.ndarray:
 
 
 def _numbers(tensor: Tensor) -> Any:
-    return tensor.cpu().numpy()
+    return tensor.double().cpu().numpy()

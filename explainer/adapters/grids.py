@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from explainer.adapters.corners import PARTS, Plane, Sight, changed, grid_of_tokens, noise, sight_of
-from explainer.adapters.flow import main, passages, reached
+from explainer.adapters.flow import Flow, Group, main, passages, reached
 from explainer.adapters.torch import TorchModel
 from explainer.errors import Unsupported, unknown
 from explainer.state import hooked
@@ -30,6 +30,7 @@ _LAYERED: dict[Kind, tuple[type[nn.Module], ...]] = {
     ),
     "channels last": (nn.Linear,),
 }  # fmt: skip
+_AT_ONCE = 8
 _TURNED = "its positions do not follow the picture's (turned, mirrored or mixed)"
 _INSTEAD = "Use 'integrated_gradients', 'rise' or 'shap'."
 
@@ -93,6 +94,7 @@ class Spatial:
     default: Choice | None = None
     without_gradient: Choice | None = None
     tokens: dict[int, Tokens] = field(default_factory=dict)
+    kept: dict[tuple[str, int], int] = field(default_factory=dict)  # bytes on the way back from the scores to a layer, per picture
 
 
 _SEEN: weakref.WeakKeyDictionary[TorchModel, dict[tuple[int, ...], Spatial]] = weakref.WeakKeyDictionary()
@@ -298,21 +300,32 @@ def _default(model: TorchModel, picture: np.ndarray, found: Spatial) -> None:
     last = next((grid for grid in reversed(found.grids) if not grid.pooled), found.grids[-1])
     found.without_gradient = Choice(last, "the last map over the picture")
     whole = [group for group in flow.groups if group.whole]
-    cells = reached(flow, whole)
-    able = [group for group, count in zip(whole, cells, strict=True) if count > 1]
-    finer = [group for group in able if not any(grid.pooled for grid in group.grids)] or able
-    if finer:
-        group = finer[-1]
-        later = [g for g, count in zip(whole, cells, strict=True) if count <= 1 and g.order > group.order]
-        unread = f" (of {later[-1].grid.layer!r}, which is later, the scores read at most one cell)" if later else ""
+    group, passed = _last_reached(flow, whole)
+    if group is not None:
+        unread = f" (of {passed[0].grid.layer!r}, which is later, the scores read at most one cell)" if passed else ""
         found.default = Choice(group.grid, f"the last map through which alone the score depends on the picture{unread}")
         return
-    some = [group for group in flow.groups if not any(grid.pooled for grid in group.grids)]
-    part = [group for group, count in zip(some, reached(flow, some), strict=True) if count > 1]
-    if part:
-        found.default = Choice(
-            part[-1].grid, "the last map that the score's gradient reaches; the score depends on the picture past it too"
-        )
+    group, _ = _last_reached(flow, flow.groups)
+    if group is not None:
+        found.default = Choice(group.grid, "the last map that the score's gradient reaches; the score depends on the picture past it too")
+
+
+def _last_reached(flow: Flow, groups: Sequence[Group]) -> tuple[Group | None, list[Group]]:
+    """The last of which the scores' gradient reaches more than one cell, poolings only where nothing else is; and those after it."""
+    passed: list[Group] = []
+    coarse: Group | None = None
+    left = list(groups)
+    while left:
+        last, left = left[-_AT_ONCE:], left[:-_AT_ONCE]  # the way back to the late layers is short
+        for group, count in reversed(list(zip(last, reached(flow, last), strict=True))):
+            pooled = any(grid.pooled for grid in group.grids)
+            if count > 1 and not pooled:
+                return group, passed
+            if count > 1:
+                coarse = coarse or group
+            elif coarse is None:
+                passed.append(group)
+    return coarse, passed
 
 
 def _named(model: TorchModel, found: Spatial, layer: str) -> Choice:

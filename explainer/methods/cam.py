@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from explainer.adapters.gradients import last_activation
-from explainer.adapters.grids import Choice, at_layer, choose
+from explainer.adapters.grids import Choice, at_layer, choose, spatial
 from explainer.adapters.taps import ActivationTap
 from explainer.adapters.torch import TorchModel, require_torch
 from explainer.errors import Unsupported
@@ -215,8 +215,10 @@ def _weighted(
 
 def _batches(model: TorchModel, choice: Choice, inputs: np.ndarray, upcast: int | None) -> Iterator[np.ndarray]:
     """Batches whose way back from the scores to the layer fits into memory."""
-    used = saved_bytes(model.core, lambda: _from_layer(model, choice, inputs[:1], upcast))
-    yield from model.batches(inputs, rows_that_fit(used, model.device.startswith("cuda")))
+    kept, which = spatial(model, inputs).kept, (choice.grid.layer, choice.grid.call)
+    if which not in kept:
+        kept[which] = saved_bytes(model.core, lambda: _from_layer(model, choice, inputs[:1], upcast))
+    yield from model.batches(inputs, rows_that_fit(kept[which], model.device.startswith("cuda")))
 
 
 def _from_layer(model: TorchModel, choice: Choice, inputs: np.ndarray, upcast: int | None) -> tuple[Tensor, Tensor]:
