@@ -265,6 +265,15 @@ def test_a_margin_and_a_function_follow_the_scores(method: str) -> None:
         np.testing.assert_allclose(margin.values, every.values[..., 0] - every.values[..., 2], atol=1e-5 * np.abs(margin.values).max())
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_layer_whose_output_is_overwritten_is_mapped_as_it_gave_it(method: str) -> None:
+    model, pictures = gallery.made("one in-place ReLU")
+    twin, _ = gallery.made("one in-place ReLU")
+    twin.module.relu.inplace = False
+    here, there = (explain(m, pictures, method, target=1, layer="norms.1") for m in (model, twin))
+    np.testing.assert_allclose(here.values, there.values, rtol=1e-5, atol=1e-9)
+
+
 def test_the_module_is_as_it_was_after_an_error() -> None:
     model, pictures = gallery.made("ViT")
     explain(model, pictures, "grad_cam")

@@ -10,6 +10,7 @@ from test_torch_adapter import assert_unchanged, snapshot
 from torch import Tensor, nn
 
 from explainer.adapters import grids
+from explainer.adapters.corners import Sight
 from explainer.adapters.grids import choose, spatial, token_grid
 from explainer.errors import UnknownName, Unsupported
 
@@ -172,3 +173,48 @@ def test_frozen_weights_do_not_hide_the_way() -> None:
     model = gallery.wrapped(gallery.Plain)
     model.module.requires_grad_(False)
     assert choose(model, gallery.pictures()).grid.layer == "act2"
+
+
+class Alike(nn.Module):
+    """As many channels as tokens: what is pooled, and what lies across, would pass for tokens by its shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.tokens, self.across = nn.Conv2d(3, 16, 4, stride=4), nn.Identity(), nn.Identity()
+        self.pool, self.head = nn.AdaptiveAvgPool1d(1), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.tokens(self.patches(x).flatten(2).transpose(1, 2).clone()).relu()
+        return self.head(self.pool(self.across(x.transpose(1, 2).clone())).flatten(1))
+
+
+def test_channels_are_not_taken_for_tokens_that_are_as_many() -> None:
+    model, pictures = gallery.wrapped(Alike), gallery.pictures()
+    assert choose(model, pictures).grid.layer == "tokens"
+    for layer in ("across", "pool"):
+        with pytest.raises(Unsupported, match="do not follow"):
+            choose(model, pictures, layer)
+
+
+def test_a_sequence_that_was_no_grid_is_none_where_it_is_mixed() -> None:
+    """Four tokens that move most may lie like a grid's corners by chance; the layer before them has shown that they are not."""
+
+    def sight(corners: list[int]) -> Sight:
+        moved = np.full((4, 16), 0.01)
+        moved[range(4), corners] = 1
+        return Sight((16, 8), 0, {}, moved)
+
+    rows, chance = sight([0, 0, 15, 15]), sight([0, 3, 12, 15])
+    assert grids._tokens(chance, {}, (16, 16)) == ("tokens", 0, 4, 4)
+    known: dict = {}
+    assert "do not follow" in grids._tokens(rows, known, (16, 16))
+    assert "do not follow" in grids._tokens(chance, known, (16, 16))
+
+
+def test_a_picture_standardised_by_its_own_mean_keeps_its_place() -> None:
+    def preprocess(pictures: np.ndarray) -> Tensor:
+        x = torch.from_numpy(np.moveaxis(pictures, -1, 1).copy())
+        return (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True)
+
+    for make, layer in ((gallery.Plain, "act2"), (lambda: gallery.Tokens((16, 16)), "blocks.1")):
+        assert choose(gallery.wrapped(make, preprocess=preprocess), gallery.pictures()).grid.layer == layer
