@@ -188,8 +188,9 @@ class Alike(nn.Module):
         return self.head(self.pool(self.across(x.transpose(1, 2).clone())).flatten(1))
 
 
-def test_channels_are_not_taken_for_tokens_that_are_as_many() -> None:
-    model, pictures = gallery.wrapped(Alike), gallery.pictures()
+@pytest.mark.parametrize("seed", range(12))
+def test_channels_are_not_taken_for_tokens_that_are_as_many(seed: int) -> None:
+    model, pictures = gallery.wrapped(Alike, seed), gallery.pictures()
     assert choose(model, pictures).grid.layer == "tokens"
     for layer in ("across", "pool"):
         with pytest.raises(Unsupported, match="do not follow"):
