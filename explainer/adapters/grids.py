@@ -188,11 +188,19 @@ def _look(model: TorchModel, picture: np.ndarray) -> Spatial:
         calls = _calls(model, changed(picture, part))
         if not calls or calls[0].sight.moves:
             break
-    found = Spatial(*_grids(calls, picture.shape[1:3]))
+    found = Spatial(*_grids(calls, _sides(model, picture)))
     found.tokens = {grid.shape[0]: (grid.before, grid.rows, grid.columns) for grid in found.grids if grid.kind == "tokens"}
     if found.grids:
         _default(model, picture, found)
     return found
+
+
+def _sides(model: TorchModel, picture: np.ndarray) -> tuple[int, ...]:
+    """Height and width of the picture as the module gets it, which preprocess may have stretched."""
+    entering = next((t.shape[1:] for t in model.encode(picture).tensors if t.is_floating_point() and t.ndim == 4), None)
+    if entering is None:
+        return picture.shape[1:3]
+    return tuple(entering[:2] if entering[-1] <= 4 < entering[0] else entering[1:])
 
 
 def _registered(model: TorchModel, copies: np.ndarray) -> bool:

@@ -219,3 +219,11 @@ def test_a_picture_standardised_by_its_own_mean_keeps_its_place() -> None:
 
     for make, layer in ((gallery.Plain, "act2"), (lambda: gallery.Tokens((16, 16)), "blocks.1")):
         assert choose(gallery.wrapped(make, preprocess=preprocess), gallery.pictures()).grid.layer == layer
+
+
+def test_a_picture_that_preprocess_stretches_has_the_modules_own_grid() -> None:
+    def preprocess(pictures: np.ndarray) -> Tensor:
+        return nn.functional.interpolate(torch.from_numpy(np.moveaxis(pictures, -1, 1).copy()), (16, 16), mode="bilinear")
+
+    grid = choose(gallery.wrapped(lambda: gallery.Tokens((16, 16)), preprocess=preprocess), gallery.pictures((16, 64))).grid
+    assert (grid.rows, grid.columns) == (4, 4)
