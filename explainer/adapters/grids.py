@@ -73,7 +73,8 @@ class Grid:
 
     def __str__(self) -> str:
         which = f" (call {self.call + 1} of {self.calls})" if self.calls > 1 else ""
-        tokens = f", {self.shape[0] - self.rows * self.columns} tokens left out" if self.kind == "tokens" else ""
+        others = self.shape[0] - self.rows * self.columns if self.kind == "tokens" else 0
+        tokens = f", {others} token{'s' if others > 1 else ''} left out" if others else ""
         return f"{self.layer!r}{which}, {self.rows} x {self.columns} cells{tokens}"
 
 
