@@ -174,8 +174,19 @@ class _ops:
 
             self.log, self.zeros, self.cat = torch.log, torch.zeros_like, lambda parts: torch.cat(parts, dim=1)
             # In float64: at p = 1 a float32 softmax has gradient exactly 0, and the explanation would be empty.
-            self.softmax = lambda logits: torch.softmax(logits, 1, dtype=torch.float64)
+            self.softmax = lambda logits: steady(torch.softmax(logits, 1, dtype=torch.float64))
             self.sigmoid = lambda logits: torch.sigmoid(logits.double())
+
+
+def steady(p: Any) -> Any:
+    """``p`` ``(n, classes)``, a torch softmax, whose gradient keeps its direction where 1 - p is below the precision.
+
+    The backward pass ``p * (g - sum(g p))`` cancels to 0 for such a class. A constant added to g changes nothing in it but that.
+    """
+    if p.requires_grad:
+        top = p.detach().argmax(1, keepdim=True)
+        p.register_hook(lambda gradient: gradient - gradient.gather(1, top))
+    return p
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

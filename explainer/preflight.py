@@ -37,7 +37,9 @@ def capability(model: Model, method: Method) -> Capability:
     unsteady = _anatomy(model, "obstacle")
     if unsteady:
         return Capability("unsupported", f"No explanation of {model.name} would be right: {unsteady}.")
-    obstacles = {"gradient": _no_gradients, "attention": _no_attention, "coalition": _no_background, "tree": _no_trees}
+    obstacles = {
+        "gradient": _no_gradients, "cam": _no_layers, "attention": _no_attention, "coalition": _no_background, "tree": _no_trees,
+    }  # fmt: skip
     obstacle = obstacles[method.family](model)
     if obstacle:
         return Capability("unsupported", obstacle)
@@ -110,6 +112,12 @@ def _doubt(model: Model) -> str:
     if error > _SLOPE_DOUBTED:
         return f"At a sample input the gradients differ from the slope of the score by {error:.0%}."
     return ""
+
+
+def _no_layers(model: Model) -> str:
+    if model.differentiable:
+        return ""
+    return f"{model.name} is seen from outside only ({model.framework}): it has no layers to map. Use rise, shap or lime."
 
 
 def _no_attention(model: Model) -> str:

@@ -156,7 +156,7 @@ def gradient_view(model: TorchModel, inputs: Any) -> GradientView:
     # Half precision would lose the steps between baseline and input; the module still computes in its own dtype.
     x = x.detach().float() if x.dtype in (torch.float16, torch.bfloat16) else x.detach()
     layout = layout_for(model, inputs, arguments, position, x)
-    return GradientView(model, inputs, x, others, layout, arguments.names, position, embedding, derived, _upcast(model, arguments))
+    return GradientView(model, inputs, x, others, layout, arguments.names, position, embedding, derived, last_activation(model, arguments))
 
 
 def _float_input(model: TorchModel, arguments: Arguments, floats: Sequence[int], integers: Sequence[int]) -> int:
@@ -209,7 +209,7 @@ def _is_ids(args: tuple[Any, ...], ids: Tensor, derived: bool) -> bool:
     return isinstance(given, Tensor) and given.shape == ids.shape and (derived or torch.equal(given, ids))
 
 
-def _upcast(model: TorchModel, arguments: Arguments) -> int | None:
+def last_activation(model: TorchModel, arguments: Arguments) -> int | None:
     """Number of the softmax or sigmoid call that ends a module which returns probabilities."""
     if model.returns != "probability":
         return None

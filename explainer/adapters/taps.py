@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from explainer.adapters.streams import Streams
 from explainer.errors import Unsupported
+from explainer.model import steady
 
 _ATTENTION = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
 _MULTI_HEAD = (
@@ -309,10 +310,13 @@ class ActivationTap(TorchFunctionMode):
         given = dict(kwargs or {})
         if func not in _ACTIVATIONS:
             return func(*args, **given)
-        if self._upcast is not None and self._count == self._upcast and args:
+        upcast = self._upcast is not None and self._count == self._upcast and bool(args)
+        if upcast:
             args = (args[0].double(), *args[1:])
         self._count += 1
         result = func(*args, **given)
+        if upcast and _ACTIVATIONS[func] == "softmax" and result.ndim == 2:
+            result = steady(result)
         if self._upcast is None:
             # Kept alive, so that no later tensor can come to lie at the same address.
             self._calls.append((_ACTIVATIONS[func], result))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from explainer.inputs import MODALITIES
 
-Family = Literal["gradient", "attention", "coalition", "tree"]
+Family = Literal["gradient", "cam", "attention", "coalition", "tree"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,41 @@ METHODS: dict[str, Method] = {
             "How the score reacts to each unit of a layer, averaged over the way from a baseline to the input.",
             "explainer.methods.units:internal_influence",
             caveat="Exact up to the integration error; reactions, not shares: the values do not add up to the score.",
+        ),
+        Method(
+            "grad_cam", "Grad-CAM", "cam",
+            "Which cells of a late layer's map speak for the score, from its channels weighted by their mean gradients.",
+            "explainer.methods.cam:grad_cam",
+            caveat="A coarse map of one layer; it does not add up to the score.",
+            modalities=("image",), fits="explainer.methods.cam:fits",
+        ),
+        Method(
+            "grad_cam_plus_plus", "Grad-CAM++", "cam",
+            "Which cells of a late layer's map speak for the score, several places of one class all counted.",
+            "explainer.methods.cam:grad_cam_plus_plus",
+            caveat="A coarse map of one layer; it does not add up to the score.",
+            modalities=("image",), fits="explainer.methods.cam:fits",
+        ),
+        Method(
+            "layer_cam", "Layer-CAM", "cam",
+            "Which cells of a layer's map speak for the score, each activation weighted by its own positive gradient.",
+            "explainer.methods.cam:layer_cam",
+            caveat="A map of one layer, fine where the layer is early; it does not add up to the score.",
+            modalities=("image",), fits="explainer.methods.cam:fits",
+        ),
+        Method(
+            "score_cam", "Score-CAM", "cam",
+            "Which cells of a late layer's map speak for the score, by how much of it is kept when only they are seen.",
+            "explainer.methods.scorecam:score_cam",
+            caveat="A coarse map of one layer, without gradients; it does not add up to the score.",
+            modalities=("image",), fits="explainer.methods.cam:fits_without_gradient",
+        ),
+        Method(
+            "eigen_cam", "Eigen-CAM", "cam",
+            "What a late layer's map holds most of, whatever the class.",
+            "explainer.methods.cam:eigen_cam",
+            caveat="A coarse map of one layer; it is the same for every class.",
+            modalities=("image",), fits="explainer.methods.cam:fits_any_class",
         ),
         Method(
             "attention", "Attention", "attention",

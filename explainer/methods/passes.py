@@ -65,16 +65,7 @@ class Functional:
 
     def head(self, raw: Tensor, numbers: Tensor) -> Tensor:
         """From the module's own float64 outputs to the target's value per row."""
-        scores = self._batch.model.rescale(raw, self._batch.output)
-        try:
-            return self._goal(scores, numbers.cpu().numpy())[:, 0]
-        except (RuntimeError, TypeError, AttributeError) as error:
-            if self._goal.function is None or out_of_memory(error):
-                raise
-            raise Unsupported(
-                f"The target function {self._goal.labels[0]} fails on torch scores ({error}); for gradients it must use torch operations, "
-                "or plain indexing and arithmetic."
-            ) from error
+        return target_value(self._batch.model, self._goal, self._batch.output, raw, numbers)
 
     def gradient(self, x: Tensor, rest: tuple[Tensor, ...]) -> Tensor:
         """Gradient of each row's value with respect to that row of ``x``, in float64. Raises Unsupported where there is none.
@@ -83,14 +74,14 @@ class Functional:
         the module: behind a saturated softmax the derivative may be 1e-60, which float32 takes for 0.
         """
         point = x if x.requires_grad else x.detach().requires_grad_()
-        with _differentiated():
+        with differentiable():
             return self._back(self._through(point, rest[:-1]), point, rest[-1])
 
     def at_layer(self, x: Tensor, rest: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """What the layer of the batch's view gives at inputs ``x``, and the gradient there, in float64."""
         view = self._batch.view
         assert isinstance(view, LayerView)
-        with _differentiated():
+        with differentiable():
             point, raw = view.taken(x, *rest[:-1])
             return point.detach().double(), self._back(raw, point, rest[-1])
 
@@ -103,26 +94,11 @@ class Functional:
         return raw
 
     def _back(self, raw: Tensor, point: Tensor, numbers: Tensor) -> Tensor:
-        if not raw.requires_grad:
-            raise Unsupported(
-                "The score is cut off from the input: somewhere the module leaves differentiable operations (argmax, detach, numpy, "
-                "no_grad). Gradients would say nothing; use 'shap' or 'lime'."
-            )
-        outputs = raw.detach().double().requires_grad_()
-        value = self.head(outputs, numbers)
-        if not value.requires_grad:
-            raise Unsupported(f"The target {self._goal.labels[0]!r} does not depend on the scores in a differentiable way.")
-        (head,) = torch.autograd.grad(value.sum(), outputs)
-        size = head.abs().amax(1, keepdim=True)
-        seed = (head / torch.where(size > 0, size, 1)).to(raw.dtype)
-        (gradient,) = torch.autograd.grad(raw, point, seed, allow_unused=True)
-        if gradient is None:
-            raise Unsupported("The score does not depend on the tensor that carries the features: no gradient. Use 'shap' or 'lime'.")
-        return gradient.double().mul_(size.reshape(-1, *[1] * (gradient.ndim - 1)))
+        return pulled_back(raw, point, lambda outputs: self.head(outputs, numbers), self._goal)
 
 
 @contextmanager
-def _differentiated() -> Iterator[None]:
+def differentiable() -> Iterator[None]:
     """What PyTorch cannot differentiate is Unsupported, and says why; memory that runs out stays what it is."""
     try:
         yield
@@ -130,6 +106,52 @@ def _differentiated() -> Iterator[None]:
         if isinstance(error, ExplainerError) or out_of_memory(error):
             raise
         raise Unsupported(f"PyTorch cannot differentiate this module: {str(error).splitlines()[0]} Use 'shap' or 'lime'.") from error
+
+
+def target_value(model: TorchModel, goal: Target, output: str, raw: Tensor, numbers: Tensor) -> Tensor:
+    """The target's value ``(m,)`` from the module's own float64 outputs; row ``i`` is input ``numbers[i]``."""
+    scores = model.rescale(raw, output)
+    try:
+        return goal(scores, numbers.cpu().numpy())[:, 0]
+    except (RuntimeError, TypeError, AttributeError) as error:
+        if goal.function is None or out_of_memory(error):
+            raise
+        raise Unsupported(
+            f"The target function {goal.labels[0]} fails on torch scores ({error}); for gradients it must use torch operations, "
+            "or plain indexing and arithmetic."
+        ) from error
+
+
+def pulled_back(
+    raw: Tensor, point: Tensor, head: Callable[[Tensor], Tensor], goal: Target, keep: bool = False, batch_axis: int = 0
+) -> Tensor:
+    """Gradient in float64 of ``head(raw)`` with respect to ``point``, from which the module made ``raw``; ``keep`` it for another.
+
+    The way from the module's outputs to the value is differentiated in float64 and brought to size 1 before it enters
+    the module: behind a saturated softmax the derivative may be 1e-60, which float32 takes for 0.
+    """
+    if not raw.requires_grad:
+        raise Unsupported(
+            "The score is cut off from the input: somewhere the module leaves differentiable operations (argmax, detach, numpy, "
+            "no_grad). Gradients would say nothing; use 'shap' or 'lime'."
+        )
+    outputs = raw.detach().double().requires_grad_()
+    value = head(outputs)
+    if not value.requires_grad:
+        raise Unsupported(f"The target {goal.labels[0]!r} does not depend on the scores in a differentiable way.")
+    (steep,) = torch.autograd.grad(value.sum(), outputs)
+    size = steep.abs().amax(1, keepdim=True)
+    seed = (steep / torch.where(size > 0, size, 1)).to(raw.dtype)
+    (gradient,) = torch.autograd.grad(raw, point, seed, allow_unused=True, retain_graph=keep)
+    if gradient is None:
+        raise Unsupported("The score does not depend on the tensor that carries the features: no gradient. Use 'shap' or 'lime'.")
+    return gradient.double() * size.reshape([-1 if axis == batch_axis else 1 for axis in range(gradient.ndim)])
+
+
+def rows_that_fit(used: int, on_gpu: bool) -> int:
+    """Rows per pass where one row keeps ``used`` bytes for the way back."""
+    kind = "cuda" if on_gpu else "cpu"
+    return int(np.clip(_MEMORY[kind] // max(used, 1), 1, _MOST_ROWS[kind]))
 
 
 class Run:
