@@ -14,7 +14,7 @@ from explainer.target import resolve
 
 _NO_GRADIENT = "{name} is seen from outside only ({framework}): it has no gradients. Use shap or lime."
 _NO_BACKGROUND = "A table needs background rows for the values of absent columns; pass background=training_rows."
-_SLOPE_DOUBTED, _SLOPE_WRONG = 0.1, 0.5  # how far gradients may be from the slope of the score at a sample input
+_SLOPE_DOUBTED = 0.1  # gradients farther than this from the slope of the score at a sample input are doubted
 _EXACT_PLAYERS = 11  # 2 ** 11 coalitions are the default budget
 # What methods said of a model after looking at it, which may take a pass or two; kept as long as the model lives.
 _SAID: weakref.WeakKeyDictionary[Model, dict[str, Capability | None]] = weakref.WeakKeyDictionary()
@@ -95,12 +95,7 @@ def _no_gradients(model: Model) -> str:
     """The reason gradients cannot be had, or nothing."""
     if not model.differentiable:
         return _NO_GRADIENT.format(name=model.name, framework=model.framework)
-    obstacle, error = _anatomy(model, "gradient_obstacle"), _anatomy(model, "slope_error") or 0.0
-    if not obstacle and error > _SLOPE_WRONG:
-        obstacle = (
-            f"at a sample input they differ from the slope of the score by {error:.0%} (a function with a backward pass of its own, as in "
-            "gradient reversal or rounding with a straight-through gradient, or values that are detached)"
-        )
+    obstacle = _anatomy(model, "gradient_obstacle") or _anatomy(model, "slope_obstacle")
     return f"Gradients cannot be had: {obstacle.rstrip('.')}. Use shap or lime." if obstacle else ""
 
 

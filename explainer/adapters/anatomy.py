@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from explainer.adapters.torch import TorchModel
 
 T = TypeVar("T")
+_SLOPE_WRONG = 0.5  # gradients farther than this from the slope of the score at a sample input say nothing about it
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class Anatomy:
     exits: str = ""
     slope_error: float = math.nan
     facts: tuple[Fact, ...] = ()
+
+    @property
+    def slope_obstacle(self) -> str:
+        """Why gradients that can be had would mislead, whatever is differentiated; empty where they do not."""
+        if not self.slope_error > _SLOPE_WRONG:
+            return ""
+        return (
+            f"at a sample input they differ from the slope of the score by {self.slope_error:.0%} (a function with a backward pass of its "
+            "own, as in gradient reversal or rounding with a straight-through gradient, or values that are detached)"
+        )
 
 
 _KINKED = (

@@ -127,9 +127,8 @@ def _fits(model: Model, gradient: bool, more: str) -> Capability | None:
     sample = model.sample() if isinstance(model, TorchModel) else None
     if not isinstance(model, TorchModel) or sample is None:
         return None
-    error = model.anatomy().slope_error or 0.0
-    if gradient and error > SLOPE_WRONG:
-        return Capability("unsupported", f"At a sample input the gradients differ from the slope of the score by {error:.0%}. Use score_cam.")
+    if gradient and model.anatomy().slope_obstacle:
+        return Capability("unsupported", f"Gradients cannot be had: {model.anatomy().slope_obstacle}. Use score_cam.")
     try:
         grid = choose(model, sample, gradient=gradient).grid
     except Unsupported as error:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from explainer.adapters.encoding import Arguments
 from explainer.adapters.functional import FunctionalTap
+from explainer.adapters.repair import repaired
 from explainer.adapters.torch import TorchModel, out_of_memory, require_torch, unwrapped
 from explainer.coalitions import Budget
 from explainer.errors import ExplainerError, InvalidInput, Unsupported, unknown
@@ -124,9 +125,9 @@ class CaptumMethod:
                     ask = partial(self._keywords, run, batch, target.only(j), starts, baselines, given, budget, parts)
                     used, base[batch.rows, j], values = self._within_memory(run, batch, target.only(j), ask, seed)
                     for position in range(len(batch.rows)):
-                        run.store(batch, j, position, parts.collapse(batch.view, values, position))
+                        run.store(batch, j, position, parts.collapse(batch.at_input, values, position))
                     run.tick(len(batch.rows))
-                run.axes = parts.axes(batch.view)
+                run.axes = parts.axes(batch.at_input)
         return self._attribution(run, parts, base, {**own, **used}, baselines)
 
     # -- what is decided before -----------------------------------------------------------------------------------------
@@ -162,10 +163,20 @@ class CaptumMethod:
         """
         why = self._escaping(model, inputs)
         if why:
-            raise Unsupported(why)
+            return self._repaired(model, inputs, why)
         if not self._hooks:
             return model, []
         return self._twin(model), []
+
+    def _repaired(self, model: TorchModel, inputs: Any, why: str) -> tuple[TorchModel, list[str]]:
+        """The model on a repaired copy of its module. Raises Unsupported where the rules would miss a part of that too."""
+        twin = self._twin(model)
+        made = repaired(twin.core, model.encode(take(inputs, slice(0, 1))))
+        twin.module = twin.core = made.module
+        if not made.changes or self._escaping(twin, inputs):
+            raise Unsupported(why)
+        self._inside = "inner."
+        return twin, [f"Explained on a repaired copy of the module: {'; '.join(made.changes)}."]
 
     def _twin(self, model: TorchModel) -> TorchModel:
         twin = copy.copy(model)
@@ -225,8 +236,8 @@ class CaptumMethod:
             keywords["feature_mask"] = parts.mask(batch, baselines.plain)
         base = np.full(n, np.nan)
         if starts is not None:
-            keywords["baselines"] = starts[:, 0] if baselines.distribution else starts[0].expand_as(batch.view.x)
-            if parts.by_ids(batch.view):
+            keywords["baselines"] = starts[:, 0] if baselines.distribution else starts[0].expand_as(batch.at_input.x)
+            if parts.by_ids(batch.at_input):
                 keywords["baselines"] = baselines.ids(batch)
             if self._adds_up:
                 base = baselines.value(batch, goal, starts, run.rows)
@@ -253,7 +264,7 @@ class CaptumMethod:
         return scaled and self.name == self.inner_name and self.inner_name in _FROM_BASELINE
 
     def _values(self, run: Run, batch: Batch, goal: Target, keywords: dict[str, Any], seed: int) -> Tensor:
-        view = batch.view
+        view = batch.at_input
         by_ids = self._layered and view.embedded and self._interpolates_layer
         face = Face(batch, goal, by_ids)
         x, others = (view.others[view.position], _without(view.others, view.position)) if by_ids else (view.x, view.others)
@@ -338,7 +349,7 @@ class Face(nn.Module):
         self._functional = Functional(batch, goal)
 
     def forward(self, x: Tensor, *rest: Tensor) -> Tensor:
-        view, (*others, numbers) = self._batch.view, rest
+        view, (*others, numbers) = self._batch.at_input, rest
         self.rows += len(x)
         if self._by_ids:
             tensors = (*others[: view.position], x, *others[view.position :])
@@ -398,7 +409,7 @@ def _parameters(obj: Any) -> list[str]:
 def _same_arguments(extra: Any, batch: Batch) -> None:
     """What captum calls ``additional_forward_args`` is what ``preprocess`` gives beside the input; else it would be another model."""
     given = extra if isinstance(extra, tuple) else (extra,)
-    others = batch.view.others
+    others = batch.at_input.others
     alike = len(given) == len(others) and all(_same_rows(a, b, batch) for a, b in zip(given, others, strict=True))
     if not alike:
         raise InvalidInput(

@@ -41,13 +41,13 @@ class Baselines:
         return "given" if isinstance(self._spec, Tensor) else f"{self._spec:g} everywhere"
 
     def of(self, batch: Batch) -> Tensor:
-        x = batch.view.x
+        x = batch.at_input.x
         if self._named is not None:
             return self._named.of(batch).to(x)
         if not isinstance(self._spec, Tensor) or self._spec.ndim == 0:
             return torch.full_like(x, float(self._spec))[None]
         given = self._spec.detach()
-        if not given.is_floating_point() and batch.view.embedded:
+        if not given.is_floating_point() and batch.at_input.embedded:
             return self._embedded(batch, given)[None]
         given = given.to(x)
         if given.shape[1:] != x.shape[1:]:
@@ -58,7 +58,7 @@ class Baselines:
 
     def ids(self, batch: Batch) -> Tensor:
         """Token ids with which the words are absent, for objects that take the ids themselves."""
-        view = batch.view
+        view = batch.at_input
         ids = view.others[view.position]
         if isinstance(self._spec, Tensor) and not self._spec.is_floating_point():
             return self._rows(self._spec.to(ids), batch).expand_as(ids)
@@ -84,9 +84,13 @@ class Baselines:
 
     def _embedded(self, batch: Batch, ids: Tensor) -> Tensor:
         """Ids as the embedding layer sees them."""
-        assert batch.view.embedding is not None
+        assert batch.at_input.embedding is not None
         with torch.no_grad():
-            return batch.view.embedding(self._rows(ids.to(batch.view.x.device), batch)).to(batch.view.x.dtype).expand_as(batch.view.x)
+            return (
+                batch.at_input.embedding(self._rows(ids.to(batch.at_input.x.device), batch))
+                .to(batch.at_input.x.dtype)
+                .expand_as(batch.at_input.x)
+            )
 
     def _rows(self, given: Tensor, batch: Batch) -> Tensor:
         if len(given) not in (1, self._n):

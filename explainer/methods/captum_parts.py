@@ -53,12 +53,12 @@ class Parts:
 
         ``any_baseline``: the baseline may differ from the input outside the words too.
         """
-        mask = self._own_mask(batch.view, any_baseline) if self._mask is None else self._given_mask(batch)
+        mask = self._own_mask(batch.at_input, any_baseline) if self._mask is None else self._given_mask(batch)
         self._ids = None if mask is None else mask.contiguous()
         return self._ids
 
     def _given_mask(self, batch: Batch) -> Tensor:
-        given, x = self._mask, batch.view.x
+        given, x = self._mask, batch.at_input.x
         if isinstance(given, tuple) and len(given) == 1:
             given = given[0]
         mask = torch.as_tensor(given, device=x.device)

@@ -37,6 +37,12 @@ class Batch:
     output: str
 
     @property
+    def at_input(self) -> GradientView:
+        """The view, of methods that differentiate at the input and never at a layer."""
+        assert isinstance(self.view, GradientView)
+        return self.view
+
+    @property
     def rest(self) -> tuple[Tensor, ...]:
         """What goes with ``x`` into :class:`Functional`: the module's other tensors, and the row numbers last."""
         return (*self.view.others, self.numbers)
