@@ -84,13 +84,10 @@ class Baselines:
 
     def _embedded(self, batch: Batch, ids: Tensor) -> Tensor:
         """Ids as the embedding layer sees them."""
-        assert batch.at_input.embedding is not None
+        view = batch.at_input
+        assert view.embedding is not None
         with torch.no_grad():
-            return (
-                batch.at_input.embedding(self._rows(ids.to(batch.at_input.x.device), batch))
-                .to(batch.at_input.x.dtype)
-                .expand_as(batch.at_input.x)
-            )
+            return view.embedding(self._rows(ids.to(view.x.device), batch)).to(view.x.dtype).expand_as(view.x)
 
     def _rows(self, given: Tensor, batch: Batch) -> Tensor:
         if len(given) not in (1, self._n):
