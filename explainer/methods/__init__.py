@@ -107,7 +107,7 @@ METHODS: dict[str, Method] = {
             "guided_backprop", "Guided backpropagation", "gradient",
             "The gradient, where every ReLU lets only positive ones further back: sharp pictures, of the input more than of the model.",
             "explainer.methods.backprop:guided_backprop",
-            caveat="It fails the randomisation test: its picture is much the same for a model with random weights.",
+            caveat="Known to fail the randomisation test: on deep networks its picture is much the same with random weights.",
             fits="explainer.methods.backprop:guided_backprop_fits",
         ),
         Method(

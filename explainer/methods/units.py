@@ -106,7 +106,9 @@ def internal_influence(
 
     def influence(path: _UnitPath) -> Tensor:
         values, change = path.influence(ladder, tolerance)
-        changes.update({int(row): max(found, changes.get(int(row), 0.0)) for row, found in zip(path.batch.rows, change, strict=True)})
+        changes.update(
+            {int(row): max(float(found), changes.get(int(row), 0.0)) for row, found in zip(path.batch.rows, change, strict=True)}
+        )
         return values
 
     found, outcomes = _attribute("internal_influence", model, inputs, target, layer, output, baseline, background, progress, influence)
