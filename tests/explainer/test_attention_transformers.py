@@ -20,6 +20,7 @@ from explainer.adapters.taps import AttentionTap
 from explainer.errors import Unsupported
 
 transformers = pytest.importorskip("transformers")
+from transformers_gallery import bart, t5  # noqa: E402
 
 SMALL = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24, "vocab_size": 40,
@@ -192,6 +193,28 @@ def test_cross_attention_of_pytorchs_own_decoder_is_told_apart_at_equal_lengths(
         tapped = module(x, y)
     torch.testing.assert_close(tapped, plain, atol=1e-6, rtol=0)
     assert [layer.cross for layer in tap.layers] == [False, False, True]
+
+
+@pytest.mark.parametrize("head", ["ForConditionalGeneration", "ForSequenceClassification"])
+@pytest.mark.parametrize("make", [t5, bart])
+def test_each_stream_of_an_encoder_decoder_with_its_tokenizer_is_transformers_own(make: Any, head: str) -> None:
+    module, tokenizer = make(head)
+    model, text = explainer.wrap((module, tokenizer)), "redistribution and use"
+    target, given = "predicted", dict(tokenizer(text, return_tensors="pt"))
+    if head == "ForConditionalGeneration":
+        target, reading = " the author", model.continuing(" the author").preprocess
+        given["decoder_input_ids"] = torch.tensor([[reading.start_id, *reading.after]])
+    found = {
+        stream: explainer.explain(model, [text], "attention", target=target, kind="raw", stream=stream, verify=False).values[0]
+        for stream in ("encoder", "decoder", "cross")
+    }
+    module.set_attn_implementation("eager")
+    with torch.no_grad():
+        told = module(**given, output_attentions=True)
+    for stream, values in found.items():
+        np.testing.assert_allclose(values, torch.cat(told[f"{stream}_attentions"]).numpy(), atol=1e-5)
+    rollout = explainer.explain(model, [text], "attention", target=target, verify=False)
+    assert rollout.values.shape == (1, 3) and any("last cross-attention" in note for note in rollout.provenance.notes)
 
 
 # -- pictures and frames ----------------------------------------------------------------------------------------------------
