@@ -17,7 +17,7 @@ from explainer.features.text import words
 from explainer.methods import METHODS
 
 transformers = pytest.importorskip("transformers")
-from transformers_gallery import (  # noqa: E402
+from transformers_gallery import (  # noqa: E402, I001
     LABELS, TEXT_CLASSIFIERS, TEXTS, bart, bert, by_class, gpt2, llama, module_scores, pipeline, roberta, t5, vit, wav2vec2, wordpiece,
 )  # fmt: skip
 
