@@ -109,7 +109,7 @@ METHODS: dict[str, Method] = {
             "guided_backprop", "Guided backpropagation", "gradient",
             "The gradient, where every ReLU lets only positive ones further back: sharp pictures, of the input more than of the model.",
             "explainer.methods.backprop:guided_backprop",
-            caveat="It fails the randomisation test: its picture is much the same for a model with random weights.",
+            caveat="Known to fail the randomisation test: on deep networks its picture is much the same with random weights.",
             fits="explainer.methods.backprop:guided_backprop_fits",
         ),
         Method(
@@ -124,12 +124,14 @@ METHODS: dict[str, Method] = {
             "What flows through each unit of a layer on the way from a baseline to the input; the shares add up.",
             "explainer.methods.units:layer_conductance",
             caveat="Exact up to the integration error, which is measured; what goes past the layer shows as a gap.",
+            fits="explainer.methods.units:fits",
         ),
         Method(
             "internal_influence", "Internal influence", "gradient",
             "How the score reacts to each unit of a layer, averaged over the way from a baseline to the input.",
             "explainer.methods.units:internal_influence",
             caveat="Exact up to the integration error; reactions, not shares: the values do not add up to the score.",
+            fits="explainer.methods.units:fits",
         ),
         Method(
             "grad_cam", "Grad-CAM", "cam",
