@@ -308,7 +308,7 @@ def _beside(model: Model, given: Any, goal: Target, scale: str) -> Callable[[], 
     """Gradient x input of the same inputs: attention is not by itself an explanation, and is held against it."""
 
     def run() -> Attribution:
-        from explainer.methods.product import input_x_gradient
+        from explainer.methods.gradient import input_x_gradient
 
         return input_x_gradient(model, given, goal, output=scale)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -44,26 +43,12 @@ class TransformersModel(TorchModel):
             return self.preprocess.cut_notes(given)
         return self.preprocess.notes() if isinstance(self.preprocess, Pictures) else ()
 
-    def anatomy(self) -> Anatomy:
-        """As of any module; with what stands against reading its attention by word or time step."""
-        found = super().anatomy()
-        obstacle = ""
-        if isinstance(self.preprocess, Waves):
-            obstacle = "it attends over frames of the sound, each made of many samples"
-        elif self.modality == "text" and self._encoder_decoder:
-            obstacle = "the attention of its encoder and that of its decoder are not told apart yet"
-        return dataclasses.replace(found, has_attention=False, attention_obstacle=obstacle) if obstacle else found
-
     @property
     def _encoder_decoder(self) -> bool:
         return bool(getattr(self.core.config, "is_encoder_decoder", False))
 
     def gradient_view(self, inputs: Any) -> GradientView:
-        if (
-            self.modality == "text"
-            and getattr(self.core.config, "is_encoder_decoder", False)
-            and not isinstance(self.preprocess, Continued)
-        ):
+        if self.modality == "text" and self._encoder_decoder and not isinstance(self.preprocess, Continued):
             raise Unsupported(
                 f"{type(self.core).__name__} reads the text twice, in its encoder and again in its decoder, and gradients would see the "
                 "first reading only. Use 'shap' or 'lime'."

@@ -138,13 +138,16 @@ class TorchModel(Model):
     def forward(self, arguments: Arguments, core: bool = False) -> Tensor:
         """The module's scores ``(n, outputs)``, taken out of whatever container they come in."""
         try:
-            read = getattr(self.preprocess, "read", Arguments.call)  # an encoder may know where in the output its scores stand
-            given = read(arguments, self.core if core else self.module)
+            given = self.answer(arguments, self.core if core else self.module)
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             if isinstance(error, ExplainerError) or out_of_memory(error):
                 raise
             raise InvalidInput(self._misfit(arguments, error)) from error
         return unwrap(given, len(arguments))
+
+    def answer(self, arguments: Arguments, module: nn.Module) -> Any:
+        """What ``module`` gives, in its container; an encoder may know where in it the scores stand (``.read``)."""
+        return getattr(self.preprocess, "read", Arguments.call)(arguments, module)
 
     def _misfit(self, arguments: Arguments, error: Exception) -> str:
         first = first_layer(self.core)
