@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
+from explainer.adapters.containers import main, replaced
 from explainer.adapters.corners import PARTS, Plane, Sight, changed, grid_of_tokens, noise, sight_of
-from explainer.adapters.flow import Flow, Group, main, passages, reached
+from explainer.adapters.flow import Flow, Group, passages, reached
 from explainer.adapters.torch import TorchModel
 from explainer.errors import Unsupported, unknown
 from explainer.state import hooked
@@ -162,13 +163,11 @@ def at_layer(model: TorchModel, grid: Grid, use: Callable[[Tensor], Tensor | Non
     def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         nonlocal calls
         calls += 1
-        tensor = main(output)
+        key, tensor = main(output)
         if calls - 1 != grid.call or tensor is None:
             return None
         new = use(tensor)
-        if new is None or isinstance(output, Tensor):
-            return new
-        return type(output)(new if entry is tensor else entry for entry in output)
+        return None if new is None else replaced(output, key, new)
 
     with hooked(model.core.get_submodule(grid.layer), hook):
         yield
@@ -227,11 +226,11 @@ def _calls(model: TorchModel, copies: np.ndarray) -> list[_Call]:
 
     def watch(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            tensor, given = main(output), main(args)
+            (_, tensor), (_, given) = main(output), main(args)
             number = count[name] = count.get(name, -1) + 1
-            sight = None if tensor is None or not tensor.is_floating_point() else sight_of(tensor.detach())
-            if sight is not None and tensor is not None:
-                shrinks = given is not None and given.ndim == tensor.ndim and given.numel() > tensor.numel()
+            sight = sight_of(tensor.detach()) if isinstance(tensor, Tensor) else None
+            if sight is not None:
+                shrinks = isinstance(given, Tensor) and given.ndim == tensor.ndim and given.numel() > tensor.numel()
                 calls.append(_Call(name, module, number, sight, shrinks and next(module.parameters(), None) is None))
 
         return hook

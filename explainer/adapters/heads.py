@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from torch import nn
@@ -21,6 +21,7 @@ from explainer.features.text import Words
 from explainer.features.text import words as words_of
 from explainer.model import Capability, Model
 
+_OF_THE_MODULE = ("padding_counts", "trials", "original")  # what a view has from the model it is of; of a faster copy, what was tried
 _LOGITS = 2**25  # numbers of a batch's log-probabilities over the vocabulary, in float64
 
 
@@ -66,6 +67,11 @@ class TransformersModel(TorchModel):
             self._sample = made
         return super().sample()
 
+    def on(self, module: nn.Module) -> Self:
+        twin = super().on(module)
+        twin._views = {}
+        return twin
+
     def fingerprint(self) -> str:
         return hashlib.sha256(f"{super().fingerprint()}{self.preprocess.fingerprint()}".encode()).hexdigest()
 
@@ -77,7 +83,9 @@ class TransformersModel(TorchModel):
                 "returns": self.returns, "background": self.background, **changed,
             }  # fmt: skip
             view = type(self)(self.module, preprocess, **names)
-            view.padding_counts = self.padding_counts
+            for name in _OF_THE_MODULE:
+                if hasattr(self, name):
+                    setattr(view, name, getattr(self, name))
             view._anatomy = next((v._anatomy for v in self._views.values() if v._anatomy is not None), None)  # one module, read once
             self._views[key] = view
         return self._views[key]

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -166,6 +166,15 @@ class TorchModel(Model):
         """Eval mode with gradients, restored on leaving; parameters' own ``.grad`` is never touched."""
         recurrent = any(isinstance(m, nn.RNNBase) for m in self.core.modules())
         return state.differentiating(state.Evaluation.of(self.module), self._where, recurrent, self.overwrites)
+
+    def on(self, module: nn.Module) -> Self:
+        """The same model with ``module`` in the place of its own: a copy, or one that computes the same in another way."""
+        twin = copy.copy(self)
+        twin.module, twin.core = module, unwrapped(module)
+        twin._where, twin.dtype = _place(module)
+        twin.device = str(twin._where)
+        twin._described, twin._measured, twin._anatomy = None, {}, None
+        return twin
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.core).encode())

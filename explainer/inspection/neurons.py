@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -137,6 +137,11 @@ class _Neuron(TorchModel):
         read = self.core
         words = f"{self._source.fingerprint()}{read.layer}{read.at}"
         return hashlib.sha256(words.encode() + read.vector.cpu().numpy().tobytes()).hexdigest()
+
+    def on(self, module: nn.Module) -> Self:
+        twin = super().on(module)
+        twin._source = self._source.on(module.core)  # type: ignore[arg-type]
+        return twin
 
     def scoring(self) -> AbstractContextManager[None]:
         return self._source.scoring()

@@ -108,3 +108,14 @@ def test_attention_over_sounds_is_that_of_the_module_over_its_frames() -> None:
         np.testing.assert_allclose(ex.extras["attention"][i], torch.cat(told).numpy(), atol=1e-5)
         assert np.nansum(ex.values[i]) == pytest.approx(1, abs=1e-5)
         assert any(f"{told[0].shape[-1]} frames" in note for note in ex.provenance.notes)
+
+
+@pytest.mark.parametrize("method", ["layer_cam", "score_cam", "eigen_cam", "attention", "attention_relevance", "layer_conductance"])
+def test_what_looks_inside_sees_the_same_with_a_processor_as_with_tensors(method: str) -> None:
+    model = explainer.wrap(vit())
+    model.module.train()
+    bare = explainer.wrap(model.module, modality="image", preprocess=lambda given: model.preprocess(given), class_names=model.class_names)
+    given = np.random.default_rng(0).random((2, 24, 24, 3)).astype(np.float32)
+    ours, plain = (explainer.explain(one, given, method, verify=False) for one in (model, bare))
+    np.testing.assert_allclose(ours.values, plain.values, atol=1e-6)
+    assert ours.values.any() and all(layer.training for layer in model.module.modules())
