@@ -22,7 +22,8 @@ from torch import Tensor
 import explainer
 from explainer.errors import ExplainerError
 
-SAMPLES, SEEDS = 200, 3
+SAMPLES, SEEDS, STEPS = 200, 6, 200
+NOISE = 1e-6  # so little that a smoothed gradient is the gradient
 # What captum says on every call: no word on whether the result can be right.
 _ALWAYS = ("Setting forward, backward hooks", "Setting backward hooks", "did not already require gradients", "required_grads", "default")
 _HINTS = ("is deprecated", "non-writable", "torch.jit", "is not going to be", "lazily", "full_backward_hook", "NumPy global RNG")
@@ -74,6 +75,7 @@ def _failure(error: Exception, package: str) -> Failure:
         return Failure(isinstance(error, ExplainerError), reason if isinstance(error, ExplainerError) else f"{type(error).__name__}: {reason}")
     last = traceback.extract_tb(error.__traceback__)[-1]
     own = f"/{package}/" in last.filename.replace("\\", "/") and (last.line or "").lstrip().startswith(("raise", "assert"))
+    own = own or isinstance(error, NotImplementedError)  # the model's own word on what it cannot do
     return Failure(own, f"{type(error).__name__}: {reason}"[:300], "do not sum up to the model" in reason)
 
 
@@ -139,7 +141,7 @@ OURS: dict[str, Call] = {
     "saliency": ours("saliency", absolute=False),
     "input_x_gradient": ours("input_x_gradient"),
     "integrated_gradients": ours("integrated_gradients", baseline="zeros"),
-    "smoothgrad": ours("smoothgrad", absolute=False, noise=1e-4, samples=16),
+    "smoothgrad": ours("smoothgrad", absolute=False, noise=NOISE, samples=16),
     "expected_gradients": ours("expected_gradients", SEEDS, background=lambda c: c.background, baseline=reference, budget=SAMPLES),
     "deeplift": ours("deeplift", baseline="zeros"),
     "deeplift_shap": ours("deeplift_shap", background=lambda c: c.background, baseline=reference),
@@ -183,8 +185,9 @@ def by_captum(attribute: Callable[[Face, Case], Any], seeds: int = 1) -> Call:
     def call(case: Case) -> Answer:
         found = []
         for seed in range(seeds):
+            face = case.face()
             torch.manual_seed(seed)
-            found.append(_at_parts(case, attribute(case.face(), case)))
+            found.append(_at_parts(case, attribute(face, case)))
         return Answer(*found[0], found)
 
     return call
@@ -205,7 +208,7 @@ def _noisy(face: Face, case: Case) -> Any:
     from captum.attr import NoiseTunnel, Saliency
 
     tunnel = NoiseTunnel(Saliency(face))
-    return tunnel.attribute(_one(case.inputs), nt_type="smoothgrad", nt_samples=16, stdevs=1e-4, target=case.column, abs=False)
+    return tunnel.attribute(_one(case.inputs), nt_type="smoothgrad", nt_samples=16, stdevs=NOISE, target=case.column, abs=False)
 
 
 def _captum_conductance(case: Case) -> Answer:
@@ -216,7 +219,7 @@ def _captum_conductance(case: Case) -> Answer:
         raise LookupError("no single linear head")
     layer = case.core_of(face.module).get_submodule(name)
     found = LayerConductance(face, layer).attribute(
-        _one(case.inputs), _one(case.baseline), target=case.column, attribute_to_layer_input=True
+        _one(case.inputs), _one(case.baseline), target=case.column, n_steps=STEPS, attribute_to_layer_input=True
     )  # fmt: skip
     total = sum(float(t.sum()) for t in _tuple(found))
     return Answer(np.array([total]), total)
@@ -242,9 +245,9 @@ def _captum_game(name: str, seeds: int = 1, **fixed: Any) -> Call:
         empty = case.absent(np.zeros((1, case.count), dtype=bool))
         players = tuple(torch.where(p < 0, case.count, p) for p in case.players)  # special tokens: a player whose absence is its presence
         for seed in range(seeds):
+            tool = getattr(captum.attr, name)(case.face(by_tokens=True))
             torch.manual_seed(seed)
             np.random.seed(seed)
-            tool = getattr(captum.attr, name)(case.face(by_tokens=True))
             values = tool.attribute(_one(given), baselines=_one(empty), target=case.column, feature_mask=_one(players), **fixed)
             found.append(_of_players(case, values))
         return Answer(*found[0], found)
@@ -279,7 +282,7 @@ def captums() -> dict[str, Call]:
     return {
         "saliency": _at("Saliency", abs=False),
         "input_x_gradient": _at("InputXGradient"),
-        "integrated_gradients": _at("IntegratedGradients", **start),
+        "integrated_gradients": _at("IntegratedGradients", n_steps=STEPS, **start),
         "smoothgrad": by_captum(_noisy),
         "expected_gradients": _at("GradientShap", n_samples=SAMPLES, stdevs=0.0, **several),
         "deeplift": _at("DeepLift", **start),

@@ -17,6 +17,7 @@ SYMBOLS: dict[Outcome, str] = {
     "right": "+", "flagged": "!", "refused": "-", "wrong": "X", "error": "E", "not judged": "?", "none": " ",
 }  # fmt: skip
 EXACT, SMOOTHED, SUMMED, SAMPLED, CHANCE = 1e-3, 0.01, 0.02, 0.05, 4.0
+_CANCEL = 0.1
 _MEASURED = ("completeness", "integration", "sampling error", "fault")
 
 
@@ -55,12 +56,12 @@ class Judge:
         """None where what is right cannot be said."""
         return getattr(self, f"_{method}")(answer)
 
-    def _near(self, values: np.ndarray, truth: np.ndarray | None, allowed: float, what: str) -> Distance | None:
+    def _near(self, values: np.ndarray, truth: np.ndarray | None, allowed: float, what: str, least: float = 1e-6) -> Distance | None:
         if truth is None:
             return None
         if values.shape != truth.shape or not np.isfinite(values).all():
             return Distance(float("inf"), allowed, f"{what}: {values.shape} numbers for {truth.shape}, or none")
-        size = max(float(np.abs(truth).max()), 1e-6)
+        size = max(float(np.abs(truth).max()), least)
         return Distance(float(np.abs(values - truth).max()) / size, max(allowed, self.case.tolerance), what)
 
     def _sums(self, answer: Answer, starts: Any, allowed: float) -> Distance:
@@ -81,21 +82,27 @@ class Judge:
         return truths.slopes(self.case)
 
     @cached_property
-    def integrals(self) -> np.ndarray:
+    def least(self) -> float:
+        """What slopes are held against where those of one part cancel: a layer norm takes no notice of a shift."""
+        return max(1e-6, _CANCEL * truths.steepness(self.case))
+
+    @cached_property
+    def integrals(self) -> np.ndarray | None:
         return truths.paths(self.case, self.case.baseline)
 
     def _saliency(self, answer: Answer) -> Distance | None:
-        return self._near(answer.values, self.slopes, EXACT, "slope by differences")
+        return self._near(answer.values, self.slopes, EXACT, "slope by differences", self.least)
 
     def _smoothgrad(self, answer: Answer) -> Distance | None:
-        return self._near(answer.values, self.slopes, SMOOTHED, "slope by differences")
+        return self._near(answer.values, self.slopes, SMOOTHED, "slope by differences", self.least)
 
     def _input_x_gradient(self, answer: Answer) -> Distance | None:
-        return self._near(answer.values, truths.slopes(self.case, times_input=True), EXACT, "slope along the input by differences")
+        least = max(1e-6, _CANCEL * truths.steepness(self.case, times_input=True))
+        return self._near(answer.values, truths.slopes(self.case, times_input=True), EXACT, "slope along the input by differences", least)
 
     def _integrated_gradients(self, answer: Answer) -> Distance | None:
         parts = self._near(answer.values, self.integrals, SAMPLED, "integral of slopes by differences")
-        return self._worse(self._sums(answer, self.case.baseline, SUMMED), parts)
+        return self._worse(self._sums(answer, self.case.baseline, SAMPLED), parts)
 
     def _expected_gradients(self, answer: Answer) -> Distance | None:
         starts = self.case.references
@@ -103,13 +110,16 @@ class Judge:
         parts = self._sampled(answer, truth, SAMPLED, "mean integral of slopes by differences")
         draws = np.array([one[1] for one in answer.draws])
         wanted = truths.difference(self.case, starts)
-        size = max(abs(wanted), float(np.abs(truth).max()), 1e-6)
+        largest = np.abs(answer.values if truth is None else truth).max()
+        size = max(abs(wanted), float(largest), 1e-6)
         chance = CHANCE * draws.std(ddof=1) / np.sqrt(len(draws)) / size
         allowed = max(SAMPLED, self.case.tolerance) + float(chance)
         return self._worse(parts, Distance(abs(float(draws.mean()) - wanted) / size, allowed, "sum against the difference of scores"))
 
-    def _sampled(self, answer: Answer, truth: np.ndarray, floor: float, what: str) -> Distance | None:
+    def _sampled(self, answer: Answer, truth: np.ndarray | None, floor: float, what: str) -> Distance | None:
         """The mean over seeds, held to a floor and four of its standard errors."""
+        if truth is None:
+            return None
         draws = np.array([one[0] for one in answer.draws])
         size = max(float(np.abs(truth).max()), 1e-6)
         chance = CHANCE * draws.std(0, ddof=1).max() / np.sqrt(len(draws)) / size
@@ -129,7 +139,7 @@ class Judge:
         return self._worse(self._sums(answer, starts, SUMMED), parts)
 
     def _guided_backprop(self, answer: Answer) -> Distance | None:
-        return self._near(answer.values, truths.guided(self.case), EXACT, "the formula at every ReLU")
+        return self._near(answer.values, truths.guided(self.case), EXACT, "the formula at every ReLU", self.least)
 
     def _lrp(self, answer: Answer) -> Distance | None:
         return self._near(answer.values, truths.relevance(self.case), SMOOTHED, "input times modified gradient")
@@ -146,10 +156,11 @@ class Judge:
     def _cam(self, method: str, answer: Answer) -> Distance | None:
         if "explanation" in answer.more:
             ex = answer.more["explanation"]
-            drawn, layer = np.asarray(ex.extras["map"][0])[..., 0], ex.provenance.parameters["layer"]
+            drawn, said = np.asarray(ex.extras["map"][0])[..., 0], ex.provenance.parameters
+            layer, call = str(said["layer"]), int(said.get("call", 0))
         else:
-            drawn, layer = answer.values.reshape(answer.more["shape"]), answer.more["layer"]
-        truth = truths.cam(self.case, method, str(layer), drawn.shape, getattr(answer.more.get("explanation"), "call", 0))
+            drawn, layer, call = answer.values.reshape(answer.more["shape"]), str(answer.more["layer"]), 0
+        truth = truths.cam(self.case, method, layer, drawn.shape, call)
         return self._near(drawn, truth, EXACT, f"the formula at {layer}")
 
     def _grad_cam(self, answer: Answer) -> Distance | None:
@@ -191,7 +202,7 @@ class Judge:
     def _shap(self, answer: Answer) -> Distance | None:
         truth = truths.shapley(self._game(answer), self.case.count)
         if len(answer.draws) > 1:
-            return self._sampled(answer, truth, SUMMED, "Shapley values by enumeration")
+            return self._sampled(answer, truth, SAMPLED, "Shapley values by enumeration")
         return self._near(answer.values, truth, SUMMED, "Shapley values by enumeration")
 
     def _ablation(self, answer: Answer) -> Distance | None:

@@ -123,12 +123,14 @@ METHODS: dict[str, Method] = {
             "layer_conductance", "Layer conductance", "gradient",
             "What flows through each unit of a layer on the way from a baseline to the input; the shares add up.",
             "explainer.methods.units:layer_conductance",
+            fits="explainer.methods.units:fits",
             caveat="Exact up to the integration error, which is measured; what goes past the layer shows as a gap.",
         ),
         Method(
             "internal_influence", "Internal influence", "gradient",
             "How the score reacts to each unit of a layer, averaged over the way from a baseline to the input.",
             "explainer.methods.units:internal_influence",
+            fits="explainer.methods.units:fits",
             caveat="Exact up to the integration error; reactions, not shares: the values do not add up to the score.",
         ),
         Method(

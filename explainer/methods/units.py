@@ -18,7 +18,7 @@ from explainer.methods.attribution import Attribution
 from explainer.methods.passes import Batch, Functional, Progress, Run
 from explainer.methods.references import per_input, said
 from explainer.methods.way import Rung, Way, gauss, nested
-from explainer.model import Model
+from explainer.model import Capability, Model
 from explainer.target import Target
 
 _LADDER = (32, 128, 512)
@@ -116,6 +116,14 @@ def internal_influence(
     if steps == "auto":
         found.checks = [{"integration": _settled(changes[i], tolerance)} for i in range(len(found.values))]
     return found
+
+
+def fits(model: Model) -> Capability | None:
+    """Unsupported where the layers cannot be hooked."""
+    anatomy = getattr(model, "anatomy", None)
+    if anatomy is None or not any(fact.what == "TorchScript" for fact in anatomy().facts):
+        return None
+    return Capability("unsupported", "TorchScript hides what its layers give. Use integrated_gradients or shap.")
 
 
 def _settled(change: float, tolerance: float) -> Check:
