@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-import explainer
 from explainer.inputs import take
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "explainer"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "explainer"))  # behind: it has modules of the same names
 from model_gallery import GALLERY
 
 Part = tuple[tuple[int, ...], tuple[Tensor, ...]]  # where it stands in our values, and which entries of the tensors it is
@@ -139,6 +138,12 @@ class Case:
     @property
     def modality(self) -> str:
         return str(self.model.modality)
+
+    @property
+    def kind(self) -> str:
+        kinds = {"tabular": "tables", "image": "pictures", "series": "series", "text": "embeddings and attention"}
+        known = any(hasattr(module, "config") for module in self.core_of(self.model.module).modules())
+        return "transformers models" if known else kinds[self.modality]
 
     @property
     def target(self) -> int:
@@ -375,9 +380,4 @@ class Case:
         return found
 
 
-def case(name: str) -> Case:
-    """The gallery's model ``name`` as a case."""
-    return Case(name)
-
-
-__all__ = ["GALLERY", "Case", "Face", "Part", "case", "explainer", "scores_of"]
+__all__ = ["GALLERY", "Case", "Face", "Part"]

@@ -26,6 +26,7 @@ SAMPLES, SEEDS, STEPS = 200, 6, 200
 NOISE = 1e-6  # so little that a smoothed gradient is the gradient
 # What captum says on every call: no word on whether the result can be right.
 _ALWAYS = ("Setting forward, backward hooks", "Setting backward hooks", "did not already require gradients", "required_grads", "default")
+# And what other libraries' calls in it bring up, which has nothing to do with the answer.
 _HINTS = ("is deprecated", "non-writable", "torch.jit", "is not going to be", "lazily", "full_backward_hook", "NumPy global RNG")
 
 
@@ -72,7 +73,8 @@ def attempt(call: Call, case: Case, package: str) -> Answer | Failure:
 def _failure(error: Exception, package: str) -> Failure:
     reason = " ".join(str(error).split()) or type(error).__name__
     if package == "explainer":
-        return Failure(isinstance(error, ExplainerError), reason if isinstance(error, ExplainerError) else f"{type(error).__name__}: {reason}")
+        meant = isinstance(error, ExplainerError)
+        return Failure(meant, reason if meant else f"{type(error).__name__}: {reason}")
     last = traceback.extract_tb(error.__traceback__)[-1]
     own = f"/{package}/" in last.filename.replace("\\", "/") and (last.line or "").lstrip().startswith(("raise", "assert"))
     own = own or isinstance(error, NotImplementedError)  # the model's own word on what it cannot do

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import truths
-from cases import Case, Part
+from cases import Case
 from contenders import Answer, Call, Failure, attempt, explained
 
 Outcome = Literal["right", "flagged", "refused", "wrong", "error", "not judged", "none"]
@@ -28,6 +28,7 @@ class Cell:
     tool: str
     method: str
     model: str
+    kind: str
     outcome: Outcome
     detail: str = ""
     far: float | None = None
@@ -160,8 +161,8 @@ class Judge:
             layer, call = str(said["layer"]), int(said.get("call", 0))
         else:
             drawn, layer, call = answer.values.reshape(answer.more["shape"]), str(answer.more["layer"]), 0
-        truth = truths.cam(self.case, method, layer, drawn.shape, call)
-        return self._near(drawn, truth, EXACT, f"the formula at {layer}")
+        truth, size = truths.cam(self.case, method, layer, drawn.shape, call)
+        return self._near(drawn, truth, EXACT, f"the formula at {layer}", max(1e-9, _CANCEL * size))
 
     def _grad_cam(self, answer: Answer) -> Distance | None:
         return self._cam("grad_cam", answer)
@@ -224,7 +225,7 @@ def cell(tool: str, method: str, case: Case, judge: Judge, call: Call) -> Cell:
     """Ask one tool, and judge what it says."""
 
     def made(outcome: Outcome, detail: str = "", far: float | None = None) -> Cell:
-        return Cell(tool, method, case.name, outcome, detail, far)
+        return Cell(tool, method, case.name, case.kind, outcome, detail, far)
 
     if not applies(case, method) or (method == "layer_conductance" and tool != "ours" and judge.head is None):
         return made("none")
@@ -247,6 +248,3 @@ def _verdict(case: Case, answer: Answer) -> str:
     method, options = answer.more["again"]
     checks = explained(case, method, verify=True, **options)[2]["explanation"].verdicts[0].checks
     return next((c.reason for name, c in checks.items() if name in _MEASURED and c.status in ("warn", "fail")), "")
-
-
-__all__ = ["SYMBOLS", "Cell", "Distance", "Judge", "Outcome", "Part", "applies", "cell"]

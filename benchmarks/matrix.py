@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from contenders import Call
 from judges import SYMBOLS, Cell, Judge, cell
 from matrixpage import page
 from rich.console import Console
@@ -36,14 +37,14 @@ QUICK = ("functional relu", "layer norm and gelu", "lstm", "gradient reversal")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "matrix.md"
 
 
-def tools() -> dict[str, dict]:
+def tools() -> dict[str, dict[str, Call]]:
     """Tool -> method -> call."""
     from contenders import OURS, captums, shaps
 
     return {"ours": OURS, "captum": captums(), "shap": shaps()}
 
 
-def cells(models: list[str], methods: list[str], called: dict[str, dict]) -> Iterator[Cell]:
+def cells(models: list[str], methods: list[str], called: dict[str, dict[str, Call]]) -> Iterator[Cell]:
     """The cells model by model; a model that cannot be made here (nothing compiles, say) has none."""
     from cases import Case
 
@@ -54,7 +55,7 @@ def cells(models: list[str], methods: list[str], called: dict[str, dict]) -> Ite
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
             for tool, calls in called.items():
-                yield from (Cell(tool, method, name, "none", f"not made: {error}") for method in methods if method in calls)
+                yield from (Cell(tool, method, name, "", "none", f"not made: {error}") for method in methods if method in calls)
             continue
         judge = Judge(case)
         for tool, calls in called.items():
@@ -72,23 +73,24 @@ def quietly() -> None:
 
 def show(found: list[Cell]) -> None:
     """One table per tool: a symbol per cell, and counts."""
-    console = Console(width=200)
+    console = Console(width=120)
+    methods = list(dict.fromkeys(c.method for c in found))
     for tool in dict.fromkeys(c.tool for c in found):
-        own = [c for c in found if c.tool == tool]
-        methods = list(dict.fromkeys(c.method for c in own))
-        table = Table("model", *(m.replace("_", "\n") for m in methods), title=tool)
-        for name in dict.fromkeys(c.model for c in own):
-            symbols = {c.method: SYMBOLS[c.outcome] for c in own if c.model == name}
-            table.add_row(name, *(symbols.get(m, " ") for m in methods))
+        own = {(c.model, c.method): c for c in found if c.tool == tool}
+        table = Table("model", *(str(i) for i in range(1, len(methods) + 1)), title=tool)
+        for name in dict.fromkeys(model for model, _ in own):
+            table.add_row(name, *(SYMBOLS[own[name, m].outcome] if (name, m) in own else " " for m in methods))
         console.print(table)
-        counts = {outcome: sum(c.outcome == outcome for c in own) for outcome in SYMBOLS if outcome != "none"}
+        counts = {outcome: sum(c.outcome == outcome for c in own.values()) for outcome in SYMBOLS if outcome != "none"}
         console.print(f"{tool}: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+    console.print(", ".join(f"{i} {m}" for i, m in enumerate(methods, 1)))
+    console.print(", ".join(f"{symbol} {outcome}" for outcome, symbol in SYMBOLS.items() if outcome != "none"))
     for c in found:
         if c.tool == "ours" and c.outcome in ("wrong", "error"):
             console.print(f"[red]ours, {c.method} on {c.model}: {c.outcome}, {c.detail}, off by {c.far}[/red]")
 
 
-def run(models: list[str], methods: list[str], called: dict[str, dict], progress: bool = True) -> list[Cell]:
+def run(models: list[str], methods: list[str], called: dict[str, dict[str, Call]], progress: bool = True) -> list[Cell]:
     """All cells, with a bar that says how long it will still take."""
     total = len(models) * sum(len(set(methods) & set(calls)) for calls in called.values())
     found: list[Cell] = []

@@ -236,7 +236,7 @@ def linear_head(case: Case) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
-    if not there or case.tolerance and case.name != "bfloat16":
+    if not there or (case.tolerance and case.name != "bfloat16"):
         return None
     name, at_baseline = seen[-1]
     if sum(n == name for n, _ in there) > 1:
@@ -285,24 +285,27 @@ def last_convolution(case: Case) -> str | None:
     return seen[-1] if seen else None
 
 
-def cam(case: Case, method: str, layer: str, shape: tuple[int, int], call: int = 0) -> np.ndarray | None:
-    """A class activation map by its paper's formula, cell by cell, at ``layer`` of the float64 copy, without its final ReLU."""
+def cam(case: Case, method: str, layer: str, shape: tuple[int, int], call: int = 0) -> tuple[np.ndarray | None, float]:
+    """A class activation map by its paper's formula at ``layer`` of the float64 copy, without its final ReLU; and its size.
+
+    The size is what the map could reach if nothing cancelled, which is what rounding is a share of.
+    """
     core = case.exact.module
-    with _caught(core.get_submodule(layer)) as found:
-        with case.in_exact():
-            score = case.exact(*case.precise(case.inputs))[0, case.column]
+    with _caught(core.get_submodule(layer)) as found, case.in_exact():
+        score = case.exact(*case.precise(case.inputs))[0, case.column]
     output = found[call]
     (gradient,) = torch.autograd.grad(score, output, allow_unused=True)
     if gradient is None:
-        return None
+        return None, 0.0
     a, g = (_planes(t.detach(), shape) for t in (output, gradient))
     if a is None or g is None:
-        return None
+        return None, 0.0
+    size = float((np.abs(g).mean((1, 2)) * np.abs(a).max((1, 2))).sum())
     if method == "eigen_cam":
         flat = a.reshape(len(a), -1).T
         vector = np.linalg.svd(flat, full_matrices=False)[2][0]
         drawn = (flat @ vector).reshape(shape)
-        return drawn if drawn.sum() > 0 else -drawn
+        return (drawn if drawn.sum() > 0 else -drawn), 0.0
     total = np.zeros(shape)
     for k in range(len(a)):
         if method == "grad_cam":
@@ -313,7 +316,7 @@ def cam(case: Case, method: str, layer: str, shape: tuple[int, int], call: int =
         else:
             weight = np.maximum(g[k], 0)
         total += weight * a[k]
-    return total
+    return total, size
 
 
 def _planes(output: Tensor, shape: tuple[int, int]) -> np.ndarray | None:
