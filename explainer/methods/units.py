@@ -120,6 +120,14 @@ def internal_influence(
     return found
 
 
+def fits(model: Model) -> Capability | None:
+    """Unsupported where the layers cannot be hooked."""
+    anatomy = getattr(model, "anatomy", None)
+    if anatomy is None or not any(fact.what == "TorchScript" for fact in anatomy().facts):
+        return None
+    return Capability("unsupported", "TorchScript hides what its layers give. Use integrated_gradients or shap.")
+
+
 def _settled(change: float, tolerance: float) -> Check:
     reason = f"Twice the steps change the values by {change:.2g} of the largest."
     return Check("integration", grade(change, tolerance, 5 * tolerance), reason, change, tolerance)
