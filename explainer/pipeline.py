@@ -253,9 +253,8 @@ def _lost(found: Attribution, engine: Coalitions | None) -> dict[int, str]:
     for i, values in enumerate(found.values):
         if not np.isfinite(values).all():
             why = "The attribution holds NaN or infinite values; the model's gradients or scores are not finite there."
-            if engine is not None:
-                why = engine.failed.get(i) or engine.stopped or why
-            lost[i] = why
+            failed, stopped = (engine.failed, engine.stopped) if engine is not None else ({}, "")
+            lost[i] = failed.get(i) or found.faults.get(i) or stopped or why
             found.values[i][...] = np.nan
     if len(lost) == len(found.values):
         if engine is not None and engine.cancelled:

@@ -224,7 +224,7 @@ class _Copies:
         kept = rules | (rng.random(rules.shape) < 0.5)
         masks, back = np.unique(kept, axis=0, return_inverse=True)
         repeats = self._features.repeats
-        scores = self._coalitions.score_shared(self._features.rows(i, masks))
+        scores = self._coalitions.score_outputs(self._features.rows(i, masks), i)
         return kept, scores.reshape(len(masks), repeats, -1).mean(axis=1)[back.reshape(-1)]
 
     def coverage(self, i: int, rules: np.ndarray) -> np.ndarray:
@@ -269,7 +269,7 @@ class _Rows:
         if self._shared is None:
             rng = np.random.default_rng([seed, len(self._parts), 1])
             drawn = self._bins.draw(size, rng)
-            self._shared = drawn, self._coalitions.score_shared(self._bins.frame(drawn, rng))
+            self._shared = drawn, self._coalitions.score_outputs(self._bins.frame(drawn, rng))
         return self._kept(i, self._shared[0]), self._shared[1]
 
     def draw(self, i: int, rules: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -277,7 +277,7 @@ class _Rows:
         for part, columns in enumerate(self._parts):
             for column in columns:
                 drawn[rules[:, part], column] = self._bins.own[i, column]
-        return self._kept(i, drawn), self._coalitions.score_shared(self._bins.frame(drawn, rng))
+        return self._kept(i, drawn), self._coalitions.score_outputs(self._bins.frame(drawn, rng), i)
 
     def _kept(self, i: int, drawn: np.ndarray) -> np.ndarray:
         same = drawn == self._bins.own[i]

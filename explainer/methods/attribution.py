@@ -18,7 +18,8 @@ class Attribution:
     ``axes`` names the feature axes. ``names`` gives one name per cell of the first feature axis, or per cell of all of
     them flattened. ``base`` is ``(n, k)`` or None when the method has no reference; ``stderr`` has the shape of
     ``values``. ``checks`` holds, per instance, what the method itself measured (LIME's fit). ``extras``: per key, one
-    entry per instance, for plots. ``parameters``: what was really used, after defaults.
+    entry per instance, for plots. ``parameters``: what was really used, after defaults. ``faults``: per instance without values,
+    why, where the method knows more than the engine.
     """
 
     values: Sequence[np.ndarray]
@@ -31,3 +32,4 @@ class Attribution:
     extras: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    faults: Mapping[int, str] = field(default_factory=dict)

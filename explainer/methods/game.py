@@ -91,7 +91,7 @@ def _groups(games: Sequence[Game], cost: Callable[[Game], int]) -> Iterator[list
 def _together(coalitions: Coalitions, games: dict[int, Game], plays: dict[int, Play], answers: dict[int, Answer]) -> None:
     asked = {i: next(one) for i, one in plays.items()}
     while asked:
-        scores = coalitions.gather([(i, games[i].full(masks)) for i, masks in asked.items()])
+        scores = coalitions.gather([(i, games[i].full(masks)) for i, masks in asked.items()], in_turn=True)
         following: dict[int, np.ndarray] = {}
         for i, values in zip(asked, scores, strict=True):
             try:
