@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -143,6 +144,7 @@ class Coalitions:
         self.output = output
         self.budget = budget or Budget(EVALUATIONS)
         self.evaluations = 0
+        self.used: Counter[int] = Counter()  # evaluations of each instance's own coalitions and rows
         self.failed: dict[int, str] = {}
         self.stopped = ""
         self.cancelled = False
@@ -200,6 +202,7 @@ class Coalitions:
         if i in self.failed:
             return np.full((len(rows), self.target.k), np.nan)
         scores, fault = self._in_batches(rows, repeats)
+        self.used[i] += len(rows) // repeats
         told = np.isfinite(scores).all(axis=1)
         if not told.all() and not self.stopped:
             why = self._not_finite(int((~told).sum()), len(told), i) if fault is None else reason(fault)
@@ -216,11 +219,12 @@ class Coalitions:
         if i in self.failed:
             return np.full((len(rows), len(self.model.class_names)), np.nan)
         scores, fault = self._in_batches(rows, 1)
-        if isinstance(fault, Dead):
-            if i is None:
-                self.stopped = reason(fault)
-            else:
-                self.failed[i] = reason(fault)
+        if i is not None:
+            self.used[i] += len(rows)
+        if isinstance(fault, Dead) and i is not None:
+            self.failed[i] = reason(fault)
+        elif isinstance(fault, Dead):
+            self.stopped = reason(fault)
         return scores
 
     def forget(self, i: int) -> None:
@@ -310,6 +314,7 @@ class Coalitions:
         finite = bool(np.isfinite(scores).all())
         values, start = [], 0
         for (i, _), size in zip(pieces, sizes, strict=True):
+            self.used[i] += size
             own = scores[start : start + size * repeats]
             start += size * repeats
             bad = 0 if finite else int((~np.isfinite(own)).any(axis=1).sum())

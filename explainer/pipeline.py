@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,8 @@ def explain(
         _fits(found, len(given))
         lost = _lost(found, engines[0] if engines else None)
         found = _with_extras(found, cut, len(given))
-        verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed, lost, engines, time_limit)
+        verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed, lost, engines, time_limit, spent.error)
+        found.notes = (*found.notes, *_against(None if budget is None else spent, found, engines[0] if engines else None, lost))
     result = _freeze(
         model, given, chosen, goal, target, scale, scores, found, verdicts, seed, time.perf_counter() - started, method_parameters
     )
@@ -266,6 +267,7 @@ def _lost(found: Attribution, engine: Coalitions | None) -> dict[int, str]:
 def _verify(
     verify: bool | str, method: Method, model: Model, given: Any, goal: Target, scale: str, cut: _Cut, found: Attribution,
     scores: np.ndarray, run: Any, seed: int, lost: dict[int, str], engines: list[Coalitions], time_limit: float | None,
+    asked: float | None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     from explainer.trust.verdict import failed, judge, stopped
 
@@ -282,13 +284,28 @@ def _verify(
             except (Unsupported, InvalidInput) as error:  # such as a baseline that gradients know and coalitions do not
                 why_not = str(error)
         rerun = run if verify == "full" and not early else None
-        verdicts = judge(method, found, values, scale, engine, why_not, rerun, model, seed, lost)
+        verdicts = judge(method, found, values, scale, engine, why_not, rerun, model, seed, lost, asked)
     verdicts = tuple(failed(lost[i]) if i in lost else verdict for i, verdict in enumerate(verdicts))
     if used is not None and used.stopped:
         found.notes = (*found.notes, used.stopped)
     if model.how_faster:
         found.notes = (*found.notes, f"Accelerated: {model.how_faster}.")
     return tuple(stopped(verdict, early) for verdict in verdicts) if early else verdicts
+
+
+def _against(budget: Budget | None, found: Attribution, engine: Coalitions | None, lost: Mapping[int, str]) -> Iterator[str]:
+    """Where what was done is not what the budget asked for."""
+    from explainer.trust.verdict import missed
+
+    if budget is None:
+        return
+    short = missed(found, budget.error, lost)
+    if short:
+        worst, of = max(short.values()), len(found.values)
+        yield f"The error asked for, {budget.error:.2%}, was not reached for {len(short)} of {of} inputs: {worst:.2%} at worst."
+    most = max(engine.used.values(), default=0) if engine is not None else 0
+    if most > budget.evaluations and not budget.adaptive:
+        yield f"{most:,} evaluations were used for an input where {budget.evaluations:,} were allowed: the method cannot do with fewer here."
 
 
 def _freeze(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from explainer import inputs as inputs_
+from explainer.coalitions import Budget, Clock
 from explainer.errors import Cancelled, InvalidInput, Unsupported, unknown
 from explainer.explanation import Check, Explanation, Provenance, Verdict, grade, versions
 from explainer.inspection import wording
@@ -67,6 +69,7 @@ def reason_codes(
     reasons : the user's sentences, see :func:`explainer.inspection.wording.read`; columns without one are named as such.
     top : how many reasons at most.
     inquiries : the column that counts inquiries: a fifth reason where it is among the negative ones and not in the first.
+    budget : work per run: evaluations, or an error; seconds are for all runs together, in equal shares.
     seeds : reruns per source of change.
 
     Raises InvalidInput, UnknownName, Unsupported, Cancelled.
@@ -83,16 +86,33 @@ def reason_codes(
     known = model.background if applicants is None else model.canonical(applicants)
     others = baselines(known, population, model, lambda table: score(table, output), cutoff)
     name, (described, table) = next(iter(others.items()))
-    arguments = {"target": goal, "output": output, "features": features, "budget": budget, **method_parameters}
+    arguments = {"target": goal, "output": output, "features": features, **method_parameters}
+    limits = Budget.parse(budget)
+    clock = Clock(limits)
 
     plan = _plan(others, seeds, seed)
     runs: dict[str, list[Explanation]] = {"main": [], "seeds": [], "backgrounds": [], "baselines": []}
     with reporter(progress, "reason codes") as report:
         steps = _Steps(report, len(plan))
-        for kind, background, at in plan:
+        for number, (kind, background, at) in enumerate(plan):
             if kind != "seeds" or _sampled(runs["main"][0]):
-                made = explain(model, given, method, background=background, seed=at, verify=kind == "main", progress=steps, **arguments)
-                runs[kind].append(made)
+                share = _share(limits, clock, len(plan) - number) if limits.seconds else budget
+                try:
+                    made = explain(
+                        model,
+                        given,
+                        method,
+                        background=background,
+                        seed=at,
+                        budget=share,
+                        verify=kind == "main",
+                        progress=steps,
+                        **arguments,
+                    )
+                    runs[kind].append(made)
+                except InvalidInput:  # a rerun whose seconds sufficed for no row says nothing
+                    if kind == "main" or not limits.seconds:
+                        raise
             if kind == "main":  # what does not fit is said before the reruns
                 main, parts = made, _parts(made, method)
                 table_of = wording.read(reasons, parts)
@@ -127,6 +147,11 @@ def _plan(populations: Mapping[str, tuple[str, Any]], seeds: int, seed: int) -> 
     plan += [("backgrounds", drawn(table, seed, r), seed) for r in range(1, seeds + 1)]
     others = [rows for _, rows in list(populations.values())[1:] if not rows.equals(table)] if seeds else []
     return plan + [("baselines", drawn(rows, seed, 0), seed) for rows in others]
+
+
+def _share(limits: Budget, clock: Clock, left: int) -> Budget:
+    """The seconds of one of the runs ``left``."""
+    return replace(limits, seconds=max(clock.left or 0.0, 1e-3) / left)
 
 
 def _parts(main: Explanation, method: str) -> tuple[str, ...]:

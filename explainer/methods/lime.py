@@ -24,6 +24,7 @@ EFFECTIVE_SHARE, EFFECTIVE_PER_PART = 0.75, 5
 FIT_PASS, FIT_WARN = 0.7, 0.4
 STABLE_PASS, STABLE_WARN = 0.8, 0.5
 _ROUND = 1024  # samples per look at the clock or at the error
+_FIRST = 64
 _FEWEST = 8  # samples scored, for values at all
 
 
@@ -260,7 +261,9 @@ def _fitted(sampler: Any, budget: Budget, fit: Callable[[Any], list[Fit | None]]
         return fit(sampler.samples())
     fits: list[Fit | None] = []
     while sampler.size < budget.evaluations:
-        complete = sampler.add(min(_ROUND, budget.evaluations - sampler.size))
+        # Against the clock, few at first, so that every input has some.
+        size = _ROUND if budget.seconds is None else min(_ROUND, max(_FIRST, sampler.size))
+        complete = sampler.add(min(size, budget.evaluations - sampler.size))
         if budget.error is not None or not complete or sampler.size >= budget.evaluations:
             fits = fit(sampler.samples())
         if not complete or (budget.error is not None and all(one is None or _settled(one, budget.error) for one in fits)):

@@ -51,7 +51,9 @@ def rise(
     for block in blocks:
         for one, (masks, scores) in zip(sums, block, strict=True):
             one.add(masks, scores)
-        if coalitions.stopped or (sums[0].count >= _MASKS_AT_ONCE and all(one.settled(coalitions.budget.error, centred) for one in sums)):
+        left = [one for i, one in enumerate(sums) if i not in coalitions.failed]
+        seen = all(one.count >= _MASKS_AT_ONCE for one in left)  # fewer say too little of their own error
+        if coalitions.stopped or not left or (seen and all(one.settled(coalitions.budget.error, centred) for one in left)):
             break
     found = [one.values(centred) for one in sums]
     return Attribution(

@@ -118,9 +118,7 @@ def paired(make: Callable[[int, int], Pairs], d: int, budget: Budget, clock: Clo
     return Answer(mean, error, empty) if found and empty is not None else Answer.unknown(d, k)
 
 
-def in_pairs(
-    first: np.ndarray, masks: np.ndarray, order: np.ndarray
-) -> Generator[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+def in_pairs(first: np.ndarray, masks: np.ndarray, order: np.ndarray) -> Generator[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Scores of the coalitions ``first``, and of ``masks`` and then their complements; asked in ``order``, each beside its complement."""
     n, half = len(first), len(masks)
     asked = np.stack([masks[order], ~masks[order]], axis=1).reshape(2 * half, -1)
