@@ -305,7 +305,7 @@ def _against(budget: Budget | None, found: Attribution, engine: Coalitions | Non
         yield f"The error asked for, {budget.error:.2%}, was not reached for {len(short)} of {of} inputs: {worst:.2%} at worst."
     most = max(engine.used.values(), default=0) if engine is not None else 0
     if most > budget.evaluations and not budget.adaptive:
-        yield f"{most:,} evaluations were used for an input where {budget.evaluations:,} were allowed: the method cannot do with fewer here."
+        yield f"{most:,} evaluations were used for an input where {budget.evaluations:,} were allowed: the method cannot do with fewer."
 
 
 def _freeze(

@@ -364,10 +364,8 @@ def _timed_out(tally: Tally, stream: Stream, limits: Budget) -> tuple[Tally, str
     of = f" of {stream.total:,}" if stream.total is not None and stream.in_memory else ""
     if not tally.rows:
         raise InvalidInput(f"The {limits.seconds:g} s of the budget were used up before any row had values; allow more of them.")
-    return (
-        tally,
-        f"The {limits.seconds:g} s of the budget were used up after {tally.rows:,}{of} rows; the last of them may be known less precisely.",
-    )
+    after = f"{tally.rows:,}{of} rows; the last of them may be known less precisely"
+    return tally, f"The {limits.seconds:g} s of the budget were used up after {after}."
 
 
 def _reached(tally: Tally) -> float:

@@ -96,19 +96,10 @@ def reason_codes(
         steps = _Steps(report, len(plan))
         for number, (kind, background, at) in enumerate(plan):
             if kind != "seeds" or _sampled(runs["main"][0]):
-                share = _share(limits, clock, len(plan) - number) if limits.seconds else budget
+                own = {"background": background, "seed": at, "verify": kind == "main"}
+                own["budget"] = _share(limits, clock, len(plan) - number) if limits.seconds else budget
                 try:
-                    made = explain(
-                        model,
-                        given,
-                        method,
-                        background=background,
-                        seed=at,
-                        budget=share,
-                        verify=kind == "main",
-                        progress=steps,
-                        **arguments,
-                    )
+                    made = explain(model, given, method, progress=steps, **own, **arguments)
                     runs[kind].append(made)
                 except InvalidInput:  # a rerun whose seconds sufficed for no row says nothing
                     if kind == "main" or not limits.seconds:

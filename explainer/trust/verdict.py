@@ -66,7 +66,7 @@ def stopped(verdict: Verdict, why: str) -> Verdict:
 
 
 def missed(found: Attribution, asked: float | None, lost: Collection[int] = ()) -> dict[int, float]:
-    """The instances whose values are not known as well as was asked for, and how well they are: half intervals as a share of the largest."""
+    """The instances whose values are not known as well as was asked for, and how well they are: a share of the largest value."""
     if asked is None:
         return {}
     reached = {i: _reached(found, i) for i in range(len(found.values)) if i not in lost}
