@@ -61,11 +61,11 @@ def anchors(
     features, n, k = coalitions.features, len(inputs), coalitions.target.k
     space = _rows(coalitions, background, inputs, model.name) if model.modality == "tabular" else _Copies(coalitions, inputs)
     coalitions.plan(n * k * evaluations)
-    at_input = model.scores(inputs, coalitions.output)
+    at_input = coalitions.score_outputs(inputs)
     limits = _Limits(precision, beam, parts, evaluations, coalitions.budget.error)
     values, errors, checks, told = [], [], [], []
     for i in range(n):
-        rules = [_anchor(space, _Agreement(coalitions, i, j, at_input[i], tolerance), i, limits, seed) for j in range(k)]
+        rules = [_anchor(space, coalitions, at_input[i], i, j, limits, tolerance, seed) for j in range(k)]
         shape = (*features.shape(i), k)
         gains = np.stack([rule.gains for rule in rules], axis=-1).reshape(shape)
         values.append(np.full_like(gains, np.nan) if i in coalitions.failed else gains)
@@ -134,9 +134,16 @@ def _check(precision: float, beam: int, parts: int, tolerance: float | None) -> 
         raise InvalidInput(f"tolerance={tolerance}: a distance above 0 is needed, or None for half a standard deviation.")
 
 
-def _anchor(space: Any, agreement: _Agreement, i: int, limits: _Limits, seed: int) -> _Rule:
+def _anchor(
+    space: Any, coalitions: Coalitions, at_input: np.ndarray, i: int, j: int, limits: _Limits, tolerance: float | None, seed: int
+) -> _Rule:
     """Search on one part of the budget, and measure on another."""
     d = space.players(i)
+    nothing, nowhere = np.zeros(d), np.full(d, np.nan)
+    none = _Rule(nowhere, nowhere, nothing > 0, "", float("nan"), (0.0, 1.0), float("nan"), False)
+    if not np.isfinite(at_input).all():
+        return none
+    agreement = _Agreement(coalitions, i, j, at_input, tolerance)
     # The draws depend on the seed and the number of parts only, so an input has the same rule in any batch.
     rng = np.random.default_rng([seed, d])
 
@@ -147,9 +154,8 @@ def _anchor(space: Any, agreement: _Agreement, i: int, limits: _Limits, seed: in
 
     kept, scores = space.first(i, limits.evaluations // 4, seed)
     told = np.isfinite(scores).all(axis=1)
-    nothing, nowhere = np.zeros(d), np.full(d, np.nan)
     if told.sum() < _FEWEST:
-        return _Rule(nowhere, nowhere, nothing > 0, "", float("nan"), (0.0, 1.0), float("nan"), False)
+        return none
     agreement.learn(scores[told])
     draws = Draws(np.zeros((int(told.sum()), d), dtype=bool), kept[told], agreement(scores[told]))
     left = limits.evaluations - len(kept) - limits.measured

@@ -101,6 +101,11 @@ def _together(coalitions: Coalitions, games: dict[int, Game], plays: dict[int, P
         asked = following
 
 
+def known_exactly(answers: Sequence[Answer]) -> bool:
+    """Whether no value has an error: an enumeration that was stopped has, and one without values says nothing."""
+    return not any(np.nan_to_num(answer.stderr).any() for answer in answers)
+
+
 def ends(d: int) -> np.ndarray:
     """The empty and the full coalition."""
     return np.array([[False] * d, [True] * d])

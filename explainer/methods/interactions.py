@@ -11,7 +11,7 @@ from explainer.coalitions import Budget, Clock, Coalitions
 from explainer.errors import Unsupported, unknown
 from explainer.methods.attribution import Attribution
 from explainer.methods.ensemble import from_table
-from explainer.methods.game import Answer, Game, Play, ends, play, told
+from explainer.methods.game import Answer, Game, Play, ends, known_exactly, play, told
 from explainer.methods.pairwise import PairProcess, couples, pair_process, pairs_on
 from explainer.methods.quadrature import MOST_PAIRS, design, in_turn, process_on
 from explainer.methods.sampling import FEWEST_PAIRS, enumeration, in_pairs, settled
@@ -93,7 +93,7 @@ def shap_interactions(
     most = max((2 * min(MOST_PAIRS, 2 ** (g.d - 1) - 1) + 2 + g.d * taylor for g in games if used[g.i] == "gaussian"), default=None)
     if most is not None and most < budget.evaluations and not budget.adaptive:
         notes = (*notes, f"Of the {budget.evaluations:,} evaluations allowed, sampled interactions can make use of {most:,}.")
-    exact = set(used.values()) == {"exact"}
+    exact = known_exactly(answers)
     return Attribution(
         [_spread(game, answer.values, features.players(game.i)) for game, answer in zip(games, answers, strict=True)],
         axes,

@@ -11,7 +11,7 @@ from explainer.coalitions import Budget, Clock, Coalitions
 from explainer.errors import InvalidInput, Unsupported, unknown
 from explainer.features.base import Features
 from explainer.methods.attribution import Attribution
-from explainer.methods.game import Game, Play, play
+from explainer.methods.game import Game, Play, known_exactly, play
 from explainer.methods.paired import least_strata, regression, strata
 from explainer.methods.quadrature import MOST_PAIRS, odd_process
 from explainer.methods.sampling import exact, growing, paired, permutation
@@ -86,7 +86,7 @@ def shap(
         features.axes,
         [features.names(i) for i in range(n)],
         base=np.stack([answer.empty for answer in answers]),
-        stderr=None if set(used.values()) == {"exact"} else [Game(coalitions, i).spread(a.stderr) for i, a in enumerate(answers)],
+        stderr=None if known_exactly(answers) else [Game(coalitions, i).spread(a.stderr) for i, a in enumerate(answers)],
         evaluations=coalitions.evaluations,
         parameters={"algorithm": " and ".join(sorted(set(used.values()))), "absence": features.absence},
         notes=notes,
