@@ -31,6 +31,7 @@ from explainer.scored import Kept, Scored, distinct, keys_of
 from explainer.target import Target
 
 EVALUATIONS = 2048
+USED_UP = "of the budget were used up"
 _MOST_EVALUATIONS = 50_000
 _BYTES_AT_ONCE = 2**26  # of model rows built at once, whatever the model takes
 _LONG = 16  # batches of unequal inputs handed over together, so that the model can sort them by length
@@ -158,7 +159,7 @@ class Coalitions:
         self._flushed = time.perf_counter()
         self._batch: int | None = None
         self._batches: dict[bool, int] = {}
-        self._pace = _UNKNOWN_PACE
+        self._pace, self._seconds_per_row = _UNKNOWN_PACE, 0.0
         self._fewer: int | None = None  # rows at once, since memory ended
 
     # -- what methods ask ----------------------------------------------------------------------------------------------
@@ -290,6 +291,8 @@ class Coalitions:
         most = self._batch = self._batches[measured]
         if self.model.framework != "torch":  # a torch model's batches are measured, and no larger than they help
             most = min(most, self._pace)  # which is the less of the two only where a full batch would take longer than _PATIENCE
+        if self._clock.left is not None and self._seconds_per_row:
+            most = min(most, int(max(self._clock.left, 0) / self._seconds_per_row))
         if isinstance(self.inputs, list):
             most *= _LONG
         return max(1, min(most, _BYTES_AT_ONCE // max(1, row_bytes), self._fewer or most))
@@ -374,7 +377,8 @@ class Coalitions:
         start = time.perf_counter()
         scores = model_scores(self.model, rows, self.output, self._limit, self._batch)
         seconds = max(time.perf_counter() - start, 1e-9)
-        self._pace = 1 << max(0, int(self._patience / seconds * len(rows)).bit_length() - 1)
+        self._seconds_per_row = seconds / len(rows)
+        self._pace = 1 << max(0, int(self._patience / self._seconds_per_row).bit_length() - 1)
         return scores
 
     @property
@@ -391,7 +395,7 @@ class Coalitions:
 
     def _halted(self) -> bool:
         if not self.stopped and self._clock.over:
-            self.stopped = f"The {self.budget.seconds:g} s of the budget were used up after {self.evaluations} evaluations."
+            self.stopped = f"The {self.budget.seconds:g} s {USED_UP} after {self.evaluations} evaluations."
         return bool(self.stopped)
 
     def _tick(self) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from explainer.coalitions import EVALUATIONS, Budget, Clock
+from explainer.coalitions import EVALUATIONS, USED_UP, Budget, Clock
 from explainer.errors import Cancelled, InvalidInput, Unsupported, unknown
 from explainer.explanation import Explanation, Provenance, versions
 from explainer.inspection import saving
@@ -268,7 +268,8 @@ class _Sizes:
             ex.output,
             ex.method,
         )
-        self.parameters, self.notes = dict(ex.provenance.parameters), ex.provenance.notes
+        self.parameters = dict(ex.provenance.parameters)
+        self.notes = tuple(note for note in ex.provenance.notes if USED_UP not in note)  # said of the whole work, not of a batch
         found: list[tuple[Sequence[str], np.ndarray]] = []
         for one in ex:
             values = one.values[0].ravel()
@@ -363,9 +364,9 @@ def _run(scorer: _Scorer, stream: Stream, limits: Budget, report: Any) -> tuple[
 def _timed_out(tally: Tally, stream: Stream, limits: Budget) -> tuple[Tally, str]:
     of = f" of {stream.total:,}" if stream.total is not None and stream.in_memory else ""
     if not tally.rows:
-        raise InvalidInput(f"The {limits.seconds:g} s of the budget were used up before any row had values; allow more of them.")
+        raise InvalidInput(f"The {limits.seconds:g} s {USED_UP} before any row had values; allow more of them.")
     after = f"{tally.rows:,}{of} rows; the last of them may be known less precisely"
-    return tally, f"The {limits.seconds:g} s of the budget were used up after {after}."
+    return tally, f"The {limits.seconds:g} s {USED_UP} after {after}."
 
 
 def _reached(tally: Tally) -> float:

@@ -88,7 +88,7 @@ def reason_codes(
     name, (described, table) = next(iter(others.items()))
     arguments = {"target": goal, "output": output, "features": features, **method_parameters}
     limits = Budget.parse(budget)
-    clock = Clock(limits)
+    clock, short = Clock(limits), 0
 
     plan = _plan(others, seeds, seed)
     runs: dict[str, list[Explanation]] = {"main": [], "seeds": [], "backgrounds": [], "baselines": []}
@@ -104,6 +104,7 @@ def reason_codes(
                 except InvalidInput:  # a rerun whose seconds sufficed for no row says nothing
                     if kind == "main" or not limits.seconds:
                         raise
+                    short += 1
             if kind == "main":  # what does not fit is said before the reruns
                 main, parts = made, _parts(made, method)
                 table_of = wording.read(reasons, parts)
@@ -117,7 +118,7 @@ def reason_codes(
         parameters={**main.provenance.parameters, "population": name, "background_rows": len(plan[0][1]), "top": top, "seeds": seeds},
         seed=seed, evaluations=sum(one.provenance.evaluations for many in runs.values() for one in many),
         seconds=time.perf_counter() - started, device=str(model.device), versions=versions("torch", "scikit-learn"),
-        model_sha256=main.provenance.model_sha256, inputs_sha256=inputs_.sha256(given), notes=_notes(main, top, seeds),
+        model_sha256=main.provenance.model_sha256, inputs_sha256=inputs_.sha256(given), notes=_notes(main, top, seeds, short, limits),
     )  # fmt: skip
     return Reasons(
         tuple(cases), name, described, len(table), float(np.nanmean(main.base_values)), cutoff, main.target[0], main.output, top, provenance
@@ -316,8 +317,10 @@ def _worded(reasons: Sequence[Reason], worded: bool) -> Check:
     return Check("wording", "pass", "Every reason has a sentence of the table.")
 
 
-def _notes(main: Explanation, top: int, seeds: int) -> tuple[str, ...]:
+def _notes(main: Explanation, top: int, seeds: int, short: int, limits: Budget) -> tuple[str, ...]:
     notes = list(main.provenance.notes)
+    if short:
+        notes.append(f"{short} reruns had no values within their share of the {limits.seconds:g} s: allow more, or fewer seeds.")
     if top > TOP:
         notes.append(f"More than {TOP} reasons are not likely to help the applicant (12 CFR 1002, comment 9(b)(2)-1).")
     if seeds < 2:
