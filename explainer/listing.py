@@ -38,6 +38,8 @@ def _instance(one: Explanation, row: int, top: int) -> dict[str, Any]:
     frame = _of_pairs(one.to_frame(), one.axes) if one.values.size else pd.DataFrame(columns=["feature", "value", "stderr"])
     if "row" in frame and "column" in frame:  # a pixel is found by its place
         frame["feature"] = [f"row {r}, column {c}" for r, c in zip(frame["row"], frame["column"], strict=True)]
+    if "rule" in one.extras:  # only its parts have values at all
+        frame = frame[(frame["value"] != 0) | (frame["stderr"] != 0)]
     largest = frame.assign(size=frame["value"].abs()).sort_values("size", ascending=False, kind="stable").head(top)
     features = largest[["feature", "target", "value", "stderr"]] if one.axes[-1] == "output" else largest[["feature", "value", "stderr"]]
     many = one.axes[-1] == "output"

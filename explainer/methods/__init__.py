@@ -125,7 +125,6 @@ METHODS: dict[str, Method] = {
             "explainer.methods.units:layer_conductance",
             fits="explainer.methods.units:fits",
             caveat="Exact up to the integration error, which is measured; what goes past the layer shows as a gap.",
-            fits="explainer.methods.units:fits",
         ),
         Method(
             "internal_influence", "Internal influence", "gradient",
@@ -133,7 +132,6 @@ METHODS: dict[str, Method] = {
             "explainer.methods.units:internal_influence",
             fits="explainer.methods.units:fits",
             caveat="Exact up to the integration error; reactions, not shares: the values do not add up to the score.",
-            fits="explainer.methods.units:fits",
         ),
         Method(
             "grad_cam", "Grad-CAM", "cam",

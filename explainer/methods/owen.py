@@ -200,7 +200,7 @@ def _fine(waiting: list[_Task], phi: np.ndarray, budget: Budget) -> bool:
         return False
     even = phi.copy()
     error = _share_evenly(waiting, even)
-    return bool((error.max(axis=0) <= budget.error * np.abs(even).max(axis=0)).all())
+    return bool((1.96 * error.max(axis=0) <= budget.error * np.abs(even).max(axis=0)).all())
 
 
 def _share_evenly(waiting: list[_Task], phi: np.ndarray) -> np.ndarray:

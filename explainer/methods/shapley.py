@@ -12,7 +12,7 @@ from explainer.errors import InvalidInput, Unsupported, unknown
 from explainer.explanation import Explanation
 from explainer.features.base import Features
 from explainer.methods.attribution import Attribution
-from explainer.methods.game import Game, Play, play
+from explainer.methods.game import Game, Play, known_exactly, play
 from explainer.methods.paired import least_strata, regression, strata
 from explainer.methods.quadrature import MOST_PAIRS, odd_process
 from explainer.methods.sampling import exact, growing, paired, permutation
@@ -94,7 +94,7 @@ def shap(
         features.axes,
         [features.names(i) for i in range(n)],
         base=np.stack([answer.empty for answer in answers]),
-        stderr=None if set(used.values()) == {"exact"} else [Game(coalitions, i).spread(a.stderr) for i, a in enumerate(answers)],
+        stderr=None if known_exactly(answers) else [Game(coalitions, i).spread(a.stderr) for i, a in enumerate(answers)],
         evaluations=coalitions.evaluations,
         parameters={"algorithm": " and ".join(sorted(set(used.values()))), "absence": features.absence},
         notes=notes,

@@ -120,14 +120,6 @@ def internal_influence(
     return found
 
 
-def fits(model: Model) -> Capability | None:
-    """Unsupported where the layers cannot be hooked."""
-    anatomy = getattr(model, "anatomy", None)
-    if anatomy is None or not any(fact.what == "TorchScript" for fact in anatomy().facts):
-        return None
-    return Capability("unsupported", "TorchScript hides what its layers give. Use integrated_gradients or shap.")
-
-
 def _settled(change: float, tolerance: float) -> Check:
     reason = f"Twice the steps change the values by {change:.2g} of the largest."
     return Check("integration", grade(change, tolerance, 5 * tolerance), reason, change, tolerance)
@@ -135,10 +127,13 @@ def _settled(change: float, tolerance: float) -> Check:
 
 def fits(model: Model) -> Capability | None:
     """Unsupported where no layer before the head can stand in the input's place."""
-    sample = model.sample() if isinstance(model, TorchModel) else None
+    if not isinstance(model, TorchModel):
+        return None
+    if any(fact.what == "TorchScript" for fact in model.anatomy().facts):
+        return Capability("unsupported", "TorchScript hides what its layers give. Use integrated_gradients or shap.")
+    sample = model.sample()
     if sample is None:
         return None
-    assert isinstance(model, TorchModel)
     try:
         layer_named(model, "auto", sample)
     except ExplainerError as error:
