@@ -129,8 +129,6 @@ def fits(model: Model) -> Capability | None:
     """Unsupported where no layer before the head can stand in the input's place."""
     if not isinstance(model, TorchModel):
         return None
-    if any(fact.what == "TorchScript" for fact in model.anatomy().facts):
-        return Capability("unsupported", "TorchScript hides what its layers give. Use integrated_gradients or shap.")
     sample = model.sample()
     if sample is None:
         return None
