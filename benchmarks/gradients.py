@@ -68,7 +68,7 @@ class Case:
     name: str
     peer: str
     ours: Callable[[], np.ndarray]
-    default: Callable[[], np.ndarray]
+    default: Callable[[], np.ndarray] | None  # nothing where there is nothing to tune
     tuned: Callable[[int], np.ndarray]
     exact: bool = True
     barred: bool = True
@@ -172,7 +172,7 @@ def saliency(kind: str, rows: int) -> Case:
 
     # A table's row costs less than its place in the result (its name, hash and frame): that has no bar.
     return Case(
-        f"saliency, {kind}, {rows} inputs", "Saliency", lambda: _explain(model, inputs, "saliency"), captum, captum, barred=image
+        f"saliency, {kind}, {rows} inputs", "Saliency", lambda: _explain(model, inputs, "saliency"), None, captum, barred=image
     )  # fmt: skip
 
 
@@ -190,12 +190,16 @@ def against_captum(case: Case, rounds: int) -> list[Figure]:
     """Our time against captum's, tuned by hand and as it comes."""
     warnings.filterwarnings("ignore")
     size = best_batch(case.tuned, SIZES, 2)
-    calls = {"ours": case.ours, "tuned": lambda: case.tuned(size), "default": case.default}
+    calls = {"ours": case.ours, "tuned": lambda: case.tuned(size)}
+    if case.default is not None:
+        calls["default"] = case.default
     times = in_turn(calls, rounds)
     ours, theirs = case.ours(), case.tuned(size)
     far = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
     figures = []
     for name, against, bar in (("tuned", f"captum {case.peer}, batches of {size}", EQUAL), ("default", f"captum {case.peer}", 1.0)):
+        if name not in calls:
+            continue
         detail = f"{1e3 * times.of(name):.1f} ms against {1e3 * times.of('ours'):.1f} ms"
         detail += f"; differ by {far:.1g} of the largest value" if case.exact else "; other draws"
         if case.exact and far > PARITY:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from explainer.inspection.ablation import ablate as ablate
     from explainer.inspection.activations import activations as activations
     from explainer.inspection.concepts import concepts as concepts
+    from explainer.inspection.contributions import contributions as contributions
     from explainer.inspection.counterfactuals import counterfactuals as counterfactuals
     from explainer.inspection.dependence import partial_dependence as partial_dependence
+    from explainer.inspection.heads import head_importance as head_importance
     from explainer.inspection.importance import importance as importance
     from explainer.inspection.lens import logit_lens as logit_lens
     from explainer.inspection.neurons import neuron as neuron
@@ -42,9 +44,10 @@ _HOMES = {
     "Model": "explainer.model", "wrap": "explainer.model", "explain": "explainer.pipeline",
     "compare": "explainer.trust.agreement", "evaluate": "explainer.trust.faithfulness",
     "plot": "explainer.plots", "check": "explainer.checks.run",
-    "counterfactuals": "explainer.inspection.counterfactuals",
+    "contributions": "explainer.inspection.contributions", "counterfactuals": "explainer.inspection.counterfactuals",
     "partial_dependence": "explainer.inspection.dependence",
     "permutation_importance": "explainer.inspection.permutation",
+    "head_importance": "explainer.inspection.heads",
     "importance": "explainer.inspection.importance", "reason_codes": "explainer.inspection.reasons",
     "ablate": "explainer.inspection.ablation", "activations": "explainer.inspection.activations",
     "concepts": "explainer.inspection.concepts", "logit_lens": "explainer.inspection.lens", "neuron": "explainer.inspection.neurons",

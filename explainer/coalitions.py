@@ -6,12 +6,16 @@ evaluations, budget, progress, stopping and the faults of a model live here and 
 
 What could not be scored is NaN: coalitions after the person or the clock said stop (``engine.stopped`` says which), and all
 coalitions of an instance on which the model failed (``engine.failed`` says how). A method works with the rows it has.
+
+The same seed asks the same coalitions. How many a model seen from outside (not a torch module) is given at once follows its pace, so
+a slow one whose score of a row depends, in its last digits, on the rows beside it may differ in those digits between two runs.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from explainer.errors import Cancelled, InvalidInput
-from explainer.faults import Unreachable, model_scores, out_of_memory, reason, score_each
+from explainer.faults import Dead, Hangs, Unreachable, model_scores, out_of_memory, reason, score_each
 from explainer.features.base import Features
 from explainer.inputs import sha256, take
 from explainer.progress import Report
@@ -27,12 +31,14 @@ from explainer.scored import Kept, Scored, distinct, keys_of
 from explainer.target import Target
 
 EVALUATIONS = 2048
+USED_UP = "of the budget were used up"
 _MOST_EVALUATIONS = 50_000
 _BYTES_AT_ONCE = 2**26  # of model rows built at once, whatever the model takes
 _LONG = 16  # batches of unequal inputs handed over together, so that the model can sort them by length
 _MEASURED_FROM = 1024  # model rows asked for at once, from which measuring the batch size pays
 _FLUSH_SECONDS = 5.0
 _PATIENCE = 0.5  # seconds between two looks at the clock and at the person
+_TURNS = 16
 _UNKNOWN_PACE = 64  # rows of a model seen from outside, before its pace is known
 
 
@@ -85,6 +91,14 @@ class Clock:
         return self._end is not None and time.perf_counter() >= self._end
 
 
+def rounds(size: int, first: int = 0) -> Iterator[slice]:
+    """The parts of ``size`` that are done in turn for several instances: a first one (a sixteenth), then twice as much each time."""
+    start, stop = 0, first or -(-size // _TURNS)
+    while start < size:
+        yield slice(start, min(stop, size))
+        start, stop = stop, 2 * stop
+
+
 @dataclass(frozen=True)
 class _Ask:
     """The coalitions of one request that must be scored (``first``: where they stand), and how to answer with them."""
@@ -108,7 +122,7 @@ class Coalitions:
     """Scores of coalitions of one batch of inputs, on one target and output scale.
 
     ``kept`` resumes from, and adds to, what an earlier run scored. ``time_limit``: seconds one batch may take in the model
-    before it counts as hanging.
+    before it counts as hanging; the instances it hangs on are tried again alone, and then named.
     """
 
     def __init__(
@@ -131,6 +145,7 @@ class Coalitions:
         self.output = output
         self.budget = budget or Budget(EVALUATIONS)
         self.evaluations = 0
+        self.used: Counter[int] = Counter()  # evaluations of each instance's own coalitions and rows
         self.failed: dict[int, str] = {}
         self.stopped = ""
         self.cancelled = False
@@ -138,12 +153,13 @@ class Coalitions:
         self._report = report or (lambda done, total: None)
         self._total = 0
         self._time_limit = time_limit
+        self._patience = _PATIENCE if time_limit is None else min(_PATIENCE, time_limit / 4)
         self._kept = kept
         self._known: dict[int, Scored] = kept.read() if kept else {}
         self._flushed = time.perf_counter()
         self._batch: int | None = None
         self._batches: dict[bool, int] = {}
-        self._pace = _UNKNOWN_PACE
+        self._pace, self._seconds_per_row = _UNKNOWN_PACE, 0.0
         self._fewer: int | None = None  # rows at once, since memory ended
 
     # -- what methods ask ----------------------------------------------------------------------------------------------
@@ -156,12 +172,15 @@ class Coalitions:
         """Target values ``(m, k)`` of coalitions ``masks`` (m, players) bool; each different coalition is scored once."""
         return self.gather([(i, masks)])[0]
 
-    def gather(self, asks: Sequence[tuple[int, np.ndarray]]) -> list[np.ndarray]:
-        """The values of several instances' coalitions ``(i, masks)``, scored in one stream: full batches across instances."""
+    def gather(self, asks: Sequence[tuple[int, np.ndarray]], *, in_turn: bool = False) -> list[np.ndarray]:
+        """The values of several instances' coalitions ``(i, masks)``, scored in one stream: full batches across instances.
+
+        ``in_turn``: the beginning of each before the rest of any, so that a stop leaves something for all.
+        """
         asked = [self._unknown(i, masks) for i, masks in asks]
         fresh = [(i, masks[:0] if i in self.failed else masks[ask.first]) for ask, (i, masks) in zip(asked, asks, strict=True)]
         results = []
-        for ask, (i, masks), values in zip(asked, fresh, self._stream(fresh), strict=True):
+        for ask, (i, masks), values in zip(asked, fresh, self._stream(fresh, in_turn), strict=True):
             if len(masks):
                 self._remember(i, ask.keys, masks, values)
             results.append(np.full((ask.asked, self.target.k), np.nan) if i in self.failed else ask.spread(values))
@@ -183,17 +202,31 @@ class Coalitions:
         """Target values ``(m, k)`` of model inputs made by the caller; ``repeats`` of them count as one evaluation."""
         if i in self.failed:
             return np.full((len(rows), self.target.k), np.nan)
-        scores = self._in_batches(rows, repeats)
+        scores, fault = self._in_batches(rows, repeats)
+        self.used[i] += len(rows) // repeats
         told = np.isfinite(scores).all(axis=1)
         if not told.all() and not self.stopped:
-            return self._lost([(i, told[:, None])], self._not_finite(int((~told).sum()), len(told), i))[0]
+            why = self._not_finite(int((~told).sum()), len(told), i) if fault is None else reason(fault)
+            return self._lost([(i, told[:, None])], why)[0]
         values = np.full((len(rows), self.target.k), np.nan)
         values[told] = self.target(scores[told], i)
         return values
 
-    def score_shared(self, rows: Any) -> np.ndarray:
-        """Scores ``(m, outputs)`` on the output scale, before the target, of rows that belong to no one instance."""
-        return self._in_batches(rows, 1)
+    def score_outputs(self, rows: Any, i: int | None = None) -> np.ndarray:
+        """Scores ``(m, outputs)`` on the output scale, before the target, of rows made for instance ``i``, or for no one instance.
+
+        Rows the model fails on are NaN; where it answers none any more, the instance has failed, or all the work is stopped.
+        """
+        if i in self.failed:
+            return np.full((len(rows), len(self.model.class_names)), np.nan)
+        scores, fault = self._in_batches(rows, 1)
+        if i is not None:
+            self.used[i] += len(rows)
+        if isinstance(fault, Dead) and i is not None:
+            self.failed[i] = reason(fault)
+        elif isinstance(fault, Dead):
+            self.stopped = reason(fault)
+        return scores
 
     def forget(self, i: int) -> None:
         """Drop what is known of instance ``i``, when its explanation is done."""
@@ -211,37 +244,44 @@ class Coalitions:
 
     # -- scoring -------------------------------------------------------------------------------------------------------
 
-    def _stream(self, asks: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
-        results = [np.full((len(masks), self.target.k), np.nan) for _, masks in asks]
-        for chunk in self._chunks(asks):
+    def _stream(self, asks: list[tuple[int, np.ndarray]], in_turn: bool) -> list[np.ndarray]:
+        results = [self._unscored(masks) for _, masks in asks]
+        for chunk in self._chunks(asks, in_turn):
             if self._halted():
                 break
-            pieces = [(asks[ask][0], asks[ask][1][start:stop]) for ask, start, stop in chunk]
-            for (ask, start, stop), values in zip(chunk, self._score(pieces), strict=True):
+            whole = [one for one in chunk if asks[one[0]][0] not in self.failed]
+            pieces = [(asks[ask][0], asks[ask][1][start:stop]) for ask, start, stop in whole]
+            for (ask, start, stop), values in zip(whole, self._score(pieces) if pieces else (), strict=True):
                 results[ask][start:stop] = values
             self._tick()
         return results
 
-    def _chunks(self, asks: list[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, int, int]]]:
+    def _chunks(self, asks: list[tuple[int, np.ndarray]], in_turn: bool) -> Iterator[list[tuple[int, int, int]]]:
         """Pieces ``(ask, start, stop)`` that together make about as many model rows as are scored at once."""
-        total = sum(len(masks) for _, masks in asks) * self.features.repeats
+        total, repeats = sum(len(masks) for _, masks in asks) * self.features.repeats, self.features.repeats
         chunk: list[tuple[int, int, int]] = []
         rows = 0
-        for ask, (i, masks) in enumerate(asks):
-            start = 0
-            while start < len(masks):
-                most = self._at_once(total, self.features.row_bytes(i))
-                room = max(1, (most - rows) // self.features.repeats)
-                if rows and rows + self.features.repeats > most:
+        for ask, start, end in self._order(asks, in_turn, total):
+            while start < end:
+                most = self._at_once(total, self.features.row_bytes(asks[ask][0]))
+                room = max(1, (most - rows) // repeats)
+                if rows and rows + repeats > most:
                     yield chunk
                     chunk, rows = [], 0
                     continue
-                stop = min(len(masks), start + room)
+                stop = min(end, start + room)
                 chunk.append((ask, start, stop))
-                rows += (stop - start) * self.features.repeats
+                rows += (stop - start) * repeats
                 start = stop
         if chunk:
             yield chunk
+
+    def _order(self, asks: list[tuple[int, np.ndarray]], in_turn: bool, total: int) -> list[tuple[int, int, int]]:
+        """What is scored after what: one ask after the other, or where a batch does not hold all, a part of each in turn."""
+        sizes = [len(masks) for _, masks in asks]
+        if not in_turn or len(asks) < 2 or not total or total <= self._at_once(total, self.features.row_bytes(asks[0][0])):
+            return [(ask, 0, size) for ask, size in enumerate(sizes)]
+        return [(ask, part.start, min(part.stop, size)) for part in rounds(max(sizes)) for ask, size in enumerate(sizes)]
 
     def _at_once(self, total: int, row_bytes: int) -> int:
         """How many model rows to build and score at once; the same for the same request, so that its bits are too."""
@@ -251,6 +291,8 @@ class Coalitions:
         most = self._batch = self._batches[measured]
         if self.model.framework != "torch":  # a torch model's batches are measured, and no larger than they help
             most = min(most, self._pace)  # which is the less of the two only where a full batch would take longer than _PATIENCE
+        if self._clock.left is not None and self._seconds_per_row:
+            most = min(most, int(max(self._clock.left, 0) / self._seconds_per_row))
         if isinstance(self.inputs, list):
             most *= _LONG
         return max(1, min(most, _BYTES_AT_ONCE // max(1, row_bytes), self._fewer or most))
@@ -268,13 +310,16 @@ class Coalitions:
         except Exception as error:
             if out_of_memory(error):
                 return self._halved(pieces)
+            if isinstance(error, Hangs) and self._halted():
+                return [self._unscored(masks) for _, masks in pieces]
             if len(pieces) > 1:  # who is at fault shows when each is scored alone
-                return [self._score([piece])[0] for piece in pieces]
+                return [self._unscored(piece[1]) if self._halted() else self._score([piece])[0] for piece in pieces]
             return self._lost(pieces, reason(error))
         self.evaluations += sum(sizes)
         finite = bool(np.isfinite(scores).all())
         values, start = [], 0
         for (i, _), size in zip(pieces, sizes, strict=True):
+            self.used[i] += size
             own = scores[start : start + size * repeats]
             start += size * repeats
             bad = 0 if finite else int((~np.isfinite(own)).any(axis=1).sum())
@@ -297,13 +342,14 @@ class Coalitions:
         half = len(masks) // 2
         return [np.concatenate([self._score([(i, part)])[0] for part in (masks[:half], masks[half:])])]
 
-    def _in_batches(self, rows: Any, repeats: int) -> np.ndarray:
-        """Scores ``(m, outputs)`` of rows that are built already; NaN after a stop and where the model fails."""
+    def _in_batches(self, rows: Any, repeats: int) -> tuple[np.ndarray, Exception | None]:
+        """Scores ``(m, outputs)`` of rows that are built already, NaN after a stop and where the model fails; and how it fails."""
         content = sha256(rows) if self._kept else ""
         kept = self._kept.rows(content) if self._kept else None
         if kept is not None:
-            return kept
+            return kept, None
         scores = np.full((len(rows), len(self.model.class_names)), np.nan)
+        fault: Exception | None = None
         start = 0
         while start < len(rows) and not self._halted():
             stop = min(len(rows), start + self._at_once(len(rows), 1))
@@ -314,26 +360,44 @@ class Coalitions:
                 if out_of_memory(error) and len(part) > 1:
                     self._fewer = len(part) // 2
                     continue
-                scores[start:stop], _ = score_each(self.model, part, self.output, self._time_limit)
+                scores[start:stop], faults = score_each(self.model, part, self.output, self._limit, self._halted)
+                if isinstance(error, Hangs) and faults and not self._halted():
+                    dead = not np.isfinite(scores[start:stop]).any()
+                    fault = (Dead if dead else Hangs)(next(iter(faults.values())))
+                elif faults:
+                    fault = error
             self.evaluations += (stop - start) // repeats
             start = stop
             self._tick()
+            if isinstance(fault, Dead):
+                break
         if self._kept:
             self._kept.add_rows(content, scores)
-        return scores
+        return scores, fault
 
     def _scores_of(self, rows: Any) -> np.ndarray:
         start = time.perf_counter()
-        scores = model_scores(self.model, rows, self.output, self._time_limit, self._batch)
+        scores = model_scores(self.model, rows, self.output, self._limit, self._batch)
         seconds = max(time.perf_counter() - start, 1e-9)
-        self._pace = 1 << max(0, int(_PATIENCE / seconds * len(rows)).bit_length() - 1)
+        self._seconds_per_row = seconds / len(rows)
+        self._pace = 1 << max(0, int(self._patience / self._seconds_per_row).bit_length() - 1)
         return scores
+
+    @property
+    def _limit(self) -> float | None:
+        """Seconds the model may take for a batch: what the person allowed, and not much beyond the end of the budget."""
+        if self._time_limit is None or self._clock.left is None:
+            return self._time_limit
+        return min(self._time_limit, max(self._clock.left, self._patience))
+
+    def _unscored(self, masks: np.ndarray) -> np.ndarray:
+        return np.full((len(masks), self.target.k), np.nan)
 
     # -- stopping and faults -------------------------------------------------------------------------------------------
 
     def _halted(self) -> bool:
         if not self.stopped and self._clock.over:
-            self.stopped = f"The {self.budget.seconds:g} s of the budget were used up after {self.evaluations} evaluations."
+            self.stopped = f"The {self.budget.seconds:g} s {USED_UP} after {self.evaluations} evaluations."
         return bool(self.stopped)
 
     def _tick(self) -> None:
@@ -348,7 +412,7 @@ class Coalitions:
     def _lost(self, pieces: list[tuple[int, np.ndarray]], why: str) -> list[np.ndarray]:
         for i, _ in pieces:
             self.failed.setdefault(i, why)
-        return [np.full((len(masks), self.target.k), np.nan) for _, masks in pieces]
+        return [self._unscored(masks) for _, masks in pieces]
 
     def _not_finite(self, bad: int, of: int, i: int) -> str:
         return (

@@ -40,6 +40,7 @@ def importance(
     """Say what drives a model over many rows, with intervals; Ctrl-C keeps what is known by then."""
     import explainer
     from explainer import sources, terminal
+    from explainer.inspection.importance import BY_PERSON
 
     wrapped = sources.resolve_model(model)
     given = sources.resolve_rows(data, labels if kind == "sage" else None, wrapped)
@@ -57,7 +58,7 @@ def importance(
         terminal.emit({**facts, **stamp, "features": shown, "features_in_all": len(found), "saved": saved})
     else:
         _print_importance(found, top, saved)
-    if not found.complete:
+    if any(note.startswith(BY_PERSON) for note in found.provenance.notes):
         raise typer.Exit(STOPPED)
 
 

@@ -35,9 +35,11 @@ def explanation_facts(ex: Explanation, rows: Sequence[int], top: int) -> dict[st
 
 
 def _instance(one: Explanation, row: int, top: int) -> dict[str, Any]:
-    frame = one.to_frame() if one.values.size else pd.DataFrame(columns=["feature", "value", "stderr"])
+    frame = _of_pairs(one.to_frame(), one.axes) if one.values.size else pd.DataFrame(columns=["feature", "value", "stderr"])
     if "row" in frame and "column" in frame:  # a pixel is found by its place
         frame["feature"] = [f"row {r}, column {c}" for r, c in zip(frame["row"], frame["column"], strict=True)]
+    if "rule" in one.extras:  # only its parts have values at all
+        frame = frame[(frame["value"] != 0) | (frame["stderr"] != 0)]
     largest = frame.assign(size=frame["value"].abs()).sort_values("size", ascending=False, kind="stable").head(top)
     features = largest[["feature", "target", "value", "stderr"]] if one.axes[-1] == "output" else largest[["feature", "value", "stderr"]]
     many = one.axes[-1] == "output"
@@ -55,6 +57,15 @@ def _instance(one: Explanation, row: int, top: int) -> dict[str, Any]:
         "features_in_all": len(frame),
         **{key: one.extras[key][0] for key in ("rule", "precision", "precision interval", "coverage") if key in one.extras},
     }
+
+
+def _of_pairs(frame: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
+    """Each pair of parts once, with both its halves; other values as they are."""
+    if len(axes) < 3 or axes[2] != f"other {axes[1]}":
+        return frame
+    first, second = frame[axes[1]], frame[axes[2]]
+    twice = np.where(first == second, 1, 2)
+    return frame.assign(value=frame["value"] * twice, stderr=frame["stderr"] * twice)[first <= second]
 
 
 def _own(one: Explanation, feature: str) -> Any:

@@ -184,7 +184,7 @@ def steady(p: Any) -> Any:
     The backward pass ``p * (g - sum(g p))`` cancels to 0 for such a class. A constant added to g changes nothing in it but that.
     """
     if p.requires_grad:
-        top = p.detach().argmax(1, keepdim=True)
+        top = p.argmax(1, keepdim=True)
         p.register_hook(lambda gradient: gradient - gradient.gather(1, top))
     return p
 

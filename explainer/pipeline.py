@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,7 +131,8 @@ def explain(
         _fits(found, len(given))
         lost = _lost(found, engines[0] if engines else None)
         found = _with_extras(found, cut, len(given))
-        verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed, lost, engines, time_limit)
+        verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed, lost, engines, time_limit, spent.error)
+        found.notes = (*found.notes, *_against(None if budget is None else spent, found, engines[0] if engines else None, lost))
     result = _freeze(
         model, given, chosen, goal, target, scale, scores, found, verdicts, seed, time.perf_counter() - started, method_parameters
     )
@@ -263,9 +264,8 @@ def _lost(found: Attribution, engine: Coalitions | None) -> dict[int, str]:
     for i, values in enumerate(found.values):
         if not np.isfinite(values).all():
             why = "The attribution holds NaN or infinite values; the model's gradients or scores are not finite there."
-            if engine is not None:
-                why = engine.failed.get(i) or engine.stopped or why
-            lost[i] = why
+            failed, stopped = (engine.failed, engine.stopped) if engine is not None else ({}, "")
+            lost[i] = failed.get(i) or found.faults.get(i) or stopped or why
             found.values[i][...] = np.nan
     if len(lost) == len(found.values):
         if engine is not None and engine.cancelled:
@@ -277,6 +277,7 @@ def _lost(found: Attribution, engine: Coalitions | None) -> dict[int, str]:
 def _verify(
     verify: bool | str, method: Method, model: Model, given: Any, goal: Target, scale: str, cut: _Cut, found: Attribution,
     scores: np.ndarray, run: Any, seed: int, lost: dict[int, str], engines: list[Coalitions], time_limit: float | None,
+    asked: float | None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     from explainer.trust.verdict import failed, judge, stopped
 
@@ -294,7 +295,7 @@ def _verify(
                 why_not = str(error)
         rerun = run if verify == "full" and not early else None
         beside = _beside(model, given, goal, scale) if method.family == "attention" else None
-        verdicts = judge(method, found, values, scale, engine, why_not, rerun, model, seed, lost, beside)
+        verdicts = judge(method, found, values, scale, engine, why_not, rerun, model, seed, lost, beside, asked)
     verdicts = tuple(failed(lost[i]) if i in lost else verdict for i, verdict in enumerate(verdicts))
     if used is not None and used.stopped:
         found.notes = (*found.notes, used.stopped)
@@ -308,11 +309,26 @@ def _beside(model: Model, given: Any, goal: Target, scale: str) -> Callable[[], 
     """Gradient x input of the same inputs: attention is not by itself an explanation, and is held against it."""
 
     def run() -> Attribution:
-        from explainer.methods.product import input_x_gradient
+        from explainer.methods.gradient import input_x_gradient
 
         return input_x_gradient(model, given, goal, output=scale)
 
     return run
+
+
+def _against(budget: Budget | None, found: Attribution, engine: Coalitions | None, lost: Mapping[int, str]) -> Iterator[str]:
+    """Where what was done is not what the budget asked for."""
+    from explainer.trust.verdict import missed
+
+    if budget is None:
+        return
+    short = missed(found, budget.error, lost)
+    if short:
+        worst, of = max(short.values()), len(found.values)
+        yield f"The error asked for, {budget.error:.2%}, was not reached for {len(short)} of {of} inputs: {worst:.2%} at worst."
+    most = max(engine.used.values(), default=0) if engine is not None else 0
+    if most > budget.evaluations and not budget.adaptive:
+        yield f"{most:,} evaluations were used for an input where {budget.evaluations:,} were allowed: the method cannot do with fewer."
 
 
 def _freeze(

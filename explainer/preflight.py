@@ -96,7 +96,7 @@ def _no_gradients(model: Model) -> str:
     if not model.differentiable:
         return _NO_GRADIENT.format(name=model.name, framework=model.framework)
     obstacle = _anatomy(model, "gradient_obstacle") or _anatomy(model, "slope_obstacle")
-    return f"Gradients cannot be had: {obstacle.rstrip('.')}. Use shap or lime." if obstacle else ""
+    return _with_a_way_out(f"Gradients cannot be had: {obstacle}", "shap or lime") if obstacle else ""
 
 
 def _doubt(model: Model) -> str:
@@ -119,7 +119,12 @@ def _no_attention(model: Model) -> str:
     if model.differentiable and _anatomy(model, "has_attention"):
         return ""
     why = _anatomy(model, "attention_obstacle") or "no attention layer was found"
-    return f"{model.name} has no attention layers that can be read ({why}). Use integrated_gradients or shap."
+    return _with_a_way_out(f"{model.name} has no attention layers that can be read: {why}", "integrated_gradients or shap")
+
+
+def _with_a_way_out(obstacle: str, instead: str) -> str:
+    """What to use instead, unless the obstacle says it."""
+    return obstacle if "Use " in obstacle else f"{obstacle.rstrip('.')}. Use {instead}."
 
 
 def _no_trees(model: Model) -> str:

@@ -88,7 +88,7 @@ class Kept:
                 raise InvalidInput(f"resume={str(folder)!r} is a folder with other files in it; name a new one.")
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(path, lambda handle: handle.write(json.dumps(wanted, indent=1).encode()))
-        self._files = len(list(self.folder.glob("*.npz")))
+        self._files = max((int(file.stem) for file in self.folder.glob("*.npz") if file.stem.isdigit()), default=0)
 
     def _same(self, path: Path, wanted: dict[str, Any]) -> None:
         try:

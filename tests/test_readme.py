@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 from explainer import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/dashboard.md", "docs/script.md", "docs/budget.md", "docs/report.md")
+PAGES = (
+    "README.md", "CONTRIBUTING.md", "docs/dashboard.md", "docs/script.md", "docs/models.md", "docs/network.md", "docs/budget.md",
+    "docs/report.md",
+)  # fmt: skip
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Commands that start a server, train, or set a machine up; their own tests run them.
 ELSEWHERE = ("python", "ruff", "mypy")

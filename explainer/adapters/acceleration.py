@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Trial:
 
 
 class AcceleratedModel(TorchModel):
-    """A copy of a torch model that runs faster; ``trials`` says what was tried. Its fingerprint is the original's."""
+    """A copy of a torch model that runs faster; ``trials`` says what was tried. Its fingerprint is the ``original`` module's."""
 
     trials: tuple[Trial, ...] = ()
     original = ""
@@ -108,13 +109,17 @@ def _speedup(before: Callable[[], Any], after: Callable[[], Any]) -> float:
 
 
 def _twin(model: TorchModel, module: nn.Module) -> AcceleratedModel:
-    twin = AcceleratedModel(
-        module, model.preprocess, modality=model.modality, class_names=model.class_names, feature_names=model.feature_names,
-        task=model.task, returns=model.returns, background=model.background, name=model.name,
-    )  # fmt: skip
-    twin.original, twin.padding_counts = model.fingerprint(), model.padding_counts
-    twin.trials = getattr(model, "trials", ())
+    twin: Any = model.on(module)
+    if not isinstance(twin, AcceleratedModel):
+        twin.__class__ = _accelerated(type(model))
+        twin.original = TorchModel.fingerprint(model)
     return twin
+
+
+@cache
+def _accelerated(kind: type[TorchModel]) -> type[AcceleratedModel]:
+    """What a model of this kind can do beside its scores, such as explain one word or one token, its faster copy can."""
+    return type(f"Accelerated{kind.__name__}", (kind, AcceleratedModel), {}) if kind is not TorchModel else AcceleratedModel
 
 
 def _folded(model: AcceleratedModel) -> AcceleratedModel:

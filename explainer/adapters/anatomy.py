@@ -146,7 +146,7 @@ def _probed(model: TorchModel, sample: Any) -> _Probe:
         if not probe.gradient_obstacle:
             probe.slope_error = _told(lambda: ways.slope_error(model, sample), math.nan)
         with model.scoring():
-            probe.output = model.encode(sample).call(model.core)
+            probe.output = model.answer(model.encode(sample), model.core)
     except ExplainerError as error:
         probe.gradient_obstacle = str(error)
     except Exception as error:

@@ -26,7 +26,6 @@ _PASSING = names(
 _WEIGHTED = names("linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d")
 _POOLS = frozenset(f"{kind}_pool{d}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for d in (1, 2, 3))
 _STABILISED = _WEIGHTED | _POOLS | {"batch_norm"}
-_PRODUCTS = names("matmul mm bmm mv addmm baddbmm addbmm einsum bilinear __matmul__ __rmatmul__ tensordot inner dot")
 # Autograd's own names of what is linear in the input, or picks entries of it (pooling by the maximum).
 _LINEAR = names(
     "Add Addmm Addbmm Baddbmm Addmv Mm Bmm Mv Dot Mul Div Sub Rsub Neg Sum Mean Cat Stack Linear Convolution ConvolutionOverrideable "
@@ -43,6 +42,7 @@ _FACTORS = {
     "Mul": (0, 1), "Mm": (0, 1), "Bmm": (0, 1), "Mv": (0, 1), "Dot": (0, 1), "Addmv": (1, 2), "Addmm": (1, 2), "Addbmm": (1, 2),
     "Baddbmm": (1, 2), "Convolution": (0, 1), "Linear": (0, 1), "Div": (1,),
 }  # fmt: skip
+_MATRICES = frozenset(_FACTORS) - {"Mul", "Div"}
 _HEADS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 
 
@@ -105,50 +105,59 @@ class Relevance(Rules):
     def __init__(self, epsilon: float, gamma: float = 0.0) -> None:
         super().__init__()
         self.epsilon, self.gamma = epsilon, gamma
+        self._weighed: set[Any] = set()  # products whose weights count by the gamma rule
 
     def call(self, func: Any, name: str, plain: str, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
         if plain in _PASSING:
             return _replaced(func, name, plain, args, given, _passed)
-        if self.gamma and name in _PRODUCTS:
-            raise Unsupported(
-                f"The module multiplies by a matrix of its own ({name}), where the gamma rule knows linear layers and convolutions. "
-                "Use rule='epsilon'."
-            )
         if name not in _STABILISED or bool(given.get("return_indices")):
             return func(*args, **given)
         z = func(*args, **given)
         if not isinstance(z, Tensor):
             return z
-        carrier = self._weighed(func, args, given) if self.gamma and name in _WEIGHTED else z
+        carrier = self._heavier(func, args, given) if self.gamma and name in _WEIGHTED else z
         size = carrier.detach()
         share = z.detach() / (size + torch.where(size < 0, -self.epsilon, self.epsilon))
-        return _Carried.apply(z, carrier * torch.where(torch.isfinite(share), share, 0))
+        return _Carried.apply(z.detach(), carrier * torch.where(torch.isfinite(share), share, 0))
 
-    def _weighed(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
+    def _heavier(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Tensor:
         weight = (args[1] if len(args) > 1 else given["weight"]).detach()
         heavier = weight + self.gamma * weight.clamp(min=0)
-        if len(args) > 1:
-            return func(args[0], heavier, *args[2:], **given)
-        return func(*args, **{**given, "weight": heavier})
+        result = func(args[0], heavier, *args[2:], **given) if len(args) > 1 else func(*args, **{**given, "weight": heavier})
+        node = result.grad_fn
+        while node is not None and _name(node) not in _FACTORS:  # the views around the product itself
+            node = node.next_functions[0][0]
+        self._weighed.add(node)
+        return result
 
     def audit(self, raw: Tensor, x: Tensor) -> None:
-        strange = sorted({_name(node) for node in self._without_rule(raw, x)})
+        nodes = self._moved(raw, x)
+        bare = sorted({_name(node) for node in nodes if _name(node) in _MATRICES and node not in self._weighed}) if self.gamma else []
+        if bare:
+            raise Unsupported(
+                f"The module multiplies by a matrix of its own ({', '.join(bare)}), where the gamma rule knows linear layers and "
+                "convolutions. Use rule='epsilon'."
+            )
+        strange = sorted({_name(node) for node in self._without_rule(nodes, raw)})
         if strange:
             raise Unsupported(
                 f"Layer-wise relevance propagation has no rule for {', '.join(strange)} in this module: it covers linear layers, "
                 "convolutions, batch norm, pooling, sums, and activations that are 0 at 0. Use deeplift or integrated_gradients."
             )
 
-    def _without_rule(self, raw: Tensor, x: Tensor) -> Iterator[Any]:
-        head = raw.grad_fn
+    def _moved(self, raw: Tensor, x: Tensor) -> list[Any]:
+        """The nodes that depend on ``x``, each after those it is made of."""
+        moved: dict[Any, None] = {}
+        for node in _nodes(raw):
+            if getattr(node, "variable", None) is x or any(parent in moved for parent, _ in node.next_functions):
+                moved[node] = None
+        return list(moved)
+
+    def _without_rule(self, nodes: list[Any], raw: Tensor) -> Iterator[Any]:
+        head, moved = raw.grad_fn, set(nodes)
         while head is not None and _name(head) in ("View", "ToCopy", "Clone", "Squeeze", "Unsqueeze", "Select"):
             head = head.next_functions[0][0]
-        order = list(_nodes(raw))
-        moved: set[Any] = set()
-        for node in order:  # what a node is made of comes before it
-            if getattr(node, "variable", None) is x or any(parent in moved for parent, _ in node.next_functions):
-                moved.add(node)
-        for node in moved:
+        for node in nodes:
             name = _name(node)
             parents = [parent for parent, _ in node.next_functions]
             factors = sum(parents[place] in moved for place in _FACTORS.get(name, ()) if place < len(parents))

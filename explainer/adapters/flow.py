@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from explainer.adapters.containers import main
 from explainer.state import hooked
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def passages(model: TorchModel, inputs: Any, grids: Mapping[tuple[str, int], Gri
     def watch(name: str) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             number = count[name] = count.get(name, -1) + 1
-            tensor = main(output)
+            tensor = main(output)[1]
             if (name, number) in grids and tensor is not None and tensor.requires_grad:
                 edge = get_gradient_edge(tensor)
                 group = groups.setdefault((edge.node, edge.output_nr), Group(edge, [], len(groups)))
@@ -77,14 +78,6 @@ def passages(model: TorchModel, inputs: Any, grids: Mapping[tuple[str, int], Gri
         # Unequal weights: the plain sum of probabilities is constant, and its gradient is 0.
         spread = torch.linspace(1, 2, scores.shape[1], device=scores.device, dtype=scores.dtype)
         return Flow(list(groups.values()), (scores * spread).sum())
-
-
-def main(output: Any) -> Tensor | None:
-    """The tensor a layer gives, or the first of a tuple (blocks that give their attention weights beside it)."""
-    if isinstance(output, Tensor):
-        return output
-    plain = type(output) in (tuple, list)
-    return next((entry for entry in output if isinstance(entry, Tensor)), None) if plain else None
 
 
 def reached(flow: Flow, groups: Sequence[Group]) -> list[int]:

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
+from explainer.adapters.containers import main, replaced
 from explainer.adapters.corners import PARTS, Plane, Sight, changed, grid_of_tokens, noise, sight_of
-from explainer.adapters.flow import Flow, Group, main, passages, reached
+from explainer.adapters.flow import Flow, Group, passages, reached
 from explainer.adapters.torch import TorchModel
 from explainer.errors import Unsupported, unknown
 from explainer.state import hooked
@@ -88,7 +89,10 @@ class Choice:
 
 @dataclass
 class Spatial:
-    """Every grid of a module for pictures of one size, in the order they are made; ``why_not`` says why a layer is none."""
+    """Every grid of a module for pictures of one size, in the order they are made; ``why_not`` says why a layer is none.
+
+    ``default``, ``without_gradient``: the layers "auto" stands for, found when first asked for.
+    """
 
     grids: list[Grid]
     why_not: dict[str, str]
@@ -113,6 +117,8 @@ def choose(model: TorchModel, inputs: np.ndarray, layer: str | nn.Module = "auto
         layer = next((name for name, module in model.core.named_modules() if module is layer), type(layer).__name__)
     if layer != "auto":
         return _named(model, found, layer)
+    if found.grids and found.without_gradient is None:
+        _default(model, _noise_like(inputs), found)
     choice = found.default if gradient else found.default or found.without_gradient
     if choice is not None:
         return choice
@@ -127,11 +133,10 @@ def choose(model: TorchModel, inputs: np.ndarray, layer: str | nn.Module = "auto
 
 def spatial(model: TorchModel, inputs: np.ndarray) -> Spatial:
     """What is known of the module for pictures of this size; looked at once."""
-    value_range = (-1.0 if inputs.min() < 0 else 0.0, 255.0 if inputs.max() > 2 else 1.0)
-    key = (*inputs.shape[1:], *map(int, value_range))
+    key = (*inputs.shape[1:], *map(int, _range(inputs)))
     known = _SEEN.setdefault(model, {})
     if key not in known:
-        known[key] = _look(model, noise(inputs.shape[1:], value_range))
+        known[key] = _look(model, _noise_like(inputs))
     return known[key]
 
 
@@ -143,7 +148,7 @@ def token_grid(model: TorchModel, inputs: np.ndarray, tokens: int) -> np.ndarray
     known = spatial(model, inputs).tokens
     if tokens not in known:
         seen = ", ".join(map(str, sorted(known))) or "none"
-        raise Unsupported(f"Which of {tokens} tokens is which part of the picture cannot be told; layers on a grid have {seen} tokens.")
+        raise Unsupported(f"No layer was seen to hold {tokens} tokens on a grid over the picture; those on a grid have {seen} tokens.")
     before, rows, columns = known[tokens]
     cells = np.full((tokens, 2), -1)
     cells[before : before + rows * columns] = np.stack(np.divmod(np.arange(rows * columns), columns), 1)
@@ -158,16 +163,22 @@ def at_layer(model: TorchModel, grid: Grid, use: Callable[[Tensor], Tensor | Non
     def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         nonlocal calls
         calls += 1
-        tensor = main(output)
+        key, tensor = main(output)
         if calls - 1 != grid.call or tensor is None:
             return None
         new = use(tensor)
-        if new is None or isinstance(output, Tensor):
-            return new
-        return type(output)(new if entry is tensor else entry for entry in output)
+        return None if new is None else replaced(output, key, new)
 
     with hooked(model.core.get_submodule(grid.layer), hook):
         yield
+
+
+def _range(inputs: np.ndarray) -> tuple[float, float]:
+    return -1.0 if inputs.min() < 0 else 0.0, 255.0 if inputs.max() > 2 else 1.0
+
+
+def _noise_like(inputs: np.ndarray) -> np.ndarray:
+    return noise(inputs.shape[1:], _range(inputs))
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------------
@@ -191,8 +202,6 @@ def _look(model: TorchModel, picture: np.ndarray) -> Spatial:
             break
     found = Spatial(*_grids(calls, _sides(model, picture)))
     found.tokens = {grid.shape[0]: (grid.before, grid.rows, grid.columns) for grid in found.grids if grid.kind == "tokens"}
-    if found.grids:
-        _default(model, picture, found)
     return found
 
 
@@ -217,11 +226,11 @@ def _calls(model: TorchModel, copies: np.ndarray) -> list[_Call]:
 
     def watch(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            tensor, given = main(output), main(args)
+            (_, tensor), (_, given) = main(output), main(args)
             number = count[name] = count.get(name, -1) + 1
-            sight = None if tensor is None or not tensor.is_floating_point() else sight_of(tensor.detach())
-            if sight is not None and tensor is not None:
-                shrinks = given is not None and given.ndim == tensor.ndim and given.numel() > tensor.numel()
+            sight = sight_of(tensor.detach()) if isinstance(tensor, Tensor) else None
+            if sight is not None:
+                shrinks = isinstance(given, Tensor) and given.ndim == tensor.ndim and given.numel() > tensor.numel()
                 calls.append(_Call(name, module, number, sight, shrinks and next(module.parameters(), None) is None))
 
         return hook

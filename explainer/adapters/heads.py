@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from torch import nn
@@ -22,6 +21,7 @@ from explainer.features.text import Words
 from explainer.features.text import words as words_of
 from explainer.model import Capability, Model
 
+_OF_THE_MODULE = ("padding_counts", "trials", "original")  # what a view has from the model it is of; of a faster copy, what was tried
 _LOGITS = 2**25  # numbers of a batch's log-probabilities over the vocabulary, in float64
 
 
@@ -44,26 +44,12 @@ class TransformersModel(TorchModel):
             return self.preprocess.cut_notes(given)
         return self.preprocess.notes() if isinstance(self.preprocess, Pictures) else ()
 
-    def anatomy(self) -> Anatomy:
-        """As of any module; with what stands against reading its attention by word or time step."""
-        found = super().anatomy()
-        obstacle = ""
-        if isinstance(self.preprocess, Waves):
-            obstacle = "it attends over frames of the sound, each made of many samples"
-        elif self.modality == "text" and self._encoder_decoder:
-            obstacle = "the attention of its encoder and that of its decoder are not told apart yet"
-        return dataclasses.replace(found, has_attention=False, attention_obstacle=obstacle) if obstacle else found
-
     @property
     def _encoder_decoder(self) -> bool:
         return bool(getattr(self.core.config, "is_encoder_decoder", False))
 
     def gradient_view(self, inputs: Any) -> GradientView:
-        if (
-            self.modality == "text"
-            and getattr(self.core.config, "is_encoder_decoder", False)
-            and not isinstance(self.preprocess, Continued)
-        ):
+        if self.modality == "text" and self._encoder_decoder and not isinstance(self.preprocess, Continued):
             raise Unsupported(
                 f"{type(self.core).__name__} reads the text twice, in its encoder and again in its decoder, and gradients would see the "
                 "first reading only. Use 'shap' or 'lime'."
@@ -81,6 +67,11 @@ class TransformersModel(TorchModel):
             self._sample = made
         return super().sample()
 
+    def on(self, module: nn.Module) -> Self:
+        twin = super().on(module)
+        twin._views = {}
+        return twin
+
     def fingerprint(self) -> str:
         return hashlib.sha256(f"{super().fingerprint()}{self.preprocess.fingerprint()}".encode()).hexdigest()
 
@@ -92,7 +83,9 @@ class TransformersModel(TorchModel):
                 "returns": self.returns, "background": self.background, **changed,
             }  # fmt: skip
             view = type(self)(self.module, preprocess, **names)
-            view.padding_counts = self.padding_counts
+            for name in _OF_THE_MODULE:
+                if hasattr(self, name):
+                    setattr(view, name, getattr(self, name))
             view._anatomy = next((v._anatomy for v in self._views.values() if v._anatomy is not None), None)  # one module, read once
             self._views[key] = view
         return self._views[key]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.overrides import BaseTorchFunctionMode
 
 from explainer import state
+from explainer.adapters.containers import main, replaced
 from explainer.adapters.encoding import Arguments
 from explainer.errors import Unsupported, unknown
 from explainer.inputs import take
@@ -196,7 +196,7 @@ class Layers:
 
 def view(call: Call, layer: nn.Module, output: Any, arguments: Arguments, pad_id: int | None, entering: bool = False) -> View:
     """What one layer gave (is given, with ``entering``) as a :class:`View`. Raises Unsupported where it has no row per input."""
-    key, tensor = _tensor(output)
+    key, tensor = main(output)
     rows = len(arguments)
     if entering and isinstance(tensor, Tensor):
         call = dataclasses.replace(call, units_axis=1 if isinstance(layer, _FIRST) else tensor.ndim - 1)
@@ -222,7 +222,7 @@ def view(call: Call, layer: nn.Module, output: Any, arguments: Arguments, pad_id
             changed = new.movedim(-1, call.units_axis).movedim(0, call.rows_axis)
         if isinstance(layer, nn.RNNBase) and isinstance(output, tuple) and not entering:
             return changed, _last_state(layer, new, None if index is None else real, output[1])
-        return _replace(output, key, changed)
+        return replaced(output, key, changed)
 
     return View(values, real, put)
 
@@ -280,39 +280,10 @@ def _noted(seen: list[tuple[str, nn.Module, Any]], name: str, layer: nn.Module, 
 
 
 def _sizes(output: Any) -> tuple[int, ...] | None:
-    tensor = _tensor(output)[1]
+    tensor = main(output)[1]
     if isinstance(tensor, PackedSequence):
         return (int(tensor.batch_sizes[0]), len(tensor.batch_sizes), tensor.data.shape[-1])
     return None if tensor is None else tuple(tensor.shape)
-
-
-def _tensor(output: Any) -> tuple[Any, Any]:
-    """The first float tensor (or packed sequence) in what a layer gave, and its key there."""
-    if isinstance(output, PackedSequence) or (isinstance(output, Tensor) and output.is_floating_point()):
-        return None, output
-    if isinstance(output, Mapping):
-        entries: Any = output.items()
-    elif isinstance(output, (tuple, list)):
-        entries = enumerate(output)
-    elif dataclasses.is_dataclass(output):
-        entries = vars(output).items()
-    else:
-        return None, None
-    fit = ((k, v) for k, v in entries if isinstance(v, PackedSequence) or (isinstance(v, Tensor) and v.is_floating_point() and v.ndim > 1))
-    return next(fit, (None, None))
-
-
-def _replace(output: Any, key: Any, tensor: Any) -> Any:
-    if key is None:
-        return tensor
-    if isinstance(output, Mapping):
-        changed = copy.copy(output)
-        changed[key] = tensor  # type: ignore[index]
-        return changed
-    if isinstance(output, (tuple, list)):
-        parts = [tensor if i == key else one for i, one in enumerate(output)]
-        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
-    return dataclasses.replace(output, **{key: tensor})
 
 
 def _last_state(layer: nn.RNNBase, values: Tensor, real: Tensor | None, state_: Any) -> Any:

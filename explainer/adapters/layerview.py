@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _ENTERING = "input of "
 _HEADS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRIES = 24  # layers asked whether all of the score goes through them
 _LAST_AXIS = (nn.Linear, nn.LayerNorm, nn.Embedding)
 _CHANNELS_FIRST = (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d)
 
@@ -211,8 +212,9 @@ class UnitLayout:
 def layer_named(model: TorchModel, spec: str, inputs: Any) -> Layer:
     """The layer called ``spec``: a dotted name of the module's, "input of " one, or "auto", the last before the head.
 
-    On images "auto" is the last layer that still has rows and columns. Raises UnknownName, or Unsupported where the score does
-    not depend on one tensor of that layer's with one row per input.
+    "auto" takes a layer that all of the score goes through before one that part of it goes past, and on images one that still has
+    more than one position. Raises UnknownName, or Unsupported where the score does not depend on one tensor of that layer's with
+    one row per input.
     """
     modules = {name: module for name, module in model.core.named_modules() if name}
     view = model.gradient_view(take(inputs, np.zeros(3, dtype=int)))
@@ -222,6 +224,8 @@ def layer_named(model: TorchModel, spec: str, inputs: Any) -> Layer:
     name = spec.removeprefix(_ENTERING)
     if name not in modules:
         raise unknown("layer", name, modules)
+    if isinstance(modules[name], torch.jit.ScriptModule):
+        raise Unsupported(f"The layer {spec!r} is TorchScript, which cannot be entered; name another, or wrap the module it was made from.")
     layer = Layer(spec, modules[name], entering)
     calls, usable = _probe(view, [layer])[0]
     if not usable:
@@ -233,20 +237,23 @@ def layer_named(model: TorchModel, spec: str, inputs: Any) -> Layer:
 
 
 def _last_before_the_head(model: TorchModel, modules: Mapping[str, nn.Module], view: GradientView) -> Layer:
-    layers = [Layer(name, module) for name, module in modules.items()]
+    layers = [Layer(name, module) for name, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)]
     order: list[int] = []
     shapes: dict[int, tuple[int, ...]] = {}
     usable = [ok for _, ok in _probe(view, layers, order, shapes)]
     called = list(dict.fromkeys(order))  # in the order in which they were done
     heads = [i for i in called if isinstance(layers[i].module, _HEADS) and usable[i]]
     head = heads[-1] if heads else called[-1] if called else None
-    before = [i for i in called[: called.index(head)] if usable[i]] if head is not None else []
-    inside = f"{layers[head].name}." if head is not None else ""
-    before = [i for i in before if not layers[i].name.startswith(inside)]
-    pictured = [i for i in before if len(shapes[i]) == 4 and min(shapes[i][2:]) > 1] if model.modality == "image" else []
-    if before:
-        return layers[(pictured or before)[-1]]
     if head is not None:
+        inside = f"{layers[head].name}."
+        before = [i for i in called[: called.index(head)] if usable[i] and not layers[i].name.startswith(inside)][::-1]
+        if model.modality == "image":  # the sort is stable: the last of each kind comes first
+            before.sort(key=lambda i: len(shapes[i]) < 3 or max(shapes[i][1 if len(shapes[i]) == 3 else 2 :][: len(shapes[i]) - 2]) == 1)
+        for i in before[:_TRIES]:
+            if _all_through(view, layers[i]):
+                return layers[i]
+        if before:
+            return layers[before[0]]
         entering = Layer(f"{_ENTERING}{layers[head].name}", layers[head].module, True)
         if _probe(view, [entering])[0][1]:
             return entering
@@ -254,6 +261,18 @@ def _last_before_the_head(model: TorchModel, modules: Mapping[str, nn.Module], v
         f"{model.name} has no layer before its head that gives one tensor with one row per input and is called once. Use "
         "integrated_gradients, or name a layer: layer=."
     )
+
+
+def _all_through(view: GradientView, layer: Layer) -> bool:
+    """Whether the score does not depend on the input once the layer's value is given."""
+    with view.model.differentiating():
+        x = view.x.clone().requires_grad_()
+        with layer.tapped(lambda value: value.detach().clone()):
+            raw = view.forward(x, *view.others)
+        if not raw.requires_grad:
+            return True
+        (gradient,) = torch.autograd.grad(raw.sum(), x, allow_unused=True)
+    return gradient is None or not bool(gradient.any())
 
 
 def _probe(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from explainer import state
+from explainer.adapters.containers import tensors
 from explainer.adapters.repair import LAYERS, activation_layer
 
 _FUSED = ("scaled_dot_product_attention", "multi_head_attention_forward")
@@ -87,11 +88,11 @@ class Watch(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         given, name = dict(kwargs or {}), getattr(func, "__name__", "")
         result = func(*args, **given)
-        own = any(id(t) in self._seen for t in _tensors((args, given)))
+        own = any(id(t) in self._seen for t in tensors((args, given)))
         statement = (name.endswith("_") and not name.endswith("__")) or name in ("__setitem__", *_ASSIGNMENTS)
         if own:
-            made = [t for t in _tensors(result) if name != "_pack_padded_sequence" or t.is_floating_point()]  # sizes are none of the values
-            self._seen |= {id(t): t for t in (*made, *_tensors(args[:1] if statement else ()))}
+            made = [t for t in tensors(result) if name != "_pack_padded_sequence" or t.is_floating_point()]  # sizes are none of the values
+            self._seen |= {id(t): t for t in (*made, *tensors(args[:1] if statement else ()))}
         plain = name.rstrip("_") if statement and not name.startswith("__") else name
         layer = self._stack[-1] if self._stack else self._module
         self._note(name, plain, args, given, own, statement, layer)
@@ -124,17 +125,6 @@ def _drops(args: tuple[Any, ...], given: Mapping[str, Any]) -> bool:
     rate = given.get("p", args[1] if len(args) > 1 else 0.5)
     training = given.get("training", given.get("train", args[2] if len(args) > 2 else True))
     return bool(training) and rate > 0
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _tensors(one)
-    elif isinstance(value, (tuple, list)):
-        for one in value:
-            yield from _tensors(one)
 
 
 def spread(run: Callable[[], Tensor]) -> tuple[float, float]:

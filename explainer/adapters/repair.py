@@ -126,7 +126,7 @@ class _Turns(nn.Module):
 
 
 class _Layered(nn.Module):
-    """The copied tree of layers ``inner``, and in ``functional`` those that stand for functional activations."""
+    """The copied tree of layers ``inner``, and in ``functional`` those that stand for functional activations, where there are any."""
 
     def __init__(self, module: nn.Module, calls: Mapping[nn.Module, int], in_place: bool) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class _Layered(nn.Module):
         self._calls, self._changes = calls, dict.fromkeys(("reused", "in place", "functional"), 0)
         self.inner = self._copied(module, {})
         self._turns = [layer for layer in self.inner.modules() if isinstance(layer, _Turns)]
-        self.functional = nn.ModuleDict()
+        self.made: dict[str, nn.Module] = {}
 
     def _copied(self, module: nn.Module, memo: dict[nn.Module, nn.Module]) -> nn.Module:
         if module not in memo:
@@ -173,6 +173,8 @@ class _Layered(nn.Module):
             _scores(self, sample)
         finally:
             self.learning = False
+        if self.made:  # an empty table would pass for a layer of an unknown kind
+            self.functional = nn.ModuleDict(self.made)
         return _scores(self, sample)
 
     def changes(self) -> tuple[str, ...]:
@@ -181,7 +183,7 @@ class _Layered(nn.Module):
             "in place": "activation layers that worked in place: no longer",
             "functional": "functional activations: made layers",
         }
-        counts = {**self._changes, "functional": len(self.functional)}
+        counts = {**self._changes, "functional": len(self.made)}
         return tuple(f"{text} ({counts[key]})" for key, text in words.items() if counts[key])
 
     def forward(self, *args: Any, **options: Any) -> Any:
@@ -203,7 +205,7 @@ class _Dispatch(TorchFunctionMode):
         made = None if self._layered.blind else activation_layer(name.rstrip("_"), args, given)
         if made is None:
             return func(*args, **given)
-        layers, label = self._layered.functional, f"{name.rstrip('_')}_{self._turn}"
+        layers, label = self._layered.made, f"{name.rstrip('_')}_{self._turn}"
         if self._layered.learning:
             layers[label] = made
         elif label not in layers:

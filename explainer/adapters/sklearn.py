@@ -70,6 +70,11 @@ def wrap_sklearn(estimator: Any, **options: Any) -> SklearnModel:
         raise InvalidInput(f"{type(estimator).__name__} is not fitted; call fit() before wrap().") from None
     task = options["task"] or ("regression" if is_regressor(estimator) else "classification")
     returns = options["returns"]
+    if task == "classification" and not hasattr(estimator, "classes_"):
+        raise Unsupported(
+            f"{type(estimator).__name__} is neither a classifier nor a regressor. Wrap the function whose numbers are to be explained, as "
+            "in explainer.wrap(lambda rows: estimator.decision_function(rows), modality='tabular', task='regression', background=rows)."
+        )
     if task == "classification" and returns is None:
         returns = "probability" if hasattr(estimator, "predict_proba") else "logit"
     if task == "classification" and returns == "logit" and not hasattr(estimator, "decision_function") and not _library(estimator):

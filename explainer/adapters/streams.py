@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from explainer.adapters.containers import tensors
 
 Origins = frozenset[int]
 _PROJECTIONS = {F.linear, F.embedding, F.conv1d, F.conv2d}
@@ -31,21 +33,21 @@ class Streams:
         """Note where ``result`` comes from."""
         if not isinstance(result, Tensor):
             return
-        tensors = list(_tensors([*args, *given.values()]))
+        taken = list(tensors([*args, *given.values()]))
         place = _place(result)
-        if not tensors or any(_place(t) == place for t in tensors):
+        if not taken or any(_place(t) == place for t in taken):
             return
-        projecting = func in _PROJECTIONS or any(isinstance(t, nn.Parameter) and t.ndim > 1 for t in tensors)
+        projecting = func in _PROJECTIONS or any(isinstance(t, nn.Parameter) and t.ndim > 1 for t in taken)
         if projecting:
-            source = next((t for t in tensors if not isinstance(t, nn.Parameter)), None)
+            source = next((t for t in taken if not isinstance(t, nn.Parameter)), None)
             found = frozenset() if source is None else frozenset({_place(source)})
             self._alive.extend(t for t in (source,) if t is not None)
         else:
-            found = frozenset().union(*(self._known(t, result) for t in tensors))
-            if func in _PRODUCTS and len(tensors) > 1:
-                self._met[place] = bool(self.of(tensors[-2]) & self.of(tensors[-1]))
+            found = frozenset().union(*(self._known(t, result) for t in taken))
+            if func in _PRODUCTS and len(taken) > 1:
+                self._met[place] = bool(self.of(taken[-2]) & self.of(taken[-1]))
             else:
-                met = [self._met[_place(t)] for t in tensors if _place(t) in self._met]
+                met = [self._met[_place(t)] for t in taken if _place(t) in self._met]
                 if met:
                     self._met[place] = any(met)
         self._origins[place] = found
@@ -80,11 +82,3 @@ class Streams:
 
 def _place(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
-
-
-def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            yield from _tensors(value)

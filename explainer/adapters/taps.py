@@ -84,7 +84,7 @@ class AttentionTap(TorchFunctionMode):
     rows : instances in the batch, to tell a leading axis of instances x heads.
     gates : per number of a layer, in order of calling, factors ``(heads,)`` on what each head hands on.
 
-    ``layers`` are those seen; ``grids`` the ``(height, width)`` of the convolutions' results, among them that of patches.
+    ``layers`` are those seen.
     """
 
     def __init__(self, rows: int, gates: Mapping[int, Tensor] | None = None) -> None:
@@ -94,7 +94,6 @@ class AttentionTap(TorchFunctionMode):
         self._loose: dict[int, AttentionLayer] = {}
         self._streams = None if gates else Streams()
         self._awaiting: AttentionLayer | None = None
-        self.grids: list[tuple[int, int]] = []
 
     @property
     def layers(self) -> list[AttentionLayer]:
@@ -121,8 +120,6 @@ class AttentionTap(TorchFunctionMode):
             return self._product(result, *args[:2], *given.values())
         elif func is F.linear or func is torch.addmm:
             self._project(func, [*args, *given.values()])
-        elif func is F.conv2d:
-            self.grids.append((result.shape[-2], result.shape[-1]))
         return result
 
     def _fused(

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -138,13 +138,16 @@ class TorchModel(Model):
     def forward(self, arguments: Arguments, core: bool = False) -> Tensor:
         """The module's scores ``(n, outputs)``, taken out of whatever container they come in."""
         try:
-            read = getattr(self.preprocess, "read", Arguments.call)  # an encoder may know where in the output its scores stand
-            given = read(arguments, self.core if core else self.module)
+            given = self.answer(arguments, self.core if core else self.module)
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             if isinstance(error, ExplainerError) or out_of_memory(error):
                 raise
             raise InvalidInput(self._misfit(arguments, error)) from error
         return unwrap(given, len(arguments))
+
+    def answer(self, arguments: Arguments, module: nn.Module) -> Any:
+        """What ``module`` gives, in its container; an encoder may know where in it the scores stand (``.read``)."""
+        return getattr(self.preprocess, "read", Arguments.call)(arguments, module)
 
     def _misfit(self, arguments: Arguments, error: Exception) -> str:
         first = first_layer(self.core)
@@ -163,6 +166,15 @@ class TorchModel(Model):
         """Eval mode with gradients, restored on leaving; parameters' own ``.grad`` is never touched."""
         recurrent = any(isinstance(m, nn.RNNBase) for m in self.core.modules())
         return state.differentiating(state.Evaluation.of(self.module), self._where, recurrent, self.overwrites)
+
+    def on(self, module: nn.Module) -> Self:
+        """The same model with ``module`` in the place of its own: a copy, or one that computes the same in another way."""
+        twin = copy.copy(self)
+        twin.module, twin.core = module, unwrapped(module)
+        twin._where, twin.dtype = _place(module)
+        twin.device = str(twin._where)
+        twin._described, twin._measured, twin._anatomy = None, {}, None
+        return twin
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.core).encode())

@@ -123,7 +123,7 @@ def _ids_elsewhere(model: TorchModel, view: GradientView) -> str:
     assert view.embedding is not None
     changed = _other_ids(model, view)
     others = (*view.others[: view.position], changed, *view.others[view.position + 1 :])
-    with torch.no_grad():
+    with model.scoring():
         here = view.forward(view.x, *view.others).double()
         there = dataclasses.replace(view, others=others).forward(view.x, *others).double()
     moved = float((here - there).abs().max() / here.abs().max().clamp(min=1))

@@ -165,7 +165,9 @@ def counterfactuals(
         raise InvalidInput(f"budget={budget!r}: counterfactuals have no sampling error; pass a number of rows to score, or seconds.")
     frame, _ = rows_of(model, data, ROWS, seed)
     space = Space(frame, given, immutable, monotone or {}, ranges or {})
-    scores = model.scores(given, _output(model))
+    scores, faults = score_each(model, given, _output(model))
+    if len(faults) == len(given):
+        raise InvalidInput(f"None of the {len(given)} rows can be scored; the first: {faults[0]}" if len(given) > 1 else faults[0])
     goals = [_Goal(model, target, threshold, scores[i]) for i in range(len(given))]
     limits = {"immutable": [str(c.name) for c in space.columns if c.fixed], "monotone": dict(monotone or {}),
               "ranges": dict(ranges or {}), "max_changes": max_changes, "threshold": threshold}  # fmt: skip
@@ -175,7 +177,10 @@ def counterfactuals(
         for i, goal in enumerate(goals):
             left = clock.left
             share = Clock(None if left is None else max(left, 0.0) / (len(goals) - i))
-            found.append(_of_one(space, i, given, goal, asked, spent.evaluations, share, max_changes, int(k), limits, scores[i]))
+            if i in faults:
+                found.append(_none(space, given, len(model.class_names), faults[i]))
+            else:
+                found.append(_of_one(space, i, given, goal, asked, spent.evaluations, share, max_changes, int(k), limits, scores[i]))
             asked.done((i + 1) * spent.evaluations)
     return _collected(model, given, scores, goals, space, found, limits, frame, seed, asked, started, spent)
 
@@ -216,6 +221,7 @@ class _Goal:
 
     def __init__(self, model: Model, target: Any, threshold: float | None, own: np.ndarray) -> None:
         self._names, self._own, self._threshold = model.class_names, int(own.argmax()), threshold
+        unknown_own = not np.isfinite(own).all()
         self._range: tuple[float, float] | None = None
         self._class: int | None = None
         if threshold is not None and not 0 < threshold < 1:
@@ -227,7 +233,8 @@ class _Goal:
             return
         if not (isinstance(target, str) and target == "other" and target not in self._names):
             self._class = _class(target, self._names)
-        self.words = f"not {self._names[self._own]}" if self._class is None else self._names[self._class]
+        other = "another class" if unknown_own else f"not {self._names[self._own]}"
+        self.words = other if self._class is None else self._names[self._class]
         if threshold is not None:
             self.words += f" with a probability of {threshold:g} or more"
 
@@ -265,10 +272,8 @@ def _of_one(
     limits: Mapping[str, Any], scores: np.ndarray,
 ) -> _Found:  # fmt: skip
     own = space.own[i]
-    nothing = np.empty((0, len(own)))
     if goal.met_by(scores):
-        reason = f"The model says {goal.words} already; nothing needs to change."
-        return _Found(nothing, given.iloc[:0], np.empty((0, len(scores))), math.nan, reason)
+        return _none(space, given, len(scores), f"The model says {goal.words} already; nothing needs to change.")
     search = Search(space, own, lambda z: goal.margin(asked(space.frame(z, i))), most, clock, max_changes)
     search.run()
     z = _varied(space, own, search.valid(), k)
@@ -279,6 +284,10 @@ def _of_one(
     apart = [_unlike(space, own, a, b[None])[0] for p, a in enumerate(z) for b in z[:p]]
     reason = "" if len(z) == k else _reason(space, given, i, search, goal, asked, limits, len(z), k)
     return _Found(z, frame, final, float(np.mean(apart)) if apart else math.nan, reason)
+
+
+def _none(space: Space, given: pd.DataFrame, outputs: int, reason: str) -> _Found:
+    return _Found(np.empty((0, space.own.shape[1])), given.iloc[:0], np.empty((0, outputs)), math.nan, reason)
 
 
 def _varied(space: Space, own: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from explainer.coalitions import Budget, Clock
+from explainer.coalitions import EVALUATIONS, USED_UP, Budget, Clock
 from explainer.errors import Cancelled, InvalidInput, Unsupported, unknown
 from explainer.explanation import Explanation, Provenance, versions
 from explainer.inspection import saving
@@ -25,7 +25,9 @@ from explainer.progress import reporter
 if TYPE_CHECKING:
     import pandas as pd
 
+BY_PERSON = "Stopped by the person"
 KINDS = ("mean_abs", "sage")
+_TIMED = 16
 FEWEST = 30  # rows before an early stop may believe its own interval
 # The mean |value| of a part that does nothing is all noise; correcting once leaves at most this share of its standard error.
 _LEFT_OVER = 0.47
@@ -43,7 +45,7 @@ class Importance:
     noise : mean standard error of the single values; 0 where they are exact.
     counts : rows each part stands in (a word is not in every text).
     losses : with ``kind="sage"``, the mean loss with no part known and with all; the values sum to their difference.
-    complete : False when the person stopped it, and ``rows`` is what was done until then.
+    complete : False when the person stopped it, or the seconds ended, and ``rows`` is what was done until then; the notes say which.
     """
 
     names: tuple[str, ...]
@@ -144,7 +146,8 @@ def importance(
     labels : the label column of ``data``, or one label per row (class name or index, or number); for ``kind="sage"``.
     target : as in ``explain``; "auto" is the second of two classes, the predicted one of more.
     budget : evaluations per row (256 for sage), or for the whole work "10s" or "1% error": reading stops when every 95 %
-        interval is within that share of the largest importance.
+        interval is within that share of the largest importance. When the seconds end, the rows begun count with what is known of
+        them: the interval has their larger errors.
     batch : rows scored together; it changes no result.
 
     Stopped by Ctrl-C, or by a progress callable that raises Cancelled, it gives what is known so far.
@@ -171,10 +174,12 @@ def importance(
     else:
         goal = _target(model, target)
         scorer = _Sizes(model, method, {"target": goal, "output": output, "budget": given, **cut, **method_parameters})
-    stream = Stream(model, data, labels if kind == "sage" else None, batch=batch, shuffle=seed if limits.adaptive else None)
+    # Against the clock few rows are begun at once, so that those are known well.
+    together = batch if limits.seconds is None or isinstance(batch, bool) else min(batch, _TIMED)
+    stream = Stream(model, data, labels if kind == "sage" else None, batch=together, shuffle=seed if limits.adaptive else None)
     with reporter(progress, f"importance ({kind})") as report:
-        tally, complete = _run(scorer, stream, limits, report)
-    return _freeze(model, kind, scorer, stream, tally, limits, complete, seed, time.perf_counter() - started)
+        tally, ended = _run(scorer, stream, limits, report)
+    return _freeze(model, kind, scorer, stream, tally, limits, ended, seed, time.perf_counter() - started)
 
 
 def summarise(ex: Explanation) -> Importance:
@@ -228,8 +233,8 @@ class _Scorer(Protocol):
     notes: tuple[str, ...]
     method: str
 
-    def __call__(self, rows: Any, labels: Any, start: int, report: Any) -> list[tuple[Sequence[str], np.ndarray]]:
-        """Per row the names of its cells and ``(quantities, cells)``."""
+    def __call__(self, rows: Any, labels: Any, start: int, report: Any, seconds: float | None) -> list[tuple[Sequence[str], np.ndarray]]:
+        """Per row the names of its cells and ``(quantities, cells)``; NaN for a row that ``seconds`` did not suffice for."""
         ...
 
 
@@ -244,8 +249,9 @@ class _Sizes:
         self.parameters: dict[str, Any] = {}
         self.notes: tuple[str, ...] = ()
 
-    def __call__(self, rows: Any, labels: Any, start: int, report: Any) -> list[tuple[Sequence[str], np.ndarray]]:
-        ex = explain(self._model, rows, self.method, verify=False, progress=report, **self._arguments)
+    def __call__(self, rows: Any, labels: Any, start: int, report: Any, seconds: float | None) -> list[tuple[Sequence[str], np.ndarray]]:
+        timed = {} if seconds is None else {"budget": Budget(EVALUATIONS, seconds=seconds)}
+        ex = explain(self._model, rows, self.method, verify=False, progress=report, **{**self._arguments, **timed})
         self.evaluations += ex.provenance.evaluations
         return self.read(ex)
 
@@ -262,7 +268,8 @@ class _Sizes:
             ex.output,
             ex.method,
         )
-        self.parameters, self.notes = dict(ex.provenance.parameters), ex.provenance.notes
+        self.parameters = dict(ex.provenance.parameters)
+        self.notes = tuple(note for note in ex.provenance.notes if USED_UP not in note)  # said of the whole work, not of a batch
         found: list[tuple[Sequence[str], np.ndarray]] = []
         for one in ex:
             values = one.values[0].ravel()
@@ -320,28 +327,46 @@ class _Watch:
             raise
 
 
-def _run(scorer: _Scorer, stream: Stream, limits: Budget, report: Any) -> tuple[Tally, bool]:
-    """Read to the end, to the limit, or until the person stops; the batch in flight is dropped then."""
+def _run(scorer: _Scorer, stream: Stream, limits: Budget, report: Any) -> tuple[Tally, str]:
+    """Read to the end or to the limit, or until the person (who drops the batch in flight) or the clock stops it: says which."""
     tally, clock, watch = Tally(scorer.quantities), Clock(limits.seconds), _Watch(report, stream.total)
     try:
         for rows, labels in stream:
+            if clock.over:
+                return _timed_out(tally, stream, limits)
             watch.rows = len(rows)
-            found = scorer(rows, labels, watch.done, watch)
+            try:
+                found = scorer(rows, labels, watch.done, watch, clock.left)
+            except InvalidInput:
+                if clock.over:  # none of the rows of this batch is known
+                    return _timed_out(tally, stream, limits)
+                raise
             if watch.stopped:
                 raise Cancelled("The importance was stopped.")
             for names, quantities in found:
-                tally.add(names, quantities)
+                if np.isfinite(quantities).all() or not clock.over:
+                    tally.add(names, quantities)
             watch.done, watch.rows = watch.done + len(rows), 0
             watch(1, 1)
-            if clock.over or (limits.error is not None and tally.rows >= FEWEST and _reached(tally) <= limits.error):
+            if limits.error is not None and tally.rows >= FEWEST and _reached(tally) <= limits.error:
                 break
     except (Cancelled, KeyboardInterrupt):
         if tally.rows < 2:
             raise
-        return tally, False
+        return tally, f"{BY_PERSON} after {tally.rows} rows."
+    if clock.over:
+        return _timed_out(tally, stream, limits)
     if not tally.rows:
         raise InvalidInput(f"None of the {tally.lost} rows gave finite values; the model cannot be scored on them.")
-    return tally, True
+    return tally, ""
+
+
+def _timed_out(tally: Tally, stream: Stream, limits: Budget) -> tuple[Tally, str]:
+    of = f" of {stream.total:,}" if stream.total is not None and stream.in_memory else ""
+    if not tally.rows:
+        raise InvalidInput(f"The {limits.seconds:g} s {USED_UP} before any row had values; allow more of them.")
+    after = f"{tally.rows:,}{of} rows; the last of them may be known less precisely"
+    return tally, f"The {limits.seconds:g} s {USED_UP} after {after}."
 
 
 def _reached(tally: Tally) -> float:
@@ -379,16 +404,16 @@ def _summary(tally: Tally, kind: str, target: str, output: str, provenance: Prov
 
 
 def _freeze(
-    model: Model, kind: str, scorer: _Scorer, stream: Stream, tally: Tally, limits: Budget, complete: bool, seed: int, seconds: float
+    model: Model, kind: str, scorer: _Scorer, stream: Stream, tally: Tally, limits: Budget, ended: str, seed: int, seconds: float
 ) -> Importance:
     notes = list(scorer.notes)
     if tally.lost:
         notes.append(f"{tally.lost} of {tally.rows + tally.lost} rows gave no finite values and are left out.")
-    if not complete:
-        notes.append(f"Stopped by the person after {tally.rows} rows.")
+    if ended:
+        notes.append(ended)
     if tally.rows == 1:
         notes.append("One row has no spread, so there are no intervals.")
-    elif limits.error is not None and complete and not _reached(tally) <= limits.error:
+    elif limits.error is not None and not ended and not _reached(tally) <= limits.error:
         notes.append(
             f"The data ended before every 95 % interval was within {limits.error:.3g} of the largest; {_reached(tally):.2g} was reached."
         )
@@ -402,4 +427,4 @@ def _freeze(
         evaluations=scorer.evaluations, seconds=seconds, device=str(model.device), versions=versions("torch", "scikit-learn"),
         model_sha256=model.fingerprint(), inputs_sha256=stream.sha256, notes=tuple(notes),
     )  # fmt: skip
-    return _summary(tally, kind, scorer.target, scorer.output, provenance, losses=getattr(scorer, "losses", None), complete=complete)
+    return _summary(tally, kind, scorer.target, scorer.output, provenance, losses=getattr(scorer, "losses", None), complete=not ended)

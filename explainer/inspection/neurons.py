@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from explainer.adapters.encoding import Arguments
 from explainer.adapters.layers import Layers, View
 from explainer.adapters.torch import TorchModel
-from explainer.errors import ExplainerError, InvalidInput, unknown
-from explainer.faults import out_of_memory
+from explainer.errors import InvalidInput, unknown
 from explainer.inspection.network import network
 from explainer.model import Model
 
@@ -117,15 +116,9 @@ class _Neuron(TorchModel):
     def canonical(self, inputs: Any) -> Any:
         return self._source.canonical(inputs)
 
-    def forward(self, arguments: Arguments, core: bool = False) -> Tensor:
-        # Not by the module's output: an encoder that knows where scores stand in it (.read) would look for them in the activation.
-        call = getattr(self.preprocess, "read", Arguments.call)
-        try:
-            return (self.core if core else self.module).read(arguments, call)
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-            if isinstance(error, ExplainerError) or out_of_memory(error):
-                raise
-            raise InvalidInput(self._misfit(arguments, error)) from error
+    def answer(self, arguments: Arguments, module: nn.Module) -> Tensor:
+        # An encoder that knows where scores stand in the module's output (.read) would look for them in the activation.
+        return module.read(arguments, super().answer)  # type: ignore[operator]
 
     def gradient_view(self, inputs: Any) -> GradientView:
         if type(self._source).gradient_view is not TorchModel.gradient_view:
@@ -144,6 +137,11 @@ class _Neuron(TorchModel):
         read = self.core
         words = f"{self._source.fingerprint()}{read.layer}{read.at}"
         return hashlib.sha256(words.encode() + read.vector.cpu().numpy().tobytes()).hexdigest()
+
+    def on(self, module: nn.Module) -> Self:
+        twin = super().on(module)
+        twin._source = self._source.on(module.core)  # type: ignore[arg-type]
+        return twin
 
     def scoring(self) -> AbstractContextManager[None]:
         return self._source.scoring()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from explainer.adapters.torch import TorchModel
 
 MOST = 1024  # positions of a layer: beyond, only the whole layer is patched
+MOST_ROWS = 64  # of one pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ def patch(
         raise InvalidInput(
             f"The two inputs score the same ({high:.6g} and {low:.6g} for {goal.labels[0]}): there is no difference to restore."
         )
-    run = _Runs(found, into, goal, scale)
+    run = _Runs(found, into, goal, scale, max(1, min(net.rows_at_once(pair[1]), MOST_ROWS)))
     whole, values = [], []
     with reporter(progress, "Activation patching") as report, net.scoring():
         for name, kept in _read(found, from_, names).items():
@@ -143,16 +144,15 @@ def patch(
 class _Runs:
     """Target values of the corrupt input with one position of one layer replaced per row; the last row has all of them replaced."""
 
-    def __init__(self, found: Layers, into: Arguments, goal: Target, scale: str) -> None:
-        self.found, self.into, self.goal, self.scale = found, into, goal, scale
+    def __init__(self, found: Layers, into: Arguments, goal: Target, scale: str, most: int) -> None:
+        self.found, self.into, self.goal, self.scale, self.most = found, into, goal, scale, most
         self.evaluations = 0
 
     def __call__(self, name: str, kept: Tensor) -> np.ndarray:
         flat = kept[0].reshape(-1, kept.shape[-1])
         alone = len(flat) if kept.ndim > 2 and len(flat) <= MOST else 0
         places: list[int | slice] = [*range(alone), slice(None)]
-        most = max(1, min(self.found.model.rows_at_once(None), 64))
-        return np.concatenate([self._scores(name, flat, places[start : start + most]) for start in range(0, len(places), most)])
+        return np.concatenate([self._scores(name, flat, places[at : at + self.most]) for at in range(0, len(places), self.most)])
 
     def _scores(self, name: str, flat: Tensor, places: list[int | slice]) -> np.ndarray:
         def exchange(seen: View) -> Tensor:

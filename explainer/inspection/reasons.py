@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from explainer import inputs as inputs_
+from explainer.coalitions import Budget, Clock
 from explainer.errors import Cancelled, InvalidInput, Unsupported, unknown
 from explainer.explanation import Check, Explanation, Provenance, Verdict, grade, versions
 from explainer.inspection import wording
@@ -67,6 +69,7 @@ def reason_codes(
     reasons : the user's sentences, see :func:`explainer.inspection.wording.read`; columns without one are named as such.
     top : how many reasons at most.
     inquiries : the column that counts inquiries: a fifth reason where it is among the negative ones and not in the first.
+    budget : work per run: evaluations, or an error; seconds are for all runs together, in equal shares.
     seeds : reruns per source of change.
 
     Raises InvalidInput, UnknownName, Unsupported, Cancelled.
@@ -83,16 +86,25 @@ def reason_codes(
     known = model.background if applicants is None else model.canonical(applicants)
     others = baselines(known, population, model, lambda table: score(table, output), cutoff)
     name, (described, table) = next(iter(others.items()))
-    arguments = {"target": goal, "output": output, "features": features, "budget": budget, **method_parameters}
+    arguments = {"target": goal, "output": output, "features": features, **method_parameters}
+    limits = Budget.parse(budget)
+    clock, short = Clock(limits), 0
 
     plan = _plan(others, seeds, seed)
     runs: dict[str, list[Explanation]] = {"main": [], "seeds": [], "backgrounds": [], "baselines": []}
     with reporter(progress, "reason codes") as report:
         steps = _Steps(report, len(plan))
-        for kind, background, at in plan:
+        for number, (kind, background, at) in enumerate(plan):
             if kind != "seeds" or _sampled(runs["main"][0]):
-                made = explain(model, given, method, background=background, seed=at, verify=kind == "main", progress=steps, **arguments)
-                runs[kind].append(made)
+                own = {"background": background, "seed": at, "verify": kind == "main"}
+                own["budget"] = _share(limits, clock, len(plan) - number) if limits.seconds else budget
+                try:
+                    made = explain(model, given, method, progress=steps, **own, **arguments)
+                    runs[kind].append(made)
+                except InvalidInput:  # a rerun whose seconds sufficed for no row says nothing
+                    if kind == "main" or not limits.seconds:
+                        raise
+                    short += 1
             if kind == "main":  # what does not fit is said before the reruns
                 main, parts = made, _parts(made, method)
                 table_of = wording.read(reasons, parts)
@@ -106,7 +118,7 @@ def reason_codes(
         parameters={**main.provenance.parameters, "population": name, "background_rows": len(plan[0][1]), "top": top, "seeds": seeds},
         seed=seed, evaluations=sum(one.provenance.evaluations for many in runs.values() for one in many),
         seconds=time.perf_counter() - started, device=str(model.device), versions=versions("torch", "scikit-learn"),
-        model_sha256=main.provenance.model_sha256, inputs_sha256=inputs_.sha256(given), notes=_notes(main, top, seeds),
+        model_sha256=main.provenance.model_sha256, inputs_sha256=inputs_.sha256(given), notes=_notes(main, top, seeds, short, limits),
     )  # fmt: skip
     return Reasons(
         tuple(cases), name, described, len(table), float(np.nanmean(main.base_values)), cutoff, main.target[0], main.output, top, provenance
@@ -127,6 +139,11 @@ def _plan(populations: Mapping[str, tuple[str, Any]], seeds: int, seed: int) -> 
     plan += [("backgrounds", drawn(table, seed, r), seed) for r in range(1, seeds + 1)]
     others = [rows for _, rows in list(populations.values())[1:] if not rows.equals(table)] if seeds else []
     return plan + [("baselines", drawn(rows, seed, 0), seed) for rows in others]
+
+
+def _share(limits: Budget, clock: Clock, left: int) -> Budget:
+    """The seconds of one of the runs ``left``."""
+    return replace(limits, seconds=max(clock.left or 0.0, 1e-3) / left)
 
 
 def _parts(main: Explanation, method: str) -> tuple[str, ...]:
@@ -300,8 +317,10 @@ def _worded(reasons: Sequence[Reason], worded: bool) -> Check:
     return Check("wording", "pass", "Every reason has a sentence of the table.")
 
 
-def _notes(main: Explanation, top: int, seeds: int) -> tuple[str, ...]:
+def _notes(main: Explanation, top: int, seeds: int, short: int, limits: Budget) -> tuple[str, ...]:
     notes = list(main.provenance.notes)
+    if short:
+        notes.append(f"{short} reruns had no values within their share of the {limits.seconds:g} s: allow more, or fewer seeds.")
     if top > TOP:
         notes.append(f"More than {TOP} reasons are not likely to help the applicant (12 CFR 1002, comment 9(b)(2)-1).")
     if seeds < 2:

@@ -48,16 +48,15 @@ class Losses:
         """Mean loss with no column known, and with all."""
         return float(self._ends.mean[0][0]), float(self._ends.mean[0][1])
 
-    def __call__(self, rows: Any, labels: Any, start: int, report: Any) -> list[tuple[Sequence[str], np.ndarray]]:
+    def __call__(self, rows: Any, labels: Any, start: int, report: Any, seconds: float | None) -> list[tuple[Sequence[str], np.ndarray]]:
         """One ``(names, (1, columns))`` per row; the orders of a row depend on the seed and its number ``start + i`` only."""
         truth, goal = self._truth(labels, len(rows))
         cut = features_.build(self._model, rows, seed=self._seed, **self._cut)
         d = cut.players(0)
         exact = 2**d <= max(self._budget, 4)
         pairs = 0 if exact else max(1, (self._budget - 2) // (2 * (d - 1)))
-        engine = Coalitions(
-            self._model, rows, cut, goal, self.output, budget=Budget(2**d if exact else pairs * 2 * (d - 1) + 2), report=report
-        )
+        budget = Budget(2**d if exact else pairs * 2 * (d - 1) + 2, seconds=seconds)
+        engine = Coalitions(self._model, rows, cut, goal, self.output, budget=budget, report=report)
         designs = [_Enumeration(d) if exact else _Orders(d, pairs, self._seed, start + i) for i in range(len(rows))]
         engine.plan(sum(len(design.masks) for design in designs))
         scores = engine.gather([(i, design.masks) for i, design in enumerate(designs)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,14 @@ import numpy as np
 
 from explainer.coalitions import EVALUATIONS, Coalitions
 from explainer.errors import InvalidInput
-from explainer.explanation import Check
+from explainer.explanation import Check, grade
 from explainer.methods.attribution import Attribution
 from explainer.methods.bins import Bins
 from explainer.methods.rules import Draws, clopper_pearson, search
 
 PRECISION, BEAM, PARTS = 0.95, 4, 8
 TOLERANCE = 0.5  # of the value's standard deviation over perturbed copies, where there is no class to keep
+_WIDE = (0.05, 0.15)  # half the interval of the precision: up to the first passes, up to the second warns
 _FEWEST = 8  # copies scored, for any values at all
 
 
@@ -47,22 +49,28 @@ def anchors(
     copies) and "anchor" (which parts are in it). Values sum to the rule's precision less that of no rule. Standard errors are
     those of the counts. With several outputs each has a rule, and a budget, of its own.
 
-    Raises InvalidInput for limits out of range, or a table without background.
+    Raises InvalidInput for limits out of range, a budget too small for any rule, or a table without background.
     """
     _check(precision, beam, parts, tolerance)
+    evaluations = EVALUATIONS if coalitions.budget.adaptive else coalitions.budget.evaluations
+    if evaluations < 4 * _FEWEST:
+        raise InvalidInput(
+            f"budget={evaluations} is too small for a rule: {4 * _FEWEST} copies per input are the fewest, and about {_enough(precision)} "
+            f"are enough to show a precision of {precision:.0%}."
+        )
     features, n, k = coalitions.features, len(inputs), coalitions.target.k
     space = _rows(coalitions, background, inputs, model.name) if model.modality == "tabular" else _Copies(coalitions, inputs)
-    evaluations = EVALUATIONS if coalitions.budget.adaptive else coalitions.budget.evaluations
     coalitions.plan(n * k * evaluations)
-    at_input = model.scores(inputs, coalitions.output)
+    at_input = coalitions.score_outputs(inputs)
     limits = _Limits(precision, beam, parts, evaluations, coalitions.budget.error)
     values, errors, checks, told = [], [], [], []
     for i in range(n):
-        rules = [_anchor(space, _Agreement(coalitions, i, j, at_input[i], tolerance), i, limits, seed) for j in range(k)]
+        rules = [_anchor(space, coalitions, at_input[i], i, j, limits, tolerance, seed) for j in range(k)]
         shape = (*features.shape(i), k)
-        values.append(np.stack([rule.gains for rule in rules], axis=-1).reshape(shape))
+        gains = np.stack([rule.gains for rule in rules], axis=-1).reshape(shape)
+        values.append(np.full_like(gains, np.nan) if i in coalitions.failed else gains)
         errors.append(np.stack([rule.errors for rule in rules], axis=-1).reshape(shape))
-        checks.append({"precision": _precision_check(rules, precision)})
+        checks.append({check.name: check for check in (_precision_check(rules, precision), _width_check(rules, limits.error), _JUDGED)})
         told.append(_extras(rules, shape))
     return Attribution(
         values,
@@ -73,7 +81,17 @@ def anchors(
         checks=checks,
         extras={key: [one[key] for one in told] for key in told[0]},
         parameters={"precision": precision, "beam": beam, "parts": parts, "tolerance": tolerance, "absence": space.absence},
+        faults={i: _NONE for i, one in enumerate(checks) if one["precision"].reason == _NONE and not coalitions.stopped},
     )
+
+
+_NONE = "Too few perturbed copies could be scored to find a rule."
+_JUDGED = Check("faithfulness", "not run", "A rule is judged by how often it holds, which is measured on copies drawn for that alone.")
+
+
+def _enough(precision: float) -> int:
+    """The budget whose quarter, all copies agreeing, has an interval that begins at ``precision``."""
+    return 4 * math.ceil(math.log(0.025) / math.log(precision))
 
 
 @dataclass(frozen=True)
@@ -116,9 +134,16 @@ def _check(precision: float, beam: int, parts: int, tolerance: float | None) -> 
         raise InvalidInput(f"tolerance={tolerance}: a distance above 0 is needed, or None for half a standard deviation.")
 
 
-def _anchor(space: Any, agreement: _Agreement, i: int, limits: _Limits, seed: int) -> _Rule:
+def _anchor(
+    space: Any, coalitions: Coalitions, at_input: np.ndarray, i: int, j: int, limits: _Limits, tolerance: float | None, seed: int
+) -> _Rule:
     """Search on one part of the budget, and measure on another."""
     d = space.players(i)
+    nothing, nowhere = np.zeros(d), np.full(d, np.nan)
+    none = _Rule(nowhere, nowhere, nothing > 0, "", float("nan"), (0.0, 1.0), float("nan"), False)
+    if not np.isfinite(at_input).all():
+        return none
+    agreement = _Agreement(coalitions, i, j, at_input, tolerance)
     # The draws depend on the seed and the number of parts only, so an input has the same rule in any batch.
     rng = np.random.default_rng([seed, d])
 
@@ -129,9 +154,8 @@ def _anchor(space: Any, agreement: _Agreement, i: int, limits: _Limits, seed: in
 
     kept, scores = space.first(i, limits.evaluations // 4, seed)
     told = np.isfinite(scores).all(axis=1)
-    nothing, nowhere = np.zeros(d), np.full(d, np.nan)
     if told.sum() < _FEWEST:
-        return _Rule(nowhere, nowhere, nothing > 0, "", float("nan"), (0.0, 1.0), float("nan"), False)
+        return none
     agreement.learn(scores[told])
     draws = Draws(np.zeros((int(told.sum()), d), dtype=bool), kept[told], agreement(scores[told]))
     left = limits.evaluations - len(kept) - limits.measured
@@ -224,7 +248,7 @@ class _Copies:
         kept = rules | (rng.random(rules.shape) < 0.5)
         masks, back = np.unique(kept, axis=0, return_inverse=True)
         repeats = self._features.repeats
-        scores = self._coalitions.score_shared(self._features.rows(i, masks))
+        scores = self._coalitions.score_outputs(self._features.rows(i, masks), i)
         return kept, scores.reshape(len(masks), repeats, -1).mean(axis=1)[back.reshape(-1)]
 
     def coverage(self, i: int, rules: np.ndarray) -> np.ndarray:
@@ -269,7 +293,7 @@ class _Rows:
         if self._shared is None:
             rng = np.random.default_rng([seed, len(self._parts), 1])
             drawn = self._bins.draw(size, rng)
-            self._shared = drawn, self._coalitions.score_shared(self._bins.frame(drawn, rng))
+            self._shared = drawn, self._coalitions.score_outputs(self._bins.frame(drawn, rng))
         return self._kept(i, self._shared[0]), self._shared[1]
 
     def draw(self, i: int, rules: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -277,7 +301,7 @@ class _Rows:
         for part, columns in enumerate(self._parts):
             for column in columns:
                 drawn[rules[:, part], column] = self._bins.own[i, column]
-        return self._kept(i, drawn), self._coalitions.score_shared(self._bins.frame(drawn, rng))
+        return self._kept(i, drawn), self._coalitions.score_outputs(self._bins.frame(drawn, rng), i)
 
     def _kept(self, i: int, drawn: np.ndarray) -> np.ndarray:
         same = drawn == self._bins.own[i]
@@ -307,14 +331,24 @@ def _extras(rules: list[_Rule], shape: tuple[int, ...]) -> dict[str, Any]:
 def _precision_check(rules: list[_Rule], asked: float) -> Check:
     rule = min(rules, key=lambda one: one.interval[0])
     if np.isnan(rule.precision):
-        return Check("precision", "fail", "Too few perturbed copies could be scored to find a rule.", None, asked)
+        return Check("precision", "fail", _NONE, None, asked)
     low, high = rule.interval
     measured = f"it holds in {rule.precision:.1%} of perturbed copies (95 % interval {low:.1%} to {high:.1%})"
     if low >= asked:
         return Check("precision", "pass", f"The rule keeps what it promises: {measured}.", low, asked)
     if rule.found:
-        return Check("precision", "fail", f"The rule may hold less often than {asked:.0%}: {measured}. Raise budget=.", low, asked)
+        advice = f"About budget={_enough(asked)} is enough where a rule always holds; raise it."
+        return Check("precision", "fail", f"The rule may hold less often than {asked:.0%}: {measured}. {advice}", low, asked)
     advice = "Raise budget= or parts=, or ask for less precision=."
     return Check(
         "precision", "fail", f"No rule within these limits reaches {asked:.0%}; of the best found, {measured}. {advice}", low, asked
     )
+
+
+def _width_check(rules: list[_Rule], asked: float | None) -> Check:
+    """How well the precisions are known: the half of their 95 % interval."""
+    half = max((rule.interval[1] - rule.interval[0]) / 2 for rule in rules)
+    passes = _WIDE[0] if asked is None else asked
+    advice = "" if half <= passes else " Raise budget= to know it better."
+    words = f"The precision of the rule is known within ± {half:.1%}.{advice}"
+    return Check("sampling error", grade(half, passes, max(passes, _WIDE[1])), words, half, passes)

@@ -19,7 +19,8 @@ class Attribution:
     them flattened. ``base`` is ``(n, k)`` or None when the method has no reference; ``stderr`` has the shape of
     ``values``. ``checks`` holds, per instance, what the method itself measured (LIME's fit). ``extras``: per key, one
     entry per instance, for plots. ``parameters``: what was really used, after defaults. ``about``: what the values are
-    about, in words, where that is not the target's score (a neuron); they are not held against the score then.
+    about, in words, where that is not the target's score (a neuron); they are not held against the score then. ``faults``:
+    per instance without values, why, where the method knows more than the engine.
     """
 
     values: Sequence[np.ndarray]
@@ -33,3 +34,4 @@ class Attribution:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     about: str = ""
+    faults: Mapping[int, str] = field(default_factory=dict)

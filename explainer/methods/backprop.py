@@ -17,8 +17,8 @@ from explainer.model import Capability, Model
 from explainer.target import Target
 
 _FLAG = (
-    "Guided backpropagation fails the randomisation test (Adebayo et al. 2018, arXiv:1810.03292): its picture is much the same for a "
-    "model with random weights. It shows edges of the input more than reasons of the model; set integrated_gradients beside it."
+    "Guided backpropagation is known to fail the randomisation test (Adebayo et al. 2018, arXiv:1810.03292): on deep networks its picture "
+    "is much the same with random weights. It shows edges of the input more than reasons of the model; set integrated_gradients beside it."
 )
 
 
@@ -29,7 +29,7 @@ def guided_backprop(
 
     At ``y = max(x, 0)`` the gradient g becomes ``g * [x > 0] * [g > 0]``. Springenberg, Dosovitskiy, Brox & Riedmiller 2015,
     arXiv:1412.6806 (captum's ``GuidedBackprop``, whose hooks miss ReLUs that are no modules). Summed over a feature's entries, with
-    its sign. Its verdict always warns, for it fails the randomisation test.
+    its sign. Its verdict always warns, for the method is known to fail the randomisation test.
 
     Raises Unsupported on models without gradients or without a ReLU.
     """

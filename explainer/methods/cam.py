@@ -15,7 +15,7 @@ from explainer.adapters.gradients import last_activation
 from explainer.adapters.grids import Choice, at_layer, choose, spatial
 from explainer.adapters.taps import ActivationTap
 from explainer.adapters.torch import TorchModel, require_torch
-from explainer.errors import Unsupported
+from explainer.errors import ExplainerError, Unsupported
 from explainer.inputs import take
 from explainer.methods.attribution import Attribution
 from explainer.methods.passes import Progress, differentiable, pulled_back, rows_that_fit, target_value
@@ -133,6 +133,8 @@ def _fits(model: Model, gradient: bool, more: str) -> Capability | None:
         grid = choose(model, sample, gradient=gradient).grid
     except Unsupported as error:
         return Capability("unsupported", str(error))
+    except ExplainerError:  # the module takes no picture of noise, which says nothing about those it takes
+        return None
     return Capability("approximate", f"A coarse map, {grid.rows} x {grid.columns} cells of layer {grid.layer!r}; {more}.")
 
 

@@ -172,21 +172,19 @@ class CaptumMethod:
         """The model on a repaired copy of its module. Raises Unsupported where the rules would miss a part of that too."""
         twin = self._twin(model)
         made = repaired(twin.core, model.encode(take(inputs, slice(0, 1))))
-        twin.module = twin.core = made.module
+        twin = twin.on(made.module)
         if not made.changes or self._escaping(twin, inputs):
             raise Unsupported(why)
         self._inside = "inner."
         return twin, [f"Explained on a repaired copy of the module: {'; '.join(made.changes)}."]
 
     def _twin(self, model: TorchModel) -> TorchModel:
-        twin = copy.copy(model)
         try:
-            twin.module = twin.core = copy.deepcopy(model.core)
+            return model.on(copy.deepcopy(model.core))
         except Exception as error:
             raise Unsupported(
                 f"captum's {self.name} hooks layers, which is done on a copy of the module, and it cannot be copied: {error}."
             ) from error
-        return twin
 
     def _escaping(self, model: TorchModel, inputs: Any) -> str:
         """Why the object's rules would silently miss a part of the module, or nothing. DeepLIFT's error is measured instead."""

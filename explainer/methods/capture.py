@@ -91,7 +91,7 @@ class Captured:
         known = {tokens.width} if tokens.width is not None else {layer.weights.shape[-1] for layer in own}
         crossing = [layer for layer in whole if layer not in own and layer.weights.shape[-1] in known]
         encoding = _before(crossing, own) if crossing else own
-        tokens.settle([layer.weights.shape[-1] for layer in (encoding or crossing)], tap.grids)
+        tokens.settle([layer.weights.shape[-1] for layer in (encoding or crossing)])
         found = Captured(model, rows, scores, tokens, [layer for layer in encoding if layer.weights.shape[-1] == tokens.width])
         found.crossing = [layer for layer in crossing if layer.weights.shape[-1] == tokens.width]
         found.decoding = [layer for layer in own if layer not in encoding]

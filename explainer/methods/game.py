@@ -91,7 +91,7 @@ def _groups(games: Sequence[Game], cost: Callable[[Game], int]) -> Iterator[list
 def _together(coalitions: Coalitions, games: dict[int, Game], plays: dict[int, Play], answers: dict[int, Answer]) -> None:
     asked = {i: next(one) for i, one in plays.items()}
     while asked:
-        scores = coalitions.gather([(i, games[i].full(masks)) for i, masks in asked.items()])
+        scores = coalitions.gather([(i, games[i].full(masks)) for i, masks in asked.items()], in_turn=True)
         following: dict[int, np.ndarray] = {}
         for i, values in zip(asked, scores, strict=True):
             try:
@@ -99,6 +99,11 @@ def _together(coalitions: Coalitions, games: dict[int, Game], plays: dict[int, P
             except StopIteration as end:
                 answers[i] = end.value
         asked = following
+
+
+def known_exactly(answers: Sequence[Answer]) -> bool:
+    """Whether no value has an error: an enumeration that was stopped has, and one without values says nothing."""
+    return not any(np.nan_to_num(answer.stderr).any() for answer in answers)
 
 
 def ends(d: int) -> np.ndarray:

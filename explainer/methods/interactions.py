@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from explainer.coalitions import Budget, Clock, Coalitions
 from explainer.errors import Unsupported, unknown
 from explainer.methods.attribution import Attribution
 from explainer.methods.ensemble import from_table
-from explainer.methods.game import Answer, Game, Play, ends, play, told
-from explainer.methods.pairwise import couples, pair_process, pairs_on
-from explainer.methods.quadrature import MOST_PAIRS, design, process_on
-from explainer.methods.sampling import FEWEST_PAIRS, settled
+from explainer.methods.game import Answer, Game, Play, ends, known_exactly, play, told
+from explainer.methods.pairwise import PairProcess, couples, pair_process, pairs_on
+from explainer.methods.quadrature import MOST_PAIRS, design, in_turn, process_on
+from explainer.methods.sampling import FEWEST_PAIRS, enumeration, in_pairs, settled
 from explainer.methods.shapley import worthwhile
 from explainer.methods.trees import is_tree, tree_interactions
 from explainer.progress import Report
@@ -91,7 +90,10 @@ def shap_interactions(
 
     answers = play(coalitions, n, start, cost)
     games = [Game(coalitions, i) for i in range(n)]
-    exact = set(used.values()) == {"exact"}
+    most = max((2 * min(MOST_PAIRS, 2 ** (g.d - 1) - 1) + 2 + g.d * taylor for g in games if used[g.i] == "gaussian"), default=None)
+    if most is not None and most < budget.evaluations and not budget.adaptive:
+        notes = (*notes, f"Of the {budget.evaluations:,} evaluations allowed, sampled interactions can make use of {most:,}.")
+    exact = known_exactly(answers)
     return Attribution(
         [_spread(game, answer.values, features.players(game.i)) for game, answer in zip(games, answers, strict=True)],
         axes,
@@ -126,10 +128,14 @@ def _spread(game: Game, values: np.ndarray, players: int) -> np.ndarray:
 
 
 def _exact(d: int, taylor: bool) -> Play:
-    scores = yield (np.arange(2**d)[:, None] >> np.arange(d)) & 1 == 1
-    k = scores.shape[1]
-    if not told(scores).all():
-        return _unknown(d, k)
+    order = enumeration(d)
+    asked = (order[:, None] >> np.arange(d)) & 1 == 1
+    found = yield asked
+    k = found.shape[1]
+    if not told(found).all():
+        return _cut_short(d, asked, found, taylor)
+    scores = np.empty_like(found)
+    scores[order] = found
     if d < 2:
         matrix = np.broadcast_to(scores[-1] - scores[0], (d, d, k)).copy()
     elif taylor:
@@ -139,6 +145,15 @@ def _exact(d: int, taylor: bool) -> Play:
         matrix = pairs / 2
         matrix[np.arange(d), np.arange(d)] = values - matrix.sum(axis=1)
     return Answer(matrix, np.zeros_like(matrix), scores[0])
+
+
+def _cut_short(d: int, asked: np.ndarray, scores: np.ndarray, taylor: bool) -> Answer:
+    """An enumeration that was stopped: the process on the pairs that are known."""
+    known = np.flatnonzero(told(scores[2::2]) & told(scores[3::2]))[:MOST_PAIRS] * 2 + 2
+    alone = [int(np.flatnonzero((asked == one).all(axis=1))[0]) for one in np.eye(d, dtype=bool)] if taylor else []
+    pairs = np.concatenate([scores[known], scores[known + 1]])
+    answer = None if d < 3 else _estimate(asked[known], scores[[0, 1, *alone]], pairs, None, refine=False)
+    return answer or _unknown(d, scores.shape[1])
 
 
 def _unknown(d: int, k: int) -> Answer:
@@ -176,32 +191,32 @@ def _gaussian(d: int, budget: Budget, clock: Clock, seed: int, taylor: bool, ref
         # The single players are the first class of the design, as soon as it is whole.
         masks = design(d, pairs, seed)
         alone = np.eye(d, dtype=bool)
-        scores = yield np.concatenate([ends(d), alone, masks, ~masks] if taylor else [ends(d), masks, ~masks])
-        whole = bool(told(scores).all())
-        found = _estimate(d, masks, scores, pairs, seed, taylor, refine)
+        first, scores = yield from in_pairs(np.concatenate([ends(d), alone]) if taylor else ends(d), masks, in_turn(masks))
+        whole = bool(told(first).all() and told(scores).all())
+        process = pair_process(d, pairs, seed) if told(scores).all() else None
+        found = _estimate(masks, first, scores, process, refine)
         if found is None:
             return answer or _unknown(d, scores.shape[1])
         answer = found
-        flat = replace(budget, error=budget.error)
-        done = settled(answer.values.reshape(d * d, -1), answer.stderr.reshape(d * d, -1), flat)
+        done = settled(answer.values.reshape(d * d, -1), answer.stderr.reshape(d * d, -1), budget)
         if not budget.adaptive or not whole or clock.over or done or pairs == most:
             return answer
         pairs = min(2 * pairs, most)
 
 
-def _estimate(d: int, masks: np.ndarray, scores: np.ndarray, pairs: int, seed: int, taylor: bool, refine: bool) -> Answer | None:
-    """The matrix and its errors from what was scored, or None where that is too little."""
-    k, half = scores.shape[1], len(masks)
-    (empty, full), rest = scores[:2], scores[2:]
-    alone, rest = (rest[:d], rest[d:]) if taylor else (None, rest)
-    known = told(rest[:half]) & told(rest[half:])
-    first = scores[: 2 + d * taylor]
+def _estimate(masks: np.ndarray, first: np.ndarray, scores: np.ndarray, process: PairProcess | None, refine: bool) -> Answer | None:
+    """The matrix and its errors from what was scored, or None where that is too little.
+
+    ``first``: scores of no part and of all, for the Shapley-Taylor index then of each part alone. ``process``: that of all pairs.
+    """
+    (half, d), k, taylor = masks.shape, scores.shape[1], len(first) > 2
+    (empty, full), alone = first[:2], first[2:]
+    known = told(scores[:half]) & told(scores[half:])
     if not told(first).all() or known.sum() < min(half, FEWEST_PAIRS):
         return None
-    process = pair_process(d, pairs, seed) if known.all() else pairs_on(masks[known])
-    rest = rest[np.concatenate([known, known])]
-    found, error, of_sums = process.values(empty, full, rest, taylor)
-    if alone is not None:
+    rest = scores[np.concatenate([known, known])]
+    found, error, of_sums = (process or pairs_on(masks[known])).values(empty, full, rest, taylor)
+    if taylor:
         # Singles are known; what the pairs miss of the whole difference is shared by them in proportion to their variances.
         diagonal, spare = alone - empty, np.zeros((d, k))
         miss = full - empty - diagonal.sum(axis=0) - found.sum(axis=0)

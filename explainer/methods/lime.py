@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from explainer.coalitions import Budget, Coalitions
+from explainer.coalitions import Budget, Coalitions, rounds
 from explainer.errors import InvalidInput, unknown
 from explainer.explanation import Check, Status, grade
+from explainer.inputs import take
 from explainer.methods.attribution import Attribution
 from explainer.methods.bins import Bins
+from explainer.methods.game import CELLS
 from explainer.methods.surrogate import SELECTIONS, Fit, Surrogate
 
 STYLES = ("local", "lime")
@@ -22,6 +24,7 @@ EFFECTIVE_SHARE, EFFECTIVE_PER_PART = 0.75, 5
 FIT_PASS, FIT_WARN = 0.7, 0.4
 STABLE_PASS, STABLE_WARN = 0.8, 0.5
 _ROUND = 1024  # samples per look at the clock or at the error
+_FIRST = 64
 _FEWEST = 8  # samples scored, for values at all
 
 
@@ -120,7 +123,7 @@ class _Masks:
             masks = np.ones((size, self._every[i]), dtype=bool)
             masks[:, live] = self._designs[len(live)][-1]
             asks.append((i, masks))
-        found = self._coalitions.gather(asks)
+        found = self._coalitions.gather(asks, in_turn=True)
         for scores, new in zip(self._scores, found, strict=True):
             scores.append(new)
         self.size += size
@@ -171,7 +174,7 @@ class _Rows:
         rng, n = self._rng(turn), len(self._inputs)
         drawn = self._bins.draw(size - (turn == 0), rng)
         rows = self._bins.frame(drawn, rng)
-        scores = self._coalitions.score_shared(join([self._inputs, rows]) if turn == 0 else rows)
+        scores = self._coalitions.score_outputs(join([self._inputs, rows]) if turn == 0 else rows)
         told = np.isfinite(scores).all(axis=1)
         if not told.all() and not self._coalitions.stopped:
             self.notes = (f"{(~told).sum()} of {len(told)} perturbed rows had no finite score and were left out.",)
@@ -187,17 +190,27 @@ class _Rows:
 
     def _draw_each(self, size: int, turn: int) -> bool:
         """Kept columns have the row's own values, the others those of another bin."""
-        complete = True
-        for i, samples in enumerate(self._samples):
-            rng, d = self._rng(turn), self._bins.own.shape[1]
-            kept = rng.random((size, d)).argsort(axis=1).argsort(axis=1) >= rng.integers(1, d + 1, size)[:, None]
-            kept[: turn == 0] = True
-            drawn = np.where(kept, self._bins.own[i], self._bins.elsewhere(i, size, rng))
-            kept = drawn == self._bins.own[i]
-            scores = self._coalitions.score_rows(i, self._bins.frame(drawn, rng, i, kept))
-            samples.append((kept, scores))
-            complete &= bool(np.isfinite(scores).all()) or i in self._coalitions.failed
+        complete, n, d = True, len(self._samples), self._bins.own.shape[1]
+        together = max(1, CELLS // (size * d))
+        for start in range(0, n, together):
+            drawn = {i: self._copies(i, size, turn) for i in range(start, min(n, start + together))}
+            scores: dict[int, list[np.ndarray]] = {i: [] for i in drawn}
+            for part in rounds(size):  # the beginning of each row before the rest of any
+                for i, (_, copies) in drawn.items():
+                    scores[i].append(self._coalitions.score_rows(i, take(copies, part)))
+            for i, (kept, _) in drawn.items():
+                self._samples[i].append((kept, np.concatenate(scores[i])))
+                complete &= bool(np.isfinite(self._samples[i][-1][1]).all()) or i in self._coalitions.failed
         return complete
+
+    def _copies(self, i: int, size: int, turn: int) -> tuple[np.ndarray, Any]:
+        """Which columns of row ``i`` each copy keeps, and the copies."""
+        rng, d = self._rng(turn), self._bins.own.shape[1]
+        kept = rng.random((size, d)).argsort(axis=1).argsort(axis=1) >= rng.integers(1, d + 1, size)[:, None]
+        kept[: turn == 0] = True
+        drawn = np.where(kept, self._bins.own[i], self._bins.elsewhere(i, size, rng))
+        kept = drawn == self._bins.own[i]
+        return kept, self._bins.frame(drawn, rng, i, kept)
 
     def samples(self) -> list[tuple[np.ndarray, np.ndarray]]:
         return [tuple(np.concatenate(parts) for parts in zip(*samples, strict=True)) for samples in self._samples]  # type: ignore[misc]
@@ -248,7 +261,9 @@ def _fitted(sampler: Any, budget: Budget, fit: Callable[[Any], list[Fit | None]]
         return fit(sampler.samples())
     fits: list[Fit | None] = []
     while sampler.size < budget.evaluations:
-        complete = sampler.add(min(_ROUND, budget.evaluations - sampler.size))
+        # Against the clock, few at first, so that every input has some.
+        size = _ROUND if budget.seconds is None else min(_ROUND, max(_FIRST, sampler.size))
+        complete = sampler.add(min(size, budget.evaluations - sampler.size))
         if budget.error is not None or not complete or sampler.size >= budget.evaluations:
             fits = fit(sampler.samples())
         if not complete or (budget.error is not None and all(one is None or _settled(one, budget.error) for one in fits)):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from explainer.coalitions import Coalitions
+from explainer.coalitions import Coalitions, rounds
 from explainer.errors import InvalidInput
 from explainer.features import image, series
 from explainer.methods.attribution import Attribution
@@ -52,21 +54,41 @@ def occlusion(
     Zeiler & Fergus (2014). Images: ``window`` (rows, columns), values ``(row, column, k)``, all colours hidden at once. Series:
     ``window`` (steps, channels), values ``(time, channel, k)``. Texts: ``window`` words in a row, values ``(word, k)``. An int
     for images means a square, for series steps of one channel. The last window is cut at the edge. ``stride`` is by default a
-    quarter of the window, and larger where the budget does not allow as many windows. Raises InvalidInput.
+    quarter of the window, and larger where the budget does not allow as many windows. Windows side by side come first, then those
+    between them, for all inputs in turn: work that is stopped has hidden every part at least once, or says where not.
+
+    Raises InvalidInput.
     """
     views: dict[str, type[_Texts] | type[_Pictures]] = {"image": _Pictures, "text": _Texts, "series": _Courses}
     view = views[model.modality](inputs, coalitions, baseline, background)
-    plans = [_plan(view, i, window, stride, coalitions.budget.evaluations) for i in range(len(inputs))]
-    coalitions.plan(sum(len(_windows(view.shape(i), *plan)) + 1 for i, plan in enumerate(plans)))
-    values = []
-    for i, plan in enumerate(plans):
-        windows = _windows(view.shape(i), *plan)
-        values.append(_averaged(view.shape(i), windows, view.lost(i, windows)))
-        coalitions.forget(i)
+    everyone = range(len(inputs))
+    plans = [_plan(view, i, window, stride, coalitions.budget.evaluations) for i in everyone]
+    windows = [_windows(view.shape(i), *plan) for i, plan in enumerate(plans)]
+    coalitions.plan(sum(len(one) + 1 for one in windows))
+    lost = _in_turn(view, windows, [len(_windows(view.shape(i), size, _beside(size, step))) for i, (size, step) in enumerate(plans)])
+    values = [_averaged(view.shape(i), windows[i], lost[i]) for i in everyone]
+    bare = {i: float(np.isnan(values[i]).any(axis=-1).mean()) for i in everyone if np.isnan(values[i]).any() and i not in coalitions.failed}
+    done = [int(np.isfinite(one).all(axis=1).sum()) for one in lost]
+    total = sum(map(len, windows))
     return Attribution(
-        values, view.axes, [view.names(i) for i in range(len(inputs))], evaluations=coalitions.evaluations,
+        values, view.axes, [view.names(i) for i in everyone], evaluations=coalitions.evaluations,
         parameters={"window": plans[0][0], "stride": plans[0][1], "absence": view.absence},
+        notes=(f"Of {total:,} windows, {sum(done):,} were scored, spread over the inputs.",) if coalitions.stopped else (),
+        faults={i: f"{coalitions.stopped} {share:.0%} of the parts had not been under a window by then." for i, share in bare.items()},
     )  # fmt: skip
+
+
+def _in_turn(view: Any, windows: list[list[Window]], first: list[int]) -> list[np.ndarray]:
+    """What each window loses, scored in rounds over all inputs: those ``first`` ones that cover an input, then twice as many each time."""
+    lost: list[np.ndarray] = []
+    for turn in itertools.zip_longest(*(list(rounds(len(one), least)) for one, least in zip(windows, first, strict=True))):
+        for i, part in enumerate(turn):
+            if part is not None:
+                found = view.lost(i, windows[i][part])
+                if part.start == 0:
+                    lost.append(np.full((len(windows[i]), found.shape[1]), np.nan))
+                lost[i][part] = found
+    return lost
 
 
 Window = tuple[slice, ...]
@@ -98,10 +120,22 @@ def _per_axis(name: str, given: Any, axes: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(int(s) for s in sizes)
 
 
+def _beside(size: tuple[int, ...], step: tuple[int, ...]) -> tuple[int, ...]:
+    """The longest multiple of the stride at which windows still touch."""
+    return tuple(t * max(1, w // t) for w, t in zip(size, step, strict=True))
+
+
+@lru_cache(maxsize=16)
 def _windows(shape: tuple[int, ...], size: tuple[int, ...], step: tuple[int, ...]) -> list[Window]:
-    """The places of the window along every axis, the last one cut at the edge."""
+    """The places of the window along every axis, the last one cut at the edge; first such as cover all, then those between them."""
     starts = [np.arange(-(-(s - w) // t) + 1) * t for s, w, t in zip(shape, size, step, strict=True)]
     corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, len(shape))
+    apart = _beside(size, step)
+    finer = np.zeros(len(corners), dtype=np.int64)
+    for axis, (begin, wide) in enumerate(zip(starts, apart, strict=True)):
+        first = (corners[:, axis] % wide == 0) | ((corners[:, axis] == begin[-1]) & (begin[-1] % wide != 0))
+        finer = np.maximum(finer, ~first)
+    corners = corners[np.lexsort((np.random.default_rng(0).permutation(len(corners)), finer))]
     return [tuple(slice(int(a), int(a) + w) for a, w in zip(corner, size, strict=True)) for corner in corners]
 
 
@@ -146,6 +180,7 @@ class _Pictures:
         self._engine, self._inputs = coalitions, inputs
         self._channels = coalitions.model.feature_names
         self._hidden = self._baseline(inputs, baseline, background)
+        self._at_input: dict[int, np.ndarray] = {}
 
     def _baseline(self, inputs: Any, baseline: Any, background: Any) -> Any:
         return image.baseline_of(inputs, baseline)
@@ -164,7 +199,9 @@ class _Pictures:
         hidden = np.broadcast_to(self._hidden[i], own.shape)
         # What a window leaves as it is loses nothing, and costs nothing.
         live = [j for j, window in enumerate(windows) if (own[window] != hidden[window]).any()]
-        at_input = self._engine.score_rows(i, self._inputs[i : i + 1])[0]
+        if i not in self._at_input or np.isnan(self._at_input[i]).any():
+            self._at_input[i] = self._engine.score_rows(i, self._inputs[i : i + 1])[0]
+        at_input = self._at_input[i]
         lost = np.zeros((len(windows), len(at_input)))
         at_once = max(1, _BYTES_AT_ONCE // own.nbytes)
         for start in range(0, len(live), at_once):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from explainer.coalitions import Budget, Clock, Coalitions
+from explainer.errors import unknown
 from explainer.explanation import Check, grade
 from explainer.methods import hierarchy
 from explainer.methods.attribution import Attribution
@@ -15,12 +16,16 @@ from explainer.methods.game import Answer, Game, Play, ends, play, told
 from explainer.methods.hierarchy import Node
 from explainer.methods.sampling import permutation
 
+ALGORITHMS = ("auto", "splitting", "orders")
 _MOST_CHILDREN = 12  # of a group whose sets of children are all scored
 _BATCH = 64  # coalitions asked for at once, at least
 _SHARED_PASS, _SHARED_WARN = 0.05, 0.25
 
 
-def owen(model: Any, inputs: Any, target: Any, *, coalitions: Coalitions, background: Any, seed: int, groups: Any = "auto") -> Attribution:
+def owen(
+    model: Any, inputs: Any, target: Any, *, coalitions: Coalitions, background: Any, seed: int, groups: Any = "auto",
+    algorithm: str = "auto",
+) -> Attribution:  # fmt: skip
     r"""Owen values: each part's mean contribution over all orders in which the parts of every group stand together.
 
     .. math:: \phi_i = \sum_{S \subseteq \text{siblings}} \frac{|S|!\,(m-|S|-1)!}{m!}\,[v(C \cup S \cup i) - v(C \cup S)]
@@ -29,10 +34,9 @@ def owen(model: Any, inputs: Any, target: Any, *, coalitions: Coalitions, backgr
     Winter (1989) for hierarchies; on a binary hierarchy this is what shap's PartitionExplainer aims at. Values sum to score
     minus base, always. They answer another question than Shapley values: within a group, parts are credited as a team.
 
-    Where the budget covers all coalitions of the hierarchy, values are exact. A hierarchy of small groups is else split where
-    the most is at stake; what is left of a group when the budget ends is shared evenly among its parts, the check "splitting"
-    says how much that is, and each part's share is given as its error. Groups too large for that are sampled in antithetic
-    pairs of orders, with standard errors.
+    Where the budget covers all coalitions of the hierarchy, values are exact. Else the hierarchy is split where the most is at
+    stake: what is left of a group when the budget ends is shared evenly among its parts, the check "splitting" says how much
+    that is, and each part's share is given as its error. Or antithetic pairs of orders are sampled, with standard errors.
 
     Parameters
     ----------
@@ -40,8 +44,13 @@ def owen(model: Any, inputs: Any, target: Any, *, coalitions: Coalitions, backgr
         "auto" clusters a table's columns by their association in the background, and halves texts, pictures and series into
         neighbours.
 
-    Raises InvalidInput for groups that do not fit.
+    algorithm : "splitting" for groups of up to 12 each, "orders", or "auto": orders for tables, whose columns differ within their
+        groups, splitting for neighbours in texts, pictures and series, which are much alike.
+
+    Raises InvalidInput for groups that do not fit, UnknownName for another algorithm.
     """
+    if algorithm not in ALGORITHMS:
+        raise unknown("owen algorithm", algorithm, ALGORITHMS)
     features, budget, n = coalitions.features, coalitions.budget, len(inputs)
     # The columns of a table are the same for every row.
     one = hierarchy.build(features, 0, groups, background) if features.axes == ("column",) else None
@@ -54,7 +63,7 @@ def owen(model: Any, inputs: Any, target: Any, *, coalitions: Coalitions, backgr
         return trees[game.i]
 
     def start(game: Game, clock: Clock) -> Play:
-        used[game.i] = how = _way(tree(game), game.d, budget)
+        used[game.i] = how = _way(tree(game), game.d, budget, algorithm, features.axes)
         if how == "orders":
             return permutation(game.d, budget, clock, seed, tree(game).order)
         return _split(tree(game), game.d, budget, clock)
@@ -74,10 +83,12 @@ def owen(model: Any, inputs: Any, target: Any, *, coalitions: Coalitions, backgr
     )
 
 
-def _way(tree: Node, d: int, budget: Budget) -> str:
+def _way(tree: Node, d: int, budget: Budget, wanted: str, axes: tuple[str, ...]) -> str:
     if d < 2 or (tree.cost() <= budget.evaluations and not budget.adaptive):
         return "exact"
-    return "splitting" if max(len(node.children) for node in tree.walk()) <= _MOST_CHILDREN else "orders"
+    if wanted == "auto":
+        wanted = "orders" if axes == ("column",) else "splitting"
+    return wanted if max(len(node.children) for node in tree.walk()) <= _MOST_CHILDREN else "orders"
 
 
 def _check(answer: Answer) -> dict[str, Check]:
@@ -189,7 +200,7 @@ def _fine(waiting: list[_Task], phi: np.ndarray, budget: Budget) -> bool:
         return False
     even = phi.copy()
     error = _share_evenly(waiting, even)
-    return bool((error.max(axis=0) <= budget.error * np.abs(even).max(axis=0)).all())
+    return bool((1.96 * error.max(axis=0) <= budget.error * np.abs(even).max(axis=0)).all())
 
 
 def _share_evenly(waiting: list[_Task], phi: np.ndarray) -> np.ndarray:

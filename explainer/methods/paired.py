@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from explainer.methods.quadrature import of_size, shares
+from explainer.methods.quadrature import evenly, in_turn, of_size, shares
 from explainer.methods.sampling import widened
 
 _RIDGE = 1e-10
@@ -30,6 +30,11 @@ class Regression:
     masks: np.ndarray
     weight: np.ndarray
     drawn: np.ndarray
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        # Not in turn: among the draws, sizes must keep the shares that their equal weights suppose.
+        return evenly(self.masks)
 
     def values(self, empty: np.ndarray, full: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         half, d = self.masks.shape
@@ -98,6 +103,10 @@ class Strata:
 
     masks: np.ndarray
     whole: tuple[int, ...]
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        return in_turn(self.masks)
 
     def values(self, empty: np.ndarray, full: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         half, d = self.masks.shape

@@ -83,6 +83,27 @@ def of_size(d: int, size: int, count: int, room: int, rng: np.random.Generator) 
     return masks
 
 
+def in_turn(masks: np.ndarray) -> np.ndarray:
+    """An order of coalitions in which every beginning is a design: one of each size, then the second of each, ..."""
+    return np.argsort(_ranks(masks)[0], kind="stable")
+
+
+def evenly(masks: np.ndarray) -> np.ndarray:
+    """An order of coalitions in which every beginning has about the same share of each size."""
+    rank, count = _ranks(masks)
+    return np.argsort((rank + 0.5) / count, kind="stable")
+
+
+def _ranks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each coalition, how many of its size (or of its complement's) stand before it, and how many there are."""
+    sizes = masks.sum(axis=1)
+    _, group, count = np.unique(np.minimum(sizes, masks.shape[1] - sizes), return_inverse=True, return_counts=True)
+    by_size = np.argsort(group, kind="stable")
+    rank = np.empty(len(masks), dtype=np.int64)
+    rank[by_size] = np.arange(len(masks)) - np.repeat(np.cumsum(count) - count, count)
+    return rank, count[group]
+
+
 @dataclass(frozen=True)
 class _Fit:
     """What one pair of strengths contributes: the Cholesky factor of a few rows, weights ``(d, n)`` of g in each value,
@@ -122,6 +143,10 @@ class OddProcess:
     def fitted(self, *, refine: bool = False, control: np.ndarray | None = None) -> OddProcess:
         """The same process, used in this way."""
         return replace(self, refine=refine, control=control)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        return in_turn(self.masks)
 
     @property
     def coalitions(self) -> np.ndarray:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from explainer.coalitions import Coalitions
+from explainer.coalitions import Coalitions, rounds
 from explainer.errors import InvalidInput
 from explainer.features import image
 from explainer.methods.attribution import Attribution
 
 _BYTES_AT_ONCE = 2**25  # of masks and masked copies built at once
 _MASKS_AT_ONCE = 512
+_FIRST = 8  # masks of each input before any has more, then twice as many each time
 _FEWEST = 2  # scored masks below which a standard error means nothing
 
 
@@ -50,7 +51,9 @@ def rise(
     for block in blocks:
         for one, (masks, scores) in zip(sums, block, strict=True):
             one.add(masks, scores)
-        if coalitions.stopped or all(one.settled(coalitions.budget.error, centred) for one in sums):
+        left = [one for i, one in enumerate(sums) if i not in coalitions.failed]
+        seen = all(one.count >= _MASKS_AT_ONCE for one in left)  # fewer say too little of their own error
+        if coalitions.stopped or not left or (seen and all(one.settled(coalitions.budget.error, centred) for one in left)):
             break
     found = [one.values(centred) for one in sums]
     return Attribution(
@@ -123,9 +126,8 @@ def _parts(coalitions: Coalitions, n: int, size: int, shown: float, seed: int) -
     at_once = min(_MASKS_AT_ONCE, max(1, _BYTES_AT_ONCE // sum(players)))
     # The draws depend on the seed and the number of parts only, so an instance is explained alike in any batch.
     draws = [np.random.default_rng([seed, d]) for d in players]
-    for start in range(0, size, at_once):
-        count = min(at_once, size - start)
-        masks = [rng.random((count, d)) < shown for rng, d in zip(draws, players, strict=True)]
+    for block in _blocks(size, at_once):
+        masks = [rng.random((block.stop - block.start, d)) < shown for rng, d in zip(draws, players, strict=True)]
         yield list(zip(masks, coalitions.gather(list(enumerate(masks))), strict=True))
         for i in range(n):
             coalitions.forget(i)
@@ -138,11 +140,18 @@ def _pictures(
     shape = images.shape[1:3]
     grids, shifts = _grids(shape, size, shown, cells, seed)
     at_once = min(_MASKS_AT_ONCE, max(1, _BYTES_AT_ONCE // max(1, 2 * images[0].nbytes)))
-    for start in range(0, size, at_once):
-        masks = _enlarged(shape, grids[start : start + at_once], shifts[start : start + at_once])
+    for block in _blocks(size, at_once):
+        masks = _enlarged(shape, grids[block], shifts[block])
         over = masks[..., None] if images.ndim == 4 else masks
         rows = ((hidden[i] + over * (picture - hidden[i])).astype(np.float32) for i, picture in enumerate(images))
         yield [(masks, coalitions.score_rows(i, one)) for i, one in enumerate(rows)]
+
+
+def _blocks(size: int, at_once: int) -> Iterator[slice]:
+    """Masks asked for together: few at first, so that every input has some before the seconds end."""
+    for turn in rounds(size, _FIRST):
+        for start in range(turn.start, turn.stop, at_once):
+            yield slice(start, min(start + at_once, turn.stop))
 
 
 def _grids(shape: tuple[int, ...], size: int, shown: float, cells: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.stats import norm, t
 
 from explainer.coalitions import Budget, Clock
 from explainer.methods.game import Answer, Play, ends, told
-from explainer.methods.quadrature import MOST_PAIRS, process_on
+from explainer.methods.quadrature import MOST_PAIRS, in_turn, process_on
 
 FEWEST_PAIRS = 3  # below this a standard error means nothing
 _FIRST = 32  # pairs before the error or the clock is looked at; then twice as many each time
@@ -26,6 +27,10 @@ class Pairs(Protocol):
     @property
     def masks(self) -> np.ndarray: ...
 
+    @property
+    def order(self) -> np.ndarray:
+        """In which order the pairs are scored, so that what is known after a stop is a design too."""
+
     def values(self, empty: np.ndarray, full: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Shapley values and standard errors ``(d, k)`` from scores ``(2 pairs, k)`` of the masks, then of their complements."""
 
@@ -34,11 +39,8 @@ class Pairs(Protocol):
 
 
 def exact(d: int) -> Play:
-    """All ``2^d`` coalitions, complements side by side and the smallest first, so that a stop leaves a design."""
-    index = np.arange(2 ** max(d - 1, 0))
-    sizes = _sizes(index, d)
-    index = index[np.argsort(np.minimum(sizes, d - sizes), kind="stable")]
-    order = np.stack([index, 2**d - 1 - index], axis=1).reshape(-1)[: 2**d]
+    """All ``2^d`` coalitions, in an order that leaves a design after a stop."""
+    order = enumeration(d)
     masks = (order[:, None] >> np.arange(d)) & 1 == 1
     scores = yield masks
     if not told(scores).all():
@@ -47,6 +49,17 @@ def exact(d: int) -> Play:
     v[order] = scores
     phi = enumerated(v, d)
     return Answer(phi, np.zeros_like(phi), v[0])
+
+
+@lru_cache(maxsize=4)
+def enumeration(d: int) -> np.ndarray:
+    """All coalitions as numbers whose bits are the players: complements side by side, first the empty and the full one, then one of
+    every size, at random, then the second of each, ...
+    """
+    half = np.random.default_rng(d).permutation(2 ** max(d - 1, 0))
+    half = half[np.argsort(half != 0, kind="stable")]
+    half[1:] = half[1:][in_turn((half[1:, None] >> np.arange(d)) & 1 == 1)] if d else half[1:]
+    return np.stack([half, 2**d - 1 - half], axis=1).reshape(-1)[: 2**d]
 
 
 def enumerated(v: np.ndarray, d: int) -> np.ndarray:
@@ -71,7 +84,7 @@ def _from_pairs(masks: np.ndarray, scores: np.ndarray) -> Answer:
     pairs = np.flatnonzero(known[2::2] & known[3::2]) * 2 + 2
     if not known[:2].all() or len(pairs) < FEWEST_PAIRS:
         return Answer.unknown(d, scores.shape[1])
-    pairs = np.sort(np.random.default_rng(d).permutation(pairs)[:MOST_PAIRS])
+    pairs = pairs[:MOST_PAIRS]
     process = process_on(masks[pairs])
     phi, error = process.values(scores[0], scores[1], np.concatenate([scores[pairs], scores[pairs + 1]]))
     return Answer(phi, error, scores[0])
@@ -86,13 +99,12 @@ def paired(make: Callable[[int, int], Pairs], d: int, budget: Budget, clock: Clo
     k = 0
     for pairs, block in _stages(max(1, (budget.evaluations - 2) // 2), budget.adaptive, most):
         design = make(pairs, block)
-        scores = yield np.concatenate([ends(d), design.masks, ~design.masks])
-        k, empty, full = scores.shape[1], scores[0], scores[1]
-        scores, half = scores[2:], len(design.masks)
+        first, scores = yield from in_pairs(ends(d), design.masks, design.order)
+        k, (empty, full), half = scores.shape[1], first, len(design.masks)
         if not (np.isfinite(empty).all() and np.isfinite(full).all()):
             break
         known = told(scores[:half]) & told(scores[half:])
-        if known.sum() < min(half, FEWEST_PAIRS) or (block in found and not known.all()):
+        if known.sum() < min(half, FEWEST_PAIRS) or (found and not known.all()):
             break
         whole = bool(known.all())
         if not whole:
@@ -104,6 +116,16 @@ def paired(make: Callable[[int, int], Pairs], d: int, budget: Budget, clock: Clo
         if not whole or clock.over or settled(mean, error, budget):
             break
     return Answer(mean, error, empty) if found and empty is not None else Answer.unknown(d, k)
+
+
+def in_pairs(first: np.ndarray, masks: np.ndarray, order: np.ndarray) -> Generator[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Scores of the coalitions ``first``, and of ``masks`` and then their complements; asked in ``order``, each beside its complement."""
+    n, half = len(first), len(masks)
+    asked = np.stack([masks[order], ~masks[order]], axis=1).reshape(2 * half, -1)
+    found = yield np.concatenate([first, asked])
+    scores = np.empty_like(found[n:])
+    scores[order], scores[half + order] = found[n::2], found[n + 1 :: 2]
+    return found[:n], scores
 
 
 def growing(make: Callable[[int, int], Pairs], d: int, budget: Budget, clock: Clock, most: int) -> Play:

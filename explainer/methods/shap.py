@@ -138,8 +138,7 @@ class ShapMethod:
         """Deep and Gradient explainers, on a copy of the module and the tensor the wrapped model gives it."""
         import torch
 
-        twin = copy.copy(model)
-        twin.module = twin.core = copy.deepcopy(model.core)
+        twin = model.on(copy.deepcopy(model.core))
         runner = copy.copy(self.obj)
         runner.explainer = copy.copy(self.obj.explainer)
         runner.explainer.model = twin.core

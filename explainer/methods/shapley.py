@@ -9,9 +9,10 @@ import numpy as np
 
 from explainer.coalitions import Budget, Clock, Coalitions
 from explainer.errors import InvalidInput, Unsupported, unknown
+from explainer.explanation import Explanation
 from explainer.features.base import Features
 from explainer.methods.attribution import Attribution
-from explainer.methods.game import Game, Play, play
+from explainer.methods.game import Game, Play, known_exactly, play
 from explainer.methods.paired import least_strata, regression, strata
 from explainer.methods.quadrature import MOST_PAIRS, odd_process
 from explainer.methods.sampling import exact, growing, paired, permutation
@@ -19,6 +20,7 @@ from explainer.methods.trees import is_tree, tree_values
 from explainer.progress import Report
 
 ALGORITHMS = ("auto", "exact", "gaussian", "permutation", "kernel", "stratified", "tree")
+_CONTROLLED = 3  # evaluations per part from which a control no longer lowers the error
 MOST_EXACT = 20  # players; beyond, enumeration is out of reach
 _SLOW = 16  # rows per coalition from which scoring a table takes a torch module longer than learning strengths
 
@@ -35,7 +37,7 @@ def shap(
     progress: Report = lambda done, total: None,
     algorithm: str = "auto",
     relevance: bool | str = "auto",
-    control: Any = None,
+    control: Any = "auto",
 ) -> Attribution:
     r"""Shapley values of the game v(S) = expected score with the parts in S present.
 
@@ -53,8 +55,10 @@ def shap(
     relevance : whether the Gaussian process learns a strength for every part (:mod:`explainer.methods.relevance`): fewer evaluations
         for the same error, at about 0.02 s per instance and output. "auto": where scoring takes longer than that, which is assumed
         but for torch modules on tables with fewer than 16 background rows.
-    control : values ``(n, parts[, k])`` of an additive game thought to be close, such as expected gradients; the Gaussian process is
-        fitted to what they leave of the scores, per instance and output where the evidence for that is higher.
+    control : values ``(n, parts[, k])`` of an additive game thought to be close, or an explanation that has them; the Gaussian process
+        is fitted to what they leave of the scores, per instance and output where the evidence for that is higher. "auto":
+        expected gradients, where the model has gradients and the budget is below three evaluations per part, beyond which they do
+        not lower the error; "expected_gradients": always; None: never.
 
     Raises UnknownName for another algorithm, Unsupported when the one asked for does not fit.
     """
@@ -71,6 +75,10 @@ def shap(
             raise Unsupported(f"algorithm='tree' does not fit here: {found} Use algorithm='auto'.")
         notes = (found,) if is_tree(model) else ()
     features, budget, n = coalitions.features, coalitions.budget, len(inputs)
+    if isinstance(control, str):
+        control = _expected(control, model, inputs, target, output, features, budget, seed)
+        if control is not None:
+            notes = (*notes, "Expected gradients of each input served as a control, where the evidence was for it.")
     controls = _controls(control, n, features, target.k)
     refine = worthwhile(relevance, model, features)
     used: dict[int, str] = {}
@@ -86,7 +94,7 @@ def shap(
         features.axes,
         [features.names(i) for i in range(n)],
         base=np.stack([answer.empty for answer in answers]),
-        stderr=None if set(used.values()) == {"exact"} else [Game(coalitions, i).spread(a.stderr) for i, a in enumerate(answers)],
+        stderr=None if known_exactly(answers) else [Game(coalitions, i).spread(a.stderr) for i, a in enumerate(answers)],
         evaluations=coalitions.evaluations,
         parameters={"algorithm": " and ".join(sorted(set(used.values()))), "absence": features.absence},
         notes=notes,
@@ -131,10 +139,25 @@ def worthwhile(relevance: bool | str, model: Any, features: Features) -> bool:
     return model.framework != "torch" or model.modality != "tabular" or features.repeats >= _SLOW
 
 
+def _expected(
+    word: str, model: Any, inputs: Any, target: Any, output: str, features: Features, budget: Budget, seed: int
+) -> list[np.ndarray] | None:
+    """Expected gradients as a control, where they are asked for or lower the error."""
+    if word not in ("auto", "expected_gradients"):
+        raise unknown("control", word, ("auto", "expected_gradients", "values", "None"))
+    fewest = min(features.players(i) for i in range(len(inputs)))
+    if not model.differentiable or (word == "auto" and budget.evaluations >= _CONTROLLED * fewest):
+        return None
+    from explainer.methods.expected import control
+
+    return control(model, inputs, target, output=output, features=features, seed=seed)
+
+
 def _controls(control: Any, n: int, features: Features, k: int) -> Sequence[np.ndarray] | None:
     """Per instance, values ``(players, k)`` of an additive game near the one explained."""
     if control is None:
         return None
+    control = control.values if isinstance(control, Explanation) else control
     if len(control) != n:
         raise InvalidInput(f"control= holds values for {len(control)} instances; {n} are explained.")
     values = [np.asarray(one, dtype=np.float64) for one in control]

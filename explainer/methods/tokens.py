@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from explainer.adapters.encoding import Arguments
+from explainer.adapters.grids import token_grid
 from explainer.adapters.layouts import Layout, SeriesLayout, TextLayout, layout_for, token_mask
 from explainer.adapters.torch import TorchModel
 from explainer.errors import Unsupported
-
-_PREFIXES = (1, 0, 2, 5)  # tokens before the patches: a classification token, none, a distillation token, registers
 
 
 class Tokens:
@@ -30,7 +28,7 @@ class Tokens:
         position, self.width = _token_tensor(model, arguments)
         self._tensor = arguments.tensors[position]
         self.layout: Layout = layout_for(model, inputs, arguments, position, self._tensor)
-        self._grid, self._frames = (0, 0), 0
+        self._cells, self._frames = np.zeros((0, 2), dtype=int), 0
         self.notes: list[str] = []
         self._steps = 0
         self.real = np.ones((len(arguments), self.width or 0), dtype=bool)
@@ -43,23 +41,24 @@ class Tokens:
     def axes(self) -> tuple[str, ...]:
         return {"text": ("word",), "image": ("row", "column")}.get(self._model.modality, ("time",))
 
-    def settle(self, widths: Sequence[int], convolved: Sequence[tuple[int, int]]) -> None:
+    def settle(self, widths: Sequence[int]) -> None:
         """Find the grid of patches of a picture, or the frames of a series, by the positions attention is over. Raises Unsupported."""
         if isinstance(self.layout, SeriesLayout):
             self._settle_frames(sorted(set(widths)))
         if self.width is not None:
             return
-        size = (int(self._tensor.shape[-2]), int(self._tensor.shape[-1]))
-        wanted = dict.fromkeys(widths)
+        wanted = list(dict.fromkeys(widths))
+        why = "in different layers, and one grid of patches is followed only"
         if len(wanted) == 1:
-            grid = patches(widths[0], size, convolved)
-            if grid is not None:
-                self._grid, self.width = grid, widths[0]
+            try:
+                self._cells, self.width = token_grid(self._model, self._inputs, wanted[0]), wanted[0]
                 self.real = np.ones((len(self.real), self.width), dtype=bool)
                 return
+            except Unsupported as error:
+                why = f"and which is which part of the picture cannot be told: {error}"
         raise Unsupported(
-            f"{type(self._model.core).__name__} attends over {', '.join(map(str, wanted)) or 'no'} positions, which are not one grid of "
-            f"patches of a picture of {size[0]} x {size[1]} with a few tokens before it. Use 'integrated_gradients' or 'shap'."
+            f"{type(self._model.core).__name__} attends over {', '.join(map(str, wanted)) or 'no'} positions, {why.rstrip('.')}. "
+            "Use 'integrated_gradients' or 'shap'."
         )
 
     def _settle_frames(self, widths: list[int]) -> None:
@@ -83,17 +82,15 @@ class Tokens:
             return self.layout.collapse(relevance, i)
         if self._model.modality == "series":
             return _spread(relevance, self._steps) if self._frames else relevance[self.real[i]]
-        (rows, columns), (height, width) = self._grid, self._tensor.shape[-2:]
-        patch = relevance[len(relevance) - rows * columns :].reshape(rows, columns)
+        (rows, columns), (height, width) = self._cells.max(0) + 1, self._tensor.shape[-2:]
+        patch = relevance[self._cells[:, 0] >= 0].reshape(rows, columns)
         return self.layout.collapse(_spread(_spread(patch, height).T, width).T[None], i)
 
     def labels(self, i: int) -> list[str]:
         """The real tokens in words."""
         kept = np.flatnonzero(self.real[i])
         if self._model.modality == "image":
-            prefix = len(kept) - self._grid[0] * self._grid[1]
-            patch = [f"patch {r},{c}" for r in range(self._grid[0]) for c in range(self._grid[1])]
-            return [f"[{k}]" for k in range(prefix)] + patch
+            return [f"patch {r},{c}" if r >= 0 else f"[{k}]" for k, (r, c) in enumerate(self._cells)]
         if self._model.modality == "series":
             return [f"frame {t}" if self._frames else str(t) for t in range(len(kept))]
         encoder = self._model.preprocess
@@ -109,22 +106,6 @@ def _spread(values: np.ndarray, size: int) -> np.ndarray:
     owner = np.arange(size) * len(values) // size
     counts = np.bincount(owner, minlength=len(values))
     return (values / counts.reshape(-1, *[1] * (values.ndim - 1)))[owner]
-
-
-def patches(tokens: int, size: tuple[int, int], convolved: Iterable[tuple[int, int]] = ()) -> tuple[int, int] | None:
-    """The grid ``(rows, columns)`` that ``tokens`` positions stand on after at most five others, or None.
-
-    A convolution whose result has as many places is the one that cut the picture; else the grid has the picture's own shape.
-    """
-    for grid in reversed(list(convolved)):
-        if grid[0] * grid[1] > 1 and 0 <= tokens - grid[0] * grid[1] <= max(_PREFIXES):
-            return grid
-    height, width = size[0] // math.gcd(*size), size[1] // math.gcd(*size)
-    for prefix in _PREFIXES:
-        times = math.isqrt(max(tokens - prefix, 0) // (height * width))
-        if times and times * times * height * width == tokens - prefix and tokens - prefix > 1:
-            return times * height, times * width
-    return None
 
 
 def _token_tensor(model: TorchModel, arguments: Arguments) -> tuple[int, int | None]:

@@ -43,7 +43,7 @@ def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Re
     try:
         ensemble = Ensemble(model, [inputs], output, np.arange(inputs.shape[1]))
         if ensemble.slope is None:
-            raise Unsupported(_no_sum(model, output, "Use output='logit', or method 'shap', whose game is defined on every scale."))
+            raise Unsupported(f"{_no_sum(model, output)} Use that, or method 'shap', whose game is defined on every scale.")
         if not ensemble.covered:
             raise Unsupported("Some nodes were reached by no training rows, so their shares are 0 / 0. Use method 'shap'.")
         slope, intercept = _slope(ensemble, target)
@@ -130,10 +130,8 @@ def _enumerated(
     asked = ensemble.asked
     # The number of players asked is the same for all inputs, so that no instance's values depend on the others.
     if len(asked) > MOST_ENUMERATED:
-        most = f"and the trees ask {len(asked)} parts; all coalitions of up to {MOST_ENUMERATED} can be scored."
-        raise Unsupported(
-            _no_sum(model, output, most) if ensemble.slope is None else f"A function of the scores is no sum over trees, {most}"
-        )
+        why = _no_sum(model, output) if ensemble.slope is None else "A function of the scores is not a sum over trees."
+        raise Unsupported(f"{why} All its coalitions could be scored for up to {MOST_ENUMERATED} parts, and the trees ask {len(asked)}.")
     columns, others, found, d = ensemble.columns(inputs), ensemble.columns(rows), [], features.players(0)
     for i in range(len(inputs)):
         progress(i, len(inputs))
@@ -181,8 +179,8 @@ def _unfit_game(features: Features) -> str:
     return ""
 
 
-def _no_sum(model: Any, output: str, advice: str) -> str:
-    return f"The {output} of this {_kind(model)} is not a sum over its trees (output='logit' often is). {advice}"
+def _no_sum(model: Any, output: str) -> str:
+    return f"The {output} of this {_kind(model)} is not a sum over its trees; output='logit' often is."
 
 
 def _grouped(features: Features, inputs: Any) -> bool:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from explainer.adapters.layerview import LayerView
-from explainer.adapters.torch import require_torch
-from explainer.errors import InvalidInput
+from explainer.adapters.layerview import LayerView, layer_named
+from explainer.adapters.torch import TorchModel, require_torch
+from explainer.errors import ExplainerError, InvalidInput
 from explainer.explanation import Check, grade
 from explainer.inputs import take
 from explainer.methods.attribution import Attribution
@@ -47,8 +47,8 @@ def layer_conductance(
 
     Parameters
     ----------
-    layer : a dotted name of the module's, "input of " and a name, or "auto": the last layer before the head, on images the last
-        that still has rows and columns.
+    layer : a dotted name of the module's, "input of " and a name, or "auto": the last layer before the head that all of the score
+        goes through, on images the last of those with more than one position.
     baseline, background : see :meth:`~explainer.adapters.gradients.GradientView.baseline`.
     steps : an int, or "auto": 32, for inputs that miss the difference by more than ``tolerance`` of it 128, then 512.
     tolerance : the completeness error aimed at.
@@ -106,7 +106,9 @@ def internal_influence(
 
     def influence(path: _UnitPath) -> Tensor:
         values, change = path.influence(ladder, tolerance)
-        changes.update({int(row): max(found, changes.get(int(row), 0.0)) for row, found in zip(path.batch.rows, change, strict=True)})
+        changes.update(
+            {int(row): max(float(found), changes.get(int(row), 0.0)) for row, found in zip(path.batch.rows, change, strict=True)}
+        )
         return values
 
     found, outcomes = _attribute("internal_influence", model, inputs, target, layer, output, baseline, background, progress, influence)
@@ -118,17 +120,25 @@ def internal_influence(
     return found
 
 
-def fits(model: Model) -> Capability | None:
-    """Unsupported where the layers cannot be hooked."""
-    anatomy = getattr(model, "anatomy", None)
-    if anatomy is None or not any(fact.what == "TorchScript" for fact in anatomy().facts):
-        return None
-    return Capability("unsupported", "TorchScript hides what its layers give. Use integrated_gradients or shap.")
-
-
 def _settled(change: float, tolerance: float) -> Check:
     reason = f"Twice the steps change the values by {change:.2g} of the largest."
     return Check("integration", grade(change, tolerance, 5 * tolerance), reason, change, tolerance)
+
+
+def fits(model: Model) -> Capability | None:
+    """Unsupported where no layer before the head can stand in the input's place."""
+    if not isinstance(model, TorchModel):
+        return None
+    if any(fact.what == "TorchScript" for fact in model.anatomy().facts):
+        return Capability("unsupported", "TorchScript hides what its layers give. Use integrated_gradients or shap.")
+    sample = model.sample()
+    if sample is None:
+        return None
+    try:
+        layer_named(model, "auto", sample)
+    except ExplainerError as error:
+        return Capability("unsupported", str(error))
+    return None
 
 
 def _whole(steps: Any) -> int:

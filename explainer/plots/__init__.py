@@ -42,6 +42,8 @@ from explainer.plots.model import plot_confusion as plot_confusion
 from explainer.plots.model import plot_history as plot_history
 from explainer.plots.model import plot_margins as plot_margins
 from explainer.plots.model import plot_probabilities as plot_probabilities
+from explainer.plots.pairs import is_of_pairs as is_of_pairs
+from explainer.plots.pairs import plot_pairs as plot_pairs
 from explainer.plots.patching import plot_ablation as plot_ablation
 from explainer.plots.patching import plot_lens as plot_lens
 from explainer.plots.patching import plot_patching as plot_patching
@@ -97,6 +99,8 @@ def plot(
         return plot_attention_model(ex, instance=instance, dark=dark)
     drawn = _part(ex, instance, output)
     axes, extras = drawn.axes, drawn.ex.extras
+    if is_of_pairs(axes):
+        return plot_pairs(ex, instance=instance, output=output, dark=dark)
     if axes[:2] == ("row", "column") or (axes == ("superpixel",) and extras.get("segments")):
         return plot_image(ex, instance=instance, output=output, opacity=opacity, dark=dark)
     if axes in (("word",), ("sentence",), ("part",)):

@@ -60,9 +60,6 @@ def _randomised(model: Any, seed: int) -> Any:
         for parameter in module.parameters():
             order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
             parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
-    made = type(model)(
-        module, model.preprocess, modality=model.modality, class_names=model.class_names, feature_names=model.feature_names,
-        task=model.task, returns=model.returns, background=model.background, name=f"{model.name} with random weights",
-    )  # fmt: skip
-    made.padding_counts = model.padding_counts
+    made = model.on(module)
+    made.name = f"{model.name} with random weights"
     return made

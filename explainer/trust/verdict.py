@@ -24,33 +24,36 @@ _FULL = "explain(..., verify='full') reruns the method to measure it."
 def judge(
     method: Method, found: Attribution, values: np.ndarray, scale: str, engine: Coalitions | None, why_not: str,
     rerun: Callable[..., Attribution] | None, model: Any, seed: int, lost: Collection[int] = (),
-    beside: Callable[[], Attribution] | None = None,
+    beside: Callable[[], Attribution] | None = None, asked: float | None = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     """One verdict per instance. ``values`` (n, k) are the target's values at the inputs; ``rerun(model=, seed=)`` repeats the method;
     ``beside()`` gives gradient x input, which the faithfulness of attention is held against.
 
-    Instances in ``lost`` have no values to judge: they get an empty verdict.
+    Instances in ``lost`` have no values to judge: they get an empty verdict. ``asked``: the error that the budget was given as. What a
+    method measures itself takes the place of a general check of that name: it knows what its values are.
     """
     n = len(values)
     again = stability.rerun_checks(found, rerun, seed) if rerun else [Check("stability", "not run", _FULL)] * n
     sane = sanity.randomisation_checks(found, rerun, model, seed) if rerun else [Check("randomisation", "not run", _FULL)] * n
-    faithful = faithfulness.checks(found, engine, why_not, seed, lost, beside)
+    own = [i for i in range(n) if "faithfulness" in _own(found, i)]
+    faithful = faithfulness.checks(found, engine, why_not, seed, {*lost, *own}, beside)
     verdicts = []
     for i in range(n):
         if i in lost:
             verdicts.append(Verdict())
             continue
-        # What a method measures of itself comes first: of equal outcomes it is the one that is told.
-        checks = [
-            *(check for name, check in _own(found, i).items() if name != "fit"),
+        general = [
             _completeness(found, values, i, scale),
-            _sampling_error(found, i),
-            _own(found, i).get("fit", Check("fit", "not run", f"{method.title} fits no stand-in model.")),
+            _sampling_error(found, i, asked),
+            Check("fit", "not run", f"{method.title} fits no stand-in model."),
             faithful[i],
             again[i],
             sane[i],
         ]
-        verdicts.append(Verdict({check.name: check for check in checks}))
+        mine = dict(_own(found, i))
+        instead = [mine.pop(check.name, check) for check in general]
+        # What a method alone measures comes first: of equal outcomes it is the one that is told.
+        verdicts.append(Verdict({check.name: check for check in (*mine.values(), *instead)}))
     return tuple(verdicts)
 
 
@@ -62,6 +65,27 @@ def failed(why: str) -> Verdict:
 def stopped(verdict: Verdict, why: str) -> Verdict:
     """The verdict of values that were to become more precise when the person ended the work."""
     return Verdict({**verdict.checks, "budget": Check("budget", "warn", why)})
+
+
+def missed(found: Attribution, asked: float | None, lost: Collection[int] = ()) -> dict[int, float]:
+    """The instances whose values are not known as well as was asked for, and how well they are: a share of the largest value."""
+    if asked is None:
+        return {}
+    reached = {i: _reached(found, i) for i in range(len(found.values)) if i not in lost}
+    return {i: error for i, error in reached.items() if error > asked * (1 + 1e-9)}
+
+
+def _reached(found: Attribution, i: int) -> float:
+    """The widest 95 % interval's half as a share of its output's largest value, or what the method has measured in its place."""
+    own = _own(found, i).get("sampling error")
+    if own is not None and own.value is not None:
+        return own.value
+    if found.stderr is None:
+        return 0.0
+    k = found.values[i].shape[-1]
+    largest = np.abs(found.values[i]).reshape(-1, k).max(axis=0)
+    half = 1.96 * np.asarray(found.stderr[i]).reshape(-1, k).max(axis=0)
+    return float(np.where(half > 0, half / np.maximum(largest, 1e-300), 0.0).max(initial=0.0))
 
 
 def _own(found: Attribution, i: int) -> Mapping[str, Check]:
@@ -80,13 +104,16 @@ def _completeness(found: Attribution, values: np.ndarray, i: int, scale: str) ->
     return Check("completeness", status, f"The values {verb}: the gap is {error:.2g} of the difference explained.", error, COMPLETE_PASS)
 
 
-def _sampling_error(found: Attribution, i: int) -> Check:
-    if found.stderr is None and "sampling error" in _own(found, i):
-        return _own(found, i)["sampling error"]
+def _sampling_error(found: Attribution, i: int, asked: float | None = None) -> Check:
     if found.stderr is None:
         return Check("sampling error", "not run", "The method draws nothing at random: its values have no sampling error.")
     largest = float(np.abs(found.values[i]).max())
     error = 1.96 * float(np.max(found.stderr[i])) / max(largest, 1e-12)
     status = grade(error, ERROR_PASS, ERROR_WARN)
+    short = missed(found, asked).get(i)
+    if short is not None:
+        status = "warn" if status == "pass" else status
+        reason = f"95 % intervals reach {short:.2%} of the largest value; {asked:.2%} was asked for."
+        return Check("sampling error", status, reason, short, asked)
     advice = "" if status == "pass" else " Raise budget= for a tighter answer."
     return Check("sampling error", status, f"95 % intervals reach {error:.0%} of the largest value.{advice}", error, ERROR_PASS)

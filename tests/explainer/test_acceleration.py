@@ -93,3 +93,19 @@ def test_speed_is_measured_in_turn():
     order = []
     acceleration._speedup(lambda: order.append("a"), lambda: order.append("b"))
     assert order == ["a", "b"] * 5
+
+
+@pytest.mark.usefixtures("faster")
+def test_views_of_a_language_model_stay_fast_and_are_the_same_model() -> None:
+    pytest.importorskip("transformers")
+    from transformers_gallery import TEXTS, gpt2
+
+    model = explainer.wrap(gpt2())
+    quick = explainer.accelerate(model, TEXTS, options=("bfloat16",), tolerance=10)
+    view, plain = quick.next(" to"), model.next(" to")
+    assert isinstance(quick, type(model)) and isinstance(view, acceleration.AcceleratedModel) and view.trials == quick.trials
+    assert (quick.fingerprint(), view.fingerprint()) == (model.fingerprint(), plain.fingerprint())
+    assert not np.array_equal(view.scores(TEXTS), plain.scores(TEXTS)) and np.allclose(view.scores(TEXTS), plain.scores(TEXTS), atol=0.5)
+    ex = explainer.explain(quick, TEXTS[:1], "shap", target=" to", budget=32)
+    assert ex.target == (" to",) and any("Accelerated" in note for note in ex.provenance.notes)
+    assert any("log-probabilities" in note for note in ex.provenance.notes)

@@ -104,3 +104,10 @@ def test_numpy_tables_reach_an_estimator_fitted_on_numpy():
         ex = explainer.explain(model, data.to_numpy()[:1], "shap")
     assert ex.feature_names[0] == tuple(data.columns)
     assert isinstance(ex.inputs, pd.DataFrame)
+
+
+def test_an_estimator_that_is_neither_classifier_nor_regressor_is_refused_with_a_way_out():
+    from sklearn.ensemble import IsolationForest
+
+    with pytest.raises(Unsupported, match="decision_function"):
+        explainer.wrap(IsolationForest(random_state=0).fit(np.zeros((8, 2))))

@@ -194,3 +194,41 @@ def test_a_rule_survives_disk(tmp_path):
     for key in ("rule", "precision", "precision interval", "coverage"):
         assert back.extras[key] == ex.extras[key]
     np.testing.assert_array_equal(back.extras["anchor"][0], ex.extras["anchor"][0])
+
+
+def test_a_budget_too_small_for_any_rule_says_what_is_enough():
+    model = classifier(corner)
+    with pytest.raises(explainer.errors.InvalidInput, match=r"budget=20 is too small for a rule: 32 copies.*about 288 are enough"):
+        explainer.explain(model, inside()[:1], "anchors", budget=20)
+    few, enough = (explainer.explain(model, inside()[:1], "anchors", budget=b).verdict.checks["precision"] for b in (40, 600))
+    assert few.status == "fail" and enough.status == "pass"
+
+
+def test_a_rule_is_judged_by_what_it_promises():
+    ex = explainer.explain(classifier(corner), inside(), "anchors")
+    for verdict in ex.verdicts:
+        assert verdict.status == "pass" and "keeps what it promises" in verdict.reason
+        assert verdict.checks["faithfulness"].status == "not run" and "within ±" in verdict.checks["sampling error"].reason
+    always = classifier(lambda x: np.stack([np.zeros(len(x)), np.ones(len(x))], axis=1))
+    empty = explainer.explain(always, inside()[:1], "anchors")
+    assert not empty.extras["anchor"][0].any() and empty.verdict.status == "pass"
+
+
+def test_an_error_asked_of_a_precision_and_not_reached_is_said(monkeypatch):
+    from explainer.methods.anchors import _Limits
+
+    monkeypatch.setattr(_Limits, "measured", property(lambda self: 400))
+    noise = classifier(lambda x: np.stack([np.sin(3000 * x.sum(1)) > 0, np.sin(3000 * x.sum(1)) <= 0], axis=1).astype(float))
+    ex = explainer.explain(noise, DATA[:1], "anchors", budget="1% error", parts=1)
+    check = ex.verdict.checks["sampling error"]
+    assert check.value == pytest.approx(0.05, abs=0.01) and check.status == "warn"
+    assert any("1.00%, was not reached for 1 of 1 inputs" in note for note in ex.provenance.notes)
+
+
+def test_parts_outside_of_the_rule_are_not_listed():
+    from explainer.listing import explanation_facts
+
+    for rows, parts in ((inside()[:1], {"a", "d"}), (DATA[DATA["a"] < -1][:1], set())):
+        ex = explainer.explain(classifier(corner), rows, "anchors", verify=False, precision=0.9)
+        facts = explanation_facts(ex, [0], 12)["instances"][0]
+        assert {feature["feature"] for feature in facts["features"]} == parts and facts["features_in_all"] == len(parts)

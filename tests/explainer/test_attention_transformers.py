@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import picture_gallery
 import pytest
 import torch
 import torch_gallery as gallery
@@ -17,9 +18,9 @@ import explainer
 from explainer.adapters.encoding import Steps
 from explainer.adapters.taps import AttentionTap
 from explainer.errors import Unsupported
-from explainer.methods.tokens import patches
 
 transformers = pytest.importorskip("transformers")
+from transformers_gallery import bart, t5  # noqa: E402
 
 SMALL = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24, "vocab_size": 40,
@@ -194,6 +195,28 @@ def test_cross_attention_of_pytorchs_own_decoder_is_told_apart_at_equal_lengths(
     assert [layer.cross for layer in tap.layers] == [False, False, True]
 
 
+@pytest.mark.parametrize("head", ["ForConditionalGeneration", "ForSequenceClassification"])
+@pytest.mark.parametrize("make", [t5, bart])
+def test_each_stream_of_an_encoder_decoder_with_its_tokenizer_is_transformers_own(make: Any, head: str) -> None:
+    module, tokenizer = make(head)
+    model, text = explainer.wrap((module, tokenizer)), "redistribution and use"
+    target, given = "predicted", dict(tokenizer(text, return_tensors="pt"))
+    if head == "ForConditionalGeneration":
+        target, reading = " the author", model.continuing(" the author").preprocess
+        given["decoder_input_ids"] = torch.tensor([[reading.start_id, *reading.after]])
+    found = {
+        stream: explainer.explain(model, [text], "attention", target=target, kind="raw", stream=stream, verify=False).values[0]
+        for stream in ("encoder", "decoder", "cross")
+    }
+    module.set_attn_implementation("eager")
+    with torch.no_grad():
+        told = module(**given, output_attentions=True)
+    for stream, values in found.items():
+        np.testing.assert_allclose(values, torch.cat(told[f"{stream}_attentions"]).numpy(), atol=1e-5)
+    rollout = explainer.explain(model, [text], "attention", target=target, verify=False)
+    assert rollout.values.shape == (1, 3) and any("last cross-attention" in note for note in rollout.provenance.notes)
+
+
 # -- pictures and frames ----------------------------------------------------------------------------------------------------
 
 
@@ -229,18 +252,24 @@ def test_the_rollout_of_a_patch_lies_on_the_patch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "size", "grid"),
-    [
-        (10, (12, 12), (3, 3)),
-        (9, (12, 12), (3, 3)),
-        (11, (12, 12), (3, 3)),
-        (7, (8, 12), (2, 3)),
-        (8, (12, 12), None),
-        (197, (224, 224), (14, 14)),
-    ],
+    ("name", "grid", "before"), [("ViT", (4, 4), 1), ("DeiT", (4, 4), 2), ("DINOv2", (4, 4), 5), ("tokens, registers", (4, 6), 2)]
 )
-def test_the_grid_of_patches(tokens: int, size: tuple[int, int], grid: tuple[int, int] | None) -> None:
-    assert patches(tokens, size) == grid
+def test_pixels_get_the_relevance_of_the_patch_they_enter_by(name: str, grid: tuple[int, int], before: int) -> None:
+    model, images = picture_gallery.made(name)
+    found = run(model, images[:1], readout="first")
+    relevance = slow_rollout(found.extras["attention"][0].astype(float), 0)
+    (rows, columns), (height, width) = grid, images.shape[1:3]
+    summed = found.values[0][..., 0].reshape(rows, height // rows, columns, width // columns).sum((1, 3))
+    np.testing.assert_allclose(summed.ravel(), relevance[before : before + rows * columns], atol=1e-6)
+    labels = found.extras["tokens"][0]
+    assert labels[before - 1 : before + 1] == [f"[{before - 1}]", "patch 0,0"]
+
+
+def test_swin_is_read_over_the_stages_that_attend_to_the_whole_picture() -> None:
+    model, images = picture_gallery.made("Swin")
+    able = model.capabilities()["attention"]
+    assert able.level != "unsupported", able.reason
+    assert explainer.explain(model, images[:1], "attention", verify=False).values.shape == (1, *images.shape[1:3])
 
 
 def test_windows_are_not_taken_for_heads() -> None:

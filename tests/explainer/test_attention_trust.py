@@ -10,7 +10,7 @@ import torch_gallery as gallery
 from torch import Tensor, nn
 
 import explainer
-from explainer.methods.product import input_x_gradient
+from explainer.methods.gradient import input_x_gradient
 from explainer.target import resolve
 
 METHODS = ("attention", "attention_relevance", "attention_norms", "attention_flow")

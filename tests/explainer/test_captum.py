@@ -276,6 +276,12 @@ class Reused(nn.Module):
         return self.c(self.act(self.b(self.act(self.a(x)))))
 
 
+class Residual(Functional):
+    def forward(self, x):
+        h = self.a(x)
+        return self.b(h + F.relu(h))
+
+
 def test_an_error_that_captum_passes_over_fails_the_verdict():
     net = Functional()
     ex = explained(ca.DeepLift(net), verify=True, baselines="zeros")
@@ -302,23 +308,33 @@ def test_a_recurrent_model_fails_the_verdict():
     assert fine.verdict.checks["completeness"].status == "pass"
 
 
+@pytest.mark.parametrize("net", [Functional(), Reused()], ids=["functional", "reused"])
 @pytest.mark.parametrize("name", ["GuidedBackprop", "Deconvolution", "LRP"])
-def test_rules_that_a_function_would_escape_are_refused(name):
-    with pytest.raises(Unsupported, match="relu"):
-        explained(getattr(ca, name)(Functional()))
+def test_rules_follow_functional_and_reused_activations_on_a_repaired_copy(name, net):
+    modular = nn.Sequential(net.a, nn.ReLU(), net.b, *((nn.ReLU(), net.c) if isinstance(net, Reused) else ()))
+    obj = getattr(ca, name)(net)
+    ex = explained(obj)
+    np.testing.assert_allclose(ex.values, explained(getattr(ca, name)(modular)).values, atol=1e-6 if name == "LRP" else 0)
+    escaping = name == "LRP" or isinstance(net, Functional)  # one guided layer may be used several times
+    assert any("repaired copy" in note for note in ex.provenance.notes) == escaping
+    assert obj.forward_func is net if hasattr(obj, "forward_func") else obj.model is net
+
+
+@pytest.mark.parametrize("name", ["GuidedBackprop", "Deconvolution", "LRP"])
+def test_rules_that_escape_repair_too_are_refused(name):
     if name != "LRP":
         with pytest.raises(Unsupported, match=r"no nn\.ReLU"):
             explained(getattr(ca, name)(nn.Sequential(nn.Linear(5, 3))))
     else:
-        with pytest.raises(Unsupported, match="several times"):
-            explained(ca.LRP(Reused()))
+        with pytest.raises(Unsupported, match="outside them"):
+            explained(ca.LRP(Residual()))
         with pytest.raises(Unsupported, match="LayerNorm"):
             explained(ca.LRP(nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 3))))
 
 
 @pytest.mark.parametrize("name", ["DeepLift", "LRP", "GuidedBackprop", "LayerConductance", "KernelShap"])
 def test_the_module_is_as_it_was_also_after_an_error(name):
-    for net, fails in ((mlp().train(), False), (Reused().train(), name in ("DeepLift", "LRP"))):
+    for net, fails in ((mlp().train(), False), (Reused().train(), name == "DeepLift"), (Residual().train(), name == "LRP")):
         layer = (next(net.children()),) if name.startswith("Layer") else ()
         obj = getattr(ca, name)(net, *layer)
         before, weights = repr([sorted(vars(m)) for m in net.modules()]), copy.deepcopy(net.state_dict())

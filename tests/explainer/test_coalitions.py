@@ -13,7 +13,7 @@ from explainer.coalitions import Budget, Clock, Coalitions
 from explainer.errors import Cancelled, InvalidInput
 from explainer.faults import Hangs, score_each, within
 from explainer.features import build
-from explainer.scored import Scored, keys_of
+from explainer.scored import Kept, Scored, keys_of
 from explainer.target import resolve
 
 RNG = np.random.default_rng(0)
@@ -317,6 +317,20 @@ def test_rows_a_method_built_itself_are_resumed_too(tmp_path):
     again = explainer.explain(model, frame(2), "lime", resume=tmp_path / "run", verify=False)
     np.testing.assert_array_equal(again.values, first.values)
     assert sum(calls) == 2  # the scores at the inputs themselves
+
+
+def test_a_deleted_file_does_not_cost_another_one(tmp_path):
+    kept = Kept(tmp_path / "run", {})
+    masks = np.eye(3, dtype=bool)
+    for j in range(3):
+        kept.add(0, masks[[j]], np.array([[float(j)]]))
+        kept.flush()
+    (tmp_path / "run" / "000002.npz").unlink()
+    again = Kept(tmp_path / "run", {})
+    again.add(0, np.ones((1, 3), dtype=bool), np.array([[9.0]]))
+    again.flush()
+    found = Kept(tmp_path / "run", {}).read()[0].find(keys_of(np.concatenate([masks, np.ones((1, 3), dtype=bool)])), 1)[:, 0]
+    np.testing.assert_array_equal(found, [0, np.nan, 2, 9])
 
 
 def test_budgets_are_read():

@@ -323,3 +323,22 @@ def test_misuse_is_answered():
             counterfactuals(number, games.frame(1), target)
     with pytest.raises(Unsupported, match="is for tables"):
         counterfactuals(explainer.wrap(lambda t: np.ones((len(t), 1)), modality="text", class_names=["v"]), ["a"])
+
+
+def test_a_row_that_cannot_be_scored_is_named_and_the_others_kept():
+    data = people()
+
+    def fragile(t):
+        if (t["ratio"] > 50).any():
+            raise RuntimeError("the sensor is unplugged")
+        return merit(t)
+
+    model, rows = yes_or_no(fragile, data), data[merit(data) < -1][:3].reset_index(drop=True)
+    whole = counterfactuals(model, rows.iloc[[0, 2]], data=data, k=2, budget=2000)
+    rows.loc[1, "ratio"] = 99.0
+    found = counterfactuals(model, rows, data=data, k=2, budget=2000)
+    assert "the sensor is unplugged" in found.reasons[1] and len(found.of(1)) == 0 and np.isnan(found.original_scores[1]).all()
+    assert found.targets[1] == "another class"
+    pd.testing.assert_frame_equal(found.rows, whole.rows)
+    with pytest.raises(InvalidInput, match="the sensor is unplugged"):
+        counterfactuals(model, rows.iloc[[1]], data=data)

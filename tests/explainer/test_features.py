@@ -382,3 +382,12 @@ def test_subwords_are_summed_to_their_words_in_long_texts_too():
     ex = explainer.explain(model, [LONG_TEXT], "integrated_gradients")
     assert ex.axes == ("instance", "word") and len(ex.feature_names[0]) == len(words(LONG_TEXT))
     assert ex.verdicts[0].checks["faithfulness"].status != "not run"
+
+
+def test_superpixels_hold_on_noise_and_hard_edges_and_a_shortfall_is_told():
+    rng = np.random.default_rng(0)
+    noise, blocks = rng.random((96, 96, 3)), np.kron(rng.random((8, 8, 3)), np.ones((32, 32, 1)))
+    for picture, count in ((noise, 49), (blocks, 49), (np.zeros((64, 64, 3)), 49), (rng.random((28, 28)), 49)):
+        assert superpixels(picture.astype(np.float32), count).max() + 1 >= 0.6 * count
+    few = Superpixels(rng.random((1, 6, 6)).astype(np.float32), ("superpixels", 30))
+    assert (few.shape(0)[0] < 21) == bool(few.notes)

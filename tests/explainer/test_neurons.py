@@ -73,6 +73,17 @@ def test_methods_explain_a_linear_unit_rightly(method):
     assert ex.output == "raw" and ex.scores == pytest.approx(unit.scores(rows)[:, 0])
 
 
+def test_a_units_explanation_is_held_against_random_weights():
+    net = nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.9), nn.ReLU(), nn.Linear(16, 4)).train()
+    unit = explainer.neuron(gallery.tabular(net, background=gallery.table(5, seed=1)), "3", 2)
+    ex = explainer.explain(unit, gallery.table(2), "input_x_gradient", verify="full")
+    check = ex.verdicts[0].checks["randomisation"]
+    assert check.value is not None and abs(check.value) < 0.9
+    np.testing.assert_array_equal(explainer.explain(unit, gallery.table(2), "input_x_gradient", verify="full").values, ex.values)
+    assert ex.verdicts[0].checks == explainer.explain(unit, gallery.table(2), "input_x_gradient", verify="full").verdicts[0].checks
+    assert all(layer.training for layer in net)
+
+
 def test_the_callers_module_stays_as_it_was():
     module = gallery.convnet().train()
     module.drop.eval()

@@ -10,7 +10,7 @@ import pytest
 from games import brute_force, frame, regression, wavy
 
 import explainer
-from explainer.errors import InvalidInput
+from explainer.errors import InvalidInput, UnknownName
 
 GROUPS = {"pair": ["a", "b"], "three": ["c", "d", "e"]}
 
@@ -57,7 +57,7 @@ def test_parts_alone_have_their_shapley_values():
 def test_values_add_up_at_every_budget_and_say_what_was_shared(budget):
     columns = [f"x{j}" for j in range(12)]
     model, rows = regression(wavy, columns), frame(2, columns)
-    ex = explainer.explain(model, rows, "owen", budget=budget)
+    ex = explainer.explain(model, rows, "owen", budget=budget, algorithm="splitting")
     np.testing.assert_allclose(ex.base_values + ex.values.sum(axis=1), ex.scores, atol=1e-10)
     shared = ex[0].verdict.checks["splitting"]
     assert (shared.value == 0) == (budget == 5000)
@@ -67,6 +67,22 @@ def test_values_add_up_at_every_budget_and_say_what_was_shared(budget):
         assert np.abs(ex.values - truth.values).max() > 1e-6
     else:
         np.testing.assert_allclose(ex.values, truth.values, atol=1e-10)
+
+
+def test_tables_are_sampled_by_orders_which_is_closer_there():
+    rng = np.random.default_rng(3)
+    hidden, out, columns = rng.normal(size=(24, 24)), rng.normal(size=24), [f"x{j}" for j in range(24)]
+    model, rows = regression(lambda x: np.maximum(x @ hidden, 0) @ out, columns), frame(3, columns)
+    truth = explainer.explain(model, rows, "owen", budget=10**4, verify=False)
+    found = {
+        how: explainer.explain(model, rows, "owen", budget=100, algorithm=how, verify=False) for how in ("auto", "orders", "splitting")
+    }
+    assert [ex.provenance.parameters["algorithm"] for ex in (truth, *found.values())] == ["exact", "orders", "orders", "splitting"]
+    np.testing.assert_array_equal(found["auto"].values, found["orders"].values)
+    error = {how: np.linalg.norm(ex.values - truth.values) for how, ex in found.items()}
+    assert error["orders"] < 0.5 * error["splitting"]
+    with pytest.raises(UnknownName, match="splitting"):
+        explainer.explain(model, rows, "owen", algorithm="spliting")
 
 
 def test_a_dummy_gets_nothing_and_twins_in_one_group_the_same():

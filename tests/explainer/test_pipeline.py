@@ -153,8 +153,24 @@ def test_a_cancelled_run_gives_what_is_known():
     ex = explainer.explain(regression(wavy, columns), rows, "shap", budget=500, progress=stop)
     assert all(done <= total for done, total in calls)
     assert "enough" in ex.provenance.notes[-1]
-    first, last = ex.verdicts[0], ex.verdicts[-1]
-    assert first.checks["budget"].status == "warn" and np.isfinite(ex.values[0]).all()
+    whole = explainer.explain(regression(wavy, columns), rows, "shap", budget=500, verify=False)
+    assert ex.provenance.evaluations < 0.7 * whole.provenance.evaluations
+    for i, verdict in enumerate(ex.verdicts):  # every input has its share of what was done
+        assert verdict.checks["budget"].status == "warn" and "enough" in verdict.checks["budget"].reason
+        assert np.isfinite(ex.values[i]).all() and ex.stderr[i].mean() > whole.stderr[i].mean()
+
+
+def test_a_run_cancelled_before_the_last_input_had_a_share_says_so(monkeypatch):
+    monkeypatch.setattr("explainer.model.ROWS_AT_ONCE", 40)
+
+    def stop(done, total):
+        if done >= 40:
+            raise Cancelled("enough")
+
+    columns = [f"x{j}" for j in range(14)]
+    ex = explainer.explain(regression(wavy, columns), frame(5, columns), "shap", budget=500, progress=stop)
+    assert np.isfinite(ex.values[0]).all() and ex.verdicts[0].checks["budget"].status == "warn"
+    last = ex.verdicts[-1]
     assert last.status == "fail" and "enough" in last.checks["fault"].reason and np.isnan(ex.values[-1]).all()
 
 

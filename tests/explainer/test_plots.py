@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import re
 from typing import Any
 
@@ -431,3 +432,43 @@ def test_an_explanation_without_values_says_why():
     figure = plots.plot(ex, instance=1)
     assert "finite score" in figure.layout.annotations[0].text and not figure.data
     assert plots.plot(ex, instance=0).data
+
+
+def test_superpixels_and_segments_with_errors_are_drawn_as_bars_too() -> None:
+    pictures = explainer.wrap(lambda x: np.c_[x[:, :2].mean((1, 2)), x[:, 2:].mean((1, 2))], modality="image", class_names=["up", "down"])
+    labels = np.arange(16).reshape(4, 4) // 2
+    ex = explainer.explain(
+        pictures, np.random.default_rng(0).random((1, 4, 4)), "shap", algorithm="kernel", features=labels, budget=40, verify=False
+    )
+    series = explainer.wrap(lambda s: np.array([[x.mean(), x[:, 0].max()] for x in s]), modality="series", class_names=["mean", "top"])
+    strips = explainer.explain(
+        series,
+        [np.random.default_rng(1).normal(size=(12, 2))],
+        "shap",
+        algorithm="kernel",
+        budget=40,
+        features=("segments", 6),
+        verify=False,
+    )
+    for found in (ex, strips):
+        figure = plots.plot(found)
+        bars = next(trace for trace in figure.data if trace.type == "bar")
+        values, errors = found.values.ravel(), found.stderr.ravel()
+        order = np.argsort(-np.abs(values), kind="stable")[: len(bars.x) - (len(values) > len(bars.x))]
+        np.testing.assert_allclose(np.array(bars.x)[: len(order)], values[order])
+        np.testing.assert_allclose(np.array(bars.error_x.array)[: len(order)], 1.96 * errors[order])
+        heat = next(trace for trace in figure.data if trace.name not in (None, "picture") and trace.type == "heatmap")
+        assert "±" in heat.hovertemplate
+        json.loads(figure.to_json())
+
+
+def test_pairs_are_a_map_with_each_pair_once() -> None:
+    model = explainer.wrap(
+        lambda t: t["a"] * t["b"] + t["c"], modality="tabular", task="regression", background=pd.DataFrame([[0.0] * 3], columns=list("abc"))
+    )
+    ex = explainer.explain(model, pd.DataFrame([[2.0, 3.0, 5.0]], columns=list("abc")), "shap_interactions", verify=False)
+    heat = plots.plot(ex).data[0]
+    np.testing.assert_allclose(np.array(heat.z, dtype=float)[[1, 2, 2], [0, 0, 1]], [6, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(np.diag(np.array(heat.z, dtype=float)), [0, 0, 5], atol=1e-9)
+    assert np.isnan(np.array(heat.z, dtype=float)[0, 1])
+    assert "a × b" in set(ex.to_frame()["feature"])

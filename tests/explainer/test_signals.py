@@ -93,4 +93,29 @@ def test_sounds_score_as_in_the_pipeline_whatever_their_lengths() -> None:
     ex = explainer.explain(model, waves, "integrated_gradients", baseline=[q[::-1] for q in quiet], output="logit", verify=False)
     assert ex.values.shape == (3, 900, 1) and np.isnan(ex.values[1, 640:]).all()
     np.testing.assert_allclose(np.nansum(ex.values, (1, 2)) + ex.base_values, ex.scores, atol=0.02)
-    assert "frames of the sound" in model.capabilities()["attention"].reason
+
+
+def test_attention_over_sounds_is_that_of_the_module_over_its_frames() -> None:
+    module, extractor = wav2vec2()
+    model, rng = explainer.wrap((module, extractor)), np.random.default_rng(0)
+    waves = [rng.normal(size=n).astype(np.float32) for n in (600, 900)]
+    ex = explainer.explain(model, waves, "attention", verify=False)
+    assert ex.values.shape == (2, 900) and np.isnan(ex.values[0, 600:]).all()
+    module.set_attn_implementation("eager")
+    for i, wave in enumerate(waves):
+        with torch.no_grad():
+            told = module(**extractor(wave, sampling_rate=16_000, return_tensors="pt"), output_attentions=True).attentions
+        np.testing.assert_allclose(ex.extras["attention"][i], torch.cat(told).numpy(), atol=1e-5)
+        assert np.nansum(ex.values[i]) == pytest.approx(1, abs=1e-5)
+        assert any(f"{told[0].shape[-1]} frames" in note for note in ex.provenance.notes)
+
+
+@pytest.mark.parametrize("method", ["layer_cam", "score_cam", "eigen_cam", "attention", "attention_relevance", "layer_conductance"])
+def test_what_looks_inside_sees_the_same_with_a_processor_as_with_tensors(method: str) -> None:
+    model = explainer.wrap(vit())
+    model.module.train()
+    bare = explainer.wrap(model.module, modality="image", preprocess=lambda given: model.preprocess(given), class_names=model.class_names)
+    given = np.random.default_rng(0).random((2, 24, 24, 3)).astype(np.float32)
+    ours, plain = (explainer.explain(one, given, method, verify=False) for one in (model, bare))
+    np.testing.assert_allclose(ours.values, plain.values, atol=1e-6)
+    assert ours.values.any() and all(layer.training for layer in model.module.modules())

@@ -17,7 +17,9 @@ from explainer.features.text import words
 from explainer.methods import METHODS
 
 transformers = pytest.importorskip("transformers")
-from transformers_gallery import LABELS, TEXT_CLASSIFIERS, TEXTS, bert, by_class, gpt2, llama, module_scores, pipeline, roberta, wordpiece  # noqa: E402
+from transformers_gallery import (  # noqa: E402, I001
+    LABELS, TEXT_CLASSIFIERS, TEXTS, bart, bert, by_class, gpt2, llama, module_scores, pipeline, roberta, t5, vit, wav2vec2, wordpiece,
+)  # fmt: skip
 
 transformers.logging.set_verbosity_error()
 # -- text classification ---------------------------------------------------------------------------------------------------
@@ -236,6 +238,15 @@ def test_results_on_views_are_measured_saved_and_compared(target: Any, tmp_path:
     again = explainer.load(tmp_path / "ex")
     np.testing.assert_array_equal(again.values, found[0].values)
     assert again.target == found[0].target
+
+
+@pytest.mark.parametrize("make", [*TEXT_CLASSIFIERS.values(), llama, t5, bart, vit, wav2vec2])
+def test_a_model_in_training_mode_can_do_what_it_can_in_eval_mode(make: Any) -> None:
+    pair = make()
+    told = explainer.wrap(pair).capabilities()
+    pair[0].train()
+    model = explainer.wrap(pair)
+    assert not model.anatomy().gradient_obstacle and model.capabilities() == told
 
 
 # -- the contract ----------------------------------------------------------------------------------------------------------

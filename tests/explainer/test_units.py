@@ -172,6 +172,32 @@ def test_the_default_is_the_last_layer_before_the_head(case: str, name: str, axe
     assert ex.provenance.parameters["layer"] == name and ex.axes == ("instance", *axes)
 
 
+def test_the_default_is_one_that_all_of_the_score_goes_through() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.branch, self.pool, self.head = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.stem(x)
+            return self.head(self.pool(h + self.branch(h).relu()).flatten(1))
+
+    ex = explain(explainer.wrap(gallery.seeded(Block), modality="image", class_names=["a", "b"]), gallery.images(), "layer_conductance")
+    assert ex.provenance.parameters["layer"] == "stem"
+    np.testing.assert_allclose(ex.base_values + ex.values.sum((1, 2, 3)), ex.scores, atol=0.011 * np.abs(ex.scores - ex.base_values).max())
+
+
+@pytest.mark.parametrize("module", [nn.Linear(5, 3), torch.jit.script(gallery.mlp())])
+def test_a_module_without_such_a_layer_is_refused_before_it_runs(module: nn.Module) -> None:
+    model = gallery.tabular(module, background=gallery.table(3))
+    for method in ("layer_conductance", "internal_influence"):
+        assert model.capabilities()[method].level == "unsupported"
+        with pytest.raises(Unsupported, match="no layer before its head"):
+            explain(model, gallery.table(), method)
+    with pytest.raises(UnknownName if isinstance(module, nn.Linear) else Unsupported, match=r"Unknown layer|TorchScript"):
+        explain(model, gallery.table(), "saliency", layer="0")
+
+
 def test_names_that_do_not_fit_are_answered() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:

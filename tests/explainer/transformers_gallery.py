@@ -150,6 +150,16 @@ def t5(head: str = "ForConditionalGeneration") -> tuple[Any, Any]:
     return made("T5", config, head), tokenizer
 
 
+def bart(head: str = "ForConditionalGeneration") -> tuple[Any, Any]:
+    tokenizer = bytelevel(roberta=True)
+    config = transformers.BartConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=64, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, pad_token_id=tokenizer.pad_token_id, bos_token_id=0,
+        eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None, **labelled(),
+    )  # fmt: skip
+    return made("Bart", config, head), tokenizer
+
+
 TEXT_CLASSIFIERS = {
     "bert": bert, "distilbert": distilbert, "roberta": roberta, "deberta": deberta,
     "gpt2": lambda: gpt2("ForSequenceClassification"), "gpt2-pad": lambda: gpt2("ForSequenceClassification", 0),
