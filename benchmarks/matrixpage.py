@@ -75,6 +75,9 @@ def page(found: Sequence[Cell]) -> str:
     for tool in tools:
         wrong = [c for c in told if c.tool == tool and c.outcome == "wrong"]
         parts += [f"## Silently wrong: {tool}\n", *(_silent(wrong) if wrong else ["None."]), ""]
+        if wrong:
+            most = Counter(c.model for c in wrong).most_common(5)
+            parts += ["Most of them on: " + ", ".join(f"{name} ({count})" for name, count in most) + ".", ""]
     parts += ["## What ours refuses, and why\n", *_refusals([c for c in told if c.tool == "ours" and c.outcome == "refused"]), ""]
     flags = [c for c in told if c.tool == "ours" and c.outcome == "flagged"]
     parts += ["## What ours flags\n", *[f"- {c.method}, {c.model}: {c.detail.split(': ', 1)[-1]}" for c in flags], ""]
@@ -118,7 +121,8 @@ def _refusals(refused: list[Cell]) -> list[str]:
     """One row a reason: what stands for numbers and names in it is left open."""
     groups: dict[str, list[Cell]] = {}
     for c in refused:
-        groups.setdefault(re.sub(r"\d[\d.e-]*|'[^']*'|\([^)]*\)", "", _reason(c))[:60], []).append(c)
+        plain = re.sub(r"\d[\d.e-]*|'[^']*'|\([^)]*\)|\b[A-Z]\w*\b,?", "", _reason(c))
+        groups.setdefault(" ".join(plain.split())[:60], []).append(c)
     rows = []
     for own in sorted(groups.values(), key=len, reverse=True):
         models, methods = (list(dict.fromkeys(getattr(c, what) for c in own)) for what in ("model", "method"))
