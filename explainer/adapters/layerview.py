@@ -232,6 +232,14 @@ def layer_named(model: TorchModel, spec: str, inputs: Any) -> Layer:
     return layer
 
 
+def usable_layers(model: TorchModel, inputs: Any) -> list[str]:
+    """The names that :func:`layer_named` takes as they stand, in the order in which the layers are done."""
+    layers = [Layer(name, module) for name, module in model.core.named_modules() if name]
+    order: list[int] = []
+    found = _probe(model.gradient_view(take(inputs, np.zeros(3, dtype=int))), layers, order)
+    return [layers[i].name for i in dict.fromkeys(order) if found[i][1]]
+
+
 def _last_before_the_head(model: TorchModel, modules: Mapping[str, nn.Module], view: GradientView) -> Layer:
     layers = [Layer(name, module) for name, module in modules.items()]
     order: list[int] = []
