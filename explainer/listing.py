@@ -40,8 +40,7 @@ def explanation_facts(ex: Explanation, rows: Sequence[int], top: int) -> dict[st
 
 def _instance(one: Explanation, row: int, top: int) -> dict[str, Any]:
     frame = one.to_frame() if one.values.size else pd.DataFrame(columns=["feature", "value", "stderr"])
-    if "row" in frame and "column" in frame:  # a pixel is found by its place
-        frame["feature"] = [f"row {r}, column {c}" for r, c in zip(frame["row"], frame["column"], strict=True)]
+    frame["feature"] = _places(one, frame)
     largest = frame.assign(size=frame["value"].abs()).sort_values("size", ascending=False, kind="stable").head(top)
     features = largest[["feature", "target", "value", "stderr"]] if one.axes[-1] == "output" else largest[["feature", "value", "stderr"]]
     many = one.axes[-1] == "output"
@@ -61,6 +60,16 @@ def _instance(one: Explanation, row: int, top: int) -> dict[str, Any]:
     }
 
 
+def _places(one: Explanation, frame: pd.DataFrame) -> Any:
+    """Features by name; a pixel, a cell of a map and a unit at a position by their place, which the name alone does not say."""
+    axes = [axis for axis in one.axes[1:] if axis != "output" and axis in frame]
+    if "row" in axes and "column" in axes:
+        return [", ".join(f"{axis} {k}" for axis, k in zip(axes, at, strict=True)) for at in frame[axes].itertuples(index=False)]
+    if len(axes) == 2 and axes[1] == "unit":
+        return [f"{name}, unit {k}" for name, k in zip(frame["feature"], frame["unit"], strict=True)]
+    return frame["feature"]
+
+
 def _own(one: Explanation, feature: str) -> Any:
     """On a table, the row's own value of the feature."""
     return one.inputs.iloc[0].get(feature) if hasattr(one.inputs, "iloc") else None
@@ -77,6 +86,8 @@ def print_explanation(facts: Mapping[str, Any]) -> None:
         score, base = instance["score"], instance["base"]
         number = "" if isinstance(score, dict) else f" · {facts['output']} {three(score)}"
         start = "" if isinstance(base, dict) or not np.isfinite(base) else f" (base {three(base)})"
+        at = facts["parameters"].get("layer")
+        start += f" · at layer {terminal.escape(at)}" if at else ""
         title = (
             f"row {instance['row']} · {known.title if known else facts['method']} for {terminal.escape(instance['target'])}{number}{start}"
         )

@@ -60,7 +60,9 @@ def table(
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    if title:
+        say(f"[bold]{title}[/]")  # a table's own title would be broken at the table's width
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for k, column in enumerate(columns):
         width = widths[k] if k < len(widths) else None
         made.add_column(column, justify="right" if column in right else "left", overflow="fold", width=width)
