@@ -12,6 +12,7 @@ from explainer import plots
 from explainer.explanation import Explanation
 from explainer.plots.look import escape, three
 
+_BELOW = {"orientation": "h", "x": 0.5, "thickness": 10, "title": {"text": ""}, "nticks": 5, "tickformat": ".2~g", "tickfont": {"size": 10}}
 CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False, "doubleClick": "reset"}
 
 
@@ -25,14 +26,30 @@ def graph(figure: go.Figure, *, label: str, id: Any = None, className: str = "")
 
 def explained(ex: Explanation, channels: Sequence[str] = (), id: Any = None) -> html.Div:
     """The picture of one explanation, without the heading that the panel around it already says."""
-    if ex.modality == "text" and len(ex.axes) == 2:
+    axes = ex.axes[1:]
+    if axes in (("word",), ("sentence",), ("part",)) and ex.modality == "text":
         return html.Div([words(ex), graph(_bare(plots.plot_bars(ex, top=8)), label="The words that counted most", id=id)])
-    figure = plots.plot(ex, top=10)
-    if ex.modality == "image" and len(figure.data) == 3:
-        return html.Div(graph(_overlay(figure), label="Heat map over the picture", id=id))
-    if ex.modality == "series":
-        return html.Div(graph(_strips(figure, channels), label="Signal over its tinted segments", id=id))
-    return html.Div(graph(_bare(figure), label="Contributions", id=id))
+    if axes == ("channel", "row", "column"):
+        return html.Div(graph(_maps(plots.plot_units(ex, top=9, columns=3)), label="Maps of the strongest channels", id=id))
+    if len(axes) == 2 and axes[1] == "unit":
+        return html.Div(graph(_scaled(plots.plot_units(ex)), label="Positions and units of the layer", id=id))
+    if axes[:2] == ("row", "column") or (axes == ("superpixel",) and ex.extras.get("segments")):
+        return html.Div([graph(_overlay(plots.plot(ex)), label="Heat map over the picture", id=id), *_errors(ex, axes == ("superpixel",))])
+    if axes[1:] == ("channel",):
+        return html.Div(
+            [graph(_strips(plots.plot(ex), channels), label="Signal over its tinted segments", id=id), *_errors(ex, axes[0] == "segment")]
+        )
+    return html.Div(graph(_bare(plots.plot(ex, top=10)), label="Contributions", id=id))
+
+
+def _errors(ex: Explanation, parts: bool) -> list[Any]:
+    """The strongest parts as bars with their intervals, where they have any."""
+    if ex.stderr is None or not parts:
+        return []
+    return [
+        html.Div("the strongest parts, with 95 % intervals", className="caption"),
+        graph(_bare(plots.plot_bars(ex, top=5)), label="The strongest parts"),
+    ]
 
 
 def words(ex: Explanation) -> html.Div:
@@ -64,41 +81,54 @@ def _bare(figure: go.Figure) -> go.Figure:
 
 
 def _overlay(figure: go.Figure) -> go.Figure:
-    """The heat map alone: the bare picture stands beside the panels, once for both."""
-    figure.data = figure.data[1:]
-    figure.layout.annotations = ()
+    """The heat map alone: the bare picture stands beside the panels, once for both; numbers of parts stay where they are."""
+    figure.data = [trace for trace in figure.data if trace.xaxis == "x2"]
+    figure.layout.annotations = [note for note in figure.layout.annotations if note.xref == "x2"]
     figure.update_layout(title=None, margin={"l": 2, "r": 2, "t": 2, "b": 2}, height=280)
     figure.update_layout(
         xaxis={"domain": [0, 0.001]}, yaxis={"domain": [0, 0.001]}, xaxis2={"domain": [0, 1]}, yaxis2={"domain": [0.14, 1]}
     )
-    bar = {
-        "orientation": "h",
-        "y": 0.08,
-        "yanchor": "top",
-        "x": 0.5,
-        "len": 0.9,
-        "thickness": 10,
-        "title": {"text": ""},
-        "nticks": 5,
-        "tickformat": ".2~g",
-    }
-    figure.data[-1].colorbar.update(bar)
+    figure.layout.xaxis3, figure.layout.yaxis3 = None, None
+    figure.data[-1].colorbar.update(_BELOW | {"y": 0.08, "yanchor": "top", "len": 0.9})
+    return figure
+
+
+def _maps(figure: go.Figure) -> go.Figure:
+    """Small maps in rows of three, their scale below."""
+    rows = -(-len(figure.data) // 3)
+    figure.update_layout(title=None, margin={"l": 2, "r": 2, "t": 18, "b": 44}, height=62 + 124 * rows)
+    figure.update_annotations(font={"size": 10})
+    figure.data[0].colorbar.update(_BELOW | {"y": 0, "yanchor": "top", "ypad": 12, "len": 0.9})
+    return figure
+
+
+def _scaled(figure: go.Figure) -> go.Figure:
+    """A heat map that fills its panel, its scale below."""
+    figure.update_layout(title=None, margin={"l": 4, "r": 4, "t": 4, "b": 76}, height=min(560, figure.layout.height))
+    figure.data[0].colorbar.update(_BELOW | {"y": 0, "yanchor": "top", "ypad": 40, "len": 0.9})
     return figure
 
 
 def _strips(figure: go.Figure, channels: Sequence[str]) -> go.Figure:
-    """One thin strip per channel, its name beside it, the scale below."""
+    """One thin strip per channel, its name beside it, the scale below; bars, where there are any, stand in a figure of their own."""
     strips = [trace for trace in figure.data if trace.type == "heatmap"]
+    below = len(strips) < len(figure.data) - len([trace for trace in figure.data if trace.type == "scatter"])
+    figure.data = [trace for trace in figure.data if trace.type != "bar"]
     height = 70 + max(36, min(96, 330 // max(len(strips), 1))) * len(strips)
+    figure.layout.annotations = ()
     figure.update_layout(title=None, margin={"l": 4, "r": 6, "t": 4, "b": 58}, height=height)
     figure.update_xaxes(title=None, tickfont={"size": 10})
+    each = 1 / len(strips)
     for k, strip in enumerate(strips):
         # The name stands where the ticks were: in a strip this thin, numbers and a turned title run into each other.
         axis = figure.layout[f"yaxis{k + 1 if k else ''}"]
         name = channels[k] if len(channels) == len(strips) else strip.name or f"channel {k}"
         axis.update(
-            title=None, tickmode="array", tickvals=[sum(axis.range) / 2], ticktext=[escape(str(name))], tickfont={"size": 10}, ticks=""
-        )
-    bar = {"orientation": "h", "x": 0.5, "len": 0.9, "y": 0, "yref": "paper", "yanchor": "top", "ypad": 24, "thickness": 9}
-    strips[0].colorbar.update(bar | {"title": {"text": ""}, "nticks": 5, "tickformat": ".2~g", "tickfont": {"size": 10}})
+            title=None, tickmode="array", tickvals=[sum(axis.range) / 2], ticktext=[escape(str(name))], tickfont={"size": 10}, ticks="",
+            domain=[max(0.0, 1 - (k + 0.96) * each), 1 - k * each],
+        )  # fmt: skip
+    if below:
+        last = len(strips) + 1
+        figure.layout[f"xaxis{last}"], figure.layout[f"yaxis{last}"] = None, None
+    strips[0].colorbar.update(_BELOW | {"len": 0.9, "y": 0, "yref": "paper", "yanchor": "top", "ypad": 24, "thickness": 9})
     return figure
