@@ -217,10 +217,20 @@
 
       layer: (value, id) => { if (value) go({ ["layer_" + id.side]: value === "(default)" ? "" : value }); return none(); },
 
+      /* A picture of the whole model is pressed: its place says which head it is. */
+      head: (click, view) => {
+        if (view === "model" && click && click.points.length) {
+          set("layer", { value: String(Math.round(click.points[0].y)) });
+          set("head", { value: String(Math.round(click.points[0].x)) });
+          set("attention-view", { value: "head" });
+        }
+        return none();
+      },
+
       unit: (layer, unit) => {
-        const there = current();
-        if (layer && layer !== there.get("layer")) go({ layer: layer, unit: "0" });
-        else if (layer && Number.isInteger(unit) && String(unit) !== there.get("unit")) go({ layer: layer, unit: unit });
+        const by = window.dash_clientside.callback_context.triggered_id;
+        if (by === "layer-pick" && layer && layer !== current().get("layer")) go({ layer: layer, unit: "" });
+        else if (by === "unit-pick" && layer && Number.isInteger(unit)) go({ layer: layer, unit: unit });
         return none();
       },
 

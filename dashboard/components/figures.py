@@ -30,9 +30,11 @@ def explained(ex: Explanation, channels: Sequence[str] = (), id: Any = None) -> 
     if axes in (("word",), ("sentence",), ("part",)) and ex.modality == "text":
         return html.Div([words(ex), graph(_bare(plots.plot_bars(ex, top=8)), label="The words that counted most", id=id)])
     if axes == ("channel", "row", "column"):
-        return html.Div(graph(_maps(plots.plot_units(ex, top=9, columns=3)), label="Maps of the strongest channels", id=id))
+        told = html.Div(f"strongest of {ex.values.shape[1]} channels: number, sum", className="caption")
+        return html.Div([told, graph(_maps(plots.plot_units(ex, top=9, columns=3)), label="Maps of the strongest channels", id=id)])
     if len(axes) == 2 and axes[1] == "unit":
-        return html.Div(graph(_scaled(plots.plot_units(ex)), label="Positions and units of the layer", id=id))
+        told = html.Div(f"down: {ex.values.shape[1]} {axes[0]}s · across: {ex.values.shape[2]} units", className="caption")
+        return html.Div([told, graph(_scaled(plots.plot_units(ex)), label="Positions and units of the layer", id=id)])
     if axes[:2] == ("row", "column") or (axes == ("superpixel",) and ex.extras.get("segments")):
         return html.Div([graph(_overlay(plots.plot(ex)), label="Heat map over the picture", id=id), *_errors(ex, axes == ("superpixel",))])
     if axes[1:] == ("channel",):
@@ -66,7 +68,7 @@ def words(ex: Explanation) -> html.Div:
 def _bare(figure: go.Figure) -> go.Figure:
     """Bars for a narrow panel: no heading, no axis title (the panel says both), the values in a column of their own."""
     height = (figure.layout.height or 300) - 56
-    figure.update_xaxes(title=None)
+    figure.update_xaxes(title=None, nticks=4, tickangle=0, exponentformat="e", tickfont={"size": 11})
     figure.layout.annotations = ()
     for trace in figure.data:
         if trace.type == "bar" and trace.orientation == "h":
@@ -97,15 +99,19 @@ def _maps(figure: go.Figure) -> go.Figure:
     """Small maps in rows of three, their scale below."""
     rows = -(-len(figure.data) // 3)
     figure.update_layout(title=None, margin={"l": 2, "r": 2, "t": 18, "b": 44}, height=62 + 124 * rows)
-    figure.update_annotations(font={"size": 10})
+    for title in figure.layout.annotations:  # the width of a panel has no room for the word
+        title.update(text=title.text.removeprefix("channel "), font={"size": 10})
     figure.data[0].colorbar.update(_BELOW | {"y": 0, "yanchor": "top", "ypad": 12, "len": 0.9})
     return figure
 
 
 def _scaled(figure: go.Figure) -> go.Figure:
     """A heat map that fills its panel, its scale below."""
-    figure.update_layout(title=None, margin={"l": 4, "r": 4, "t": 4, "b": 76}, height=min(560, figure.layout.height))
-    figure.data[0].colorbar.update(_BELOW | {"y": 0, "yanchor": "top", "ypad": 40, "len": 0.9})
+    figure.update_layout(title=None, margin={"l": 4, "r": 4, "t": 4, "b": 62}, height=min(560, figure.layout.height))
+    figure.update_xaxes(title=None)
+    if figure.layout.yaxis.showticklabels is False:
+        figure.update_yaxes(ticks="")
+    figure.data[0].colorbar.update(_BELOW | {"y": 0, "yanchor": "top", "ypad": 26, "len": 0.9})
     return figure
 
 

@@ -64,8 +64,7 @@ def able(found: Capability | None) -> Any:
     """What the method is on this model, said before it runs; what is unsupported has a place of its own below."""
     if found is None or found.level == "unsupported":
         return None
-    reason = html.Span(found.reason, className="able-why", title=found.reason)
-    return [badge.level(LEVELS[found.level], found.level), reason]
+    return html.Div([badge.level(LEVELS[found.level], found.level), f" {found.reason}"], className="able-why", title=found.reason)
 
 
 def options(methods: Mapping[str, Capability]) -> list[dict[str, Any]]:
