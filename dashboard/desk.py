@@ -100,15 +100,17 @@ class Desk:
     def scoring(self, exhibit: Exhibit) -> Task:
         return Task(("predictions", exhibit.name), f"Score the test set of {exhibit.name}", exhibit.predict, lasting=True)
 
-    def explanation(self, exhibit: Exhibit, inputs: Any, method: str, target: int | str, label: str, layer: str = "") -> Task:
+    def explanation(
+        self, exhibit: Exhibit, inputs: Any, method: str, target: int | str, label: str, layer: str = "", output: str = "auto"
+    ) -> Task:
         """One explanation of one input. The key holds all it depends on, so equal questions meet."""
         at = _at(method, layer)
 
         def work(progress: Progress) -> Any:
             with exhibit.model() as model:
-                return explainer.explain(model, inputs, method=method, target=target, seed=SEED, progress=progress, **at)
+                return explainer.explain(model, inputs, method=method, target=target, output=output, seed=SEED, progress=progress, **at)
 
-        key = ("explanation", exhibit.name, exhibit.sha, method, *at.values(), target, inputs_.sha256(inputs), SEED)
+        key = ("explanation", exhibit.name, exhibit.sha, method, *at.values(), target, output, inputs_.sha256(inputs), SEED)
         return Task(key, f"{titled(method, layer)} for {label} of {exhibit.name}", work)
 
     def checking(self, exhibit: Exhibit) -> Task:

@@ -20,7 +20,7 @@ class View:
     ``row`` is a position in the test set, ``a`` and ``b`` are methods, ``target`` a class index ("" is the predicted
     class), ``cell`` is "true,predicted" of the confusion matrix, ``order`` how the predictions are sorted,
     ``rows`` a data check whose rows the table shows, ``layer_a`` and ``layer_b`` where in the network the two methods look,
-    ``layer`` and ``unit`` the unit that the page on the whole model shows.
+    ``layer`` and ``unit`` the unit that the page on the whole model shows, ``output`` "logit" where that is explained.
     """
 
     model: str = ""
@@ -36,6 +36,7 @@ class View:
     layer_b: str = ""
     layer: str = ""
     unit: int | None = None
+    output: str = ""
 
     @classmethod
     def parse(cls, search: object) -> View:
@@ -52,9 +53,10 @@ class View:
         row, unit = fields.pop("row", ""), fields.pop("unit", "")
         cell = fields.pop("cell", "")
         order = fields.pop("order", "")
-        target = fields.pop("target", "")
+        target, output = fields.pop("target", ""), fields.pop("output", "")
         return cls(
             row=int(row) if re.fullmatch(r"[0-9]{1,9}", row) else None,
+            output=output if output == "logit" else "",
             unit=int(unit) if re.fullmatch(r"[0-9]{1,9}", unit) else None,
             cell=cell if re.fullmatch(r"[0-9]{1,6},[0-9]{1,6}", cell) else "",
             order=order if order in ORDERS else "",

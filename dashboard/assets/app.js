@@ -4,7 +4,7 @@
   const none = () => window.dash_clientside.no_update;
   const set = (id, props) => window.dash_clientside.set_props(id, props);
   /* What in an address belongs to one model. */
-  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit"];
+  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "output"];
   let defaults = {}, shown = null;
 
   function current() {

@@ -102,7 +102,7 @@ def content(ex: Explanation, view: Any, layer: Any, head: Any) -> Any:
         told = ["A picture per head: rows look, columns are looked at. Press one to see it large."]
     elif view == "heads":
         figure = plots.plot_attention_heads(shown, at)
-        told.append("A line goes from a token (left) to one it looks at (right); press a head's number to hide it or show it again.")
+        told.append(f"{figure.layout.title.subtitle.text}, left to right. Press a head's number to hide it or show it again.")
     else:
         figure = plots.plot_attention(shown, at, which)
     height = {"model": figure.layout.height - 60, "heads": figure.layout.height - 70}.get(

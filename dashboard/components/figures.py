@@ -10,6 +10,7 @@ from dash import dcc, html
 
 from explainer import plots
 from explainer.explanation import Explanation
+from explainer.plots.bars import span
 from explainer.plots.look import escape, three
 
 _BELOW = {"orientation": "h", "x": 0.5, "thickness": 10, "title": {"text": ""}, "nticks": 5, "tickformat": ".2~g", "tickfont": {"size": 10}}
@@ -24,34 +25,52 @@ def graph(figure: go.Figure, *, label: str, id: Any = None, className: str = "")
     return dcc.Graph(figure=figure, config=CONFIG, className=f"figure {className}", style={"height": height}, responsive=True, **given)
 
 
-def explained(ex: Explanation, channels: Sequence[str] = (), id: Any = None) -> html.Div:
-    """The picture of one explanation, without the heading that the panel around it already says."""
+def explained(ex: Explanation, channels: Sequence[str] = (), id: Any = None, under: Any = None) -> html.Div:
+    """The picture of one explanation, without the heading that the panel around it already says; ``under`` stands below the picture."""
     axes = ex.axes[1:]
+    if pictured(ex):
+        picture = graph(_overlay(plots.plot(ex)), label="Heat map over the picture", id=id, className="overlay")
+        return html.Div([picture, under, *_errors(ex, axes == ("superpixel",))])
     if axes in (("word",), ("sentence",), ("part",)) and ex.modality == "text":
-        return html.Div([words(ex), graph(_bare(plots.plot_bars(ex, top=8)), label="The words that counted most", id=id)])
+        return html.Div([words(ex), *_bars(ex, 8, "The words that counted most", id)])
     if axes == ("channel", "row", "column"):
         told = html.Div(f"strongest of {ex.values.shape[1]} channels: number, sum", className="caption")
         return html.Div([told, graph(_maps(plots.plot_units(ex, top=9, columns=3)), label="Maps of the strongest channels", id=id)])
     if len(axes) == 2 and axes[1] == "unit":
         told = html.Div(f"down: {ex.values.shape[1]} {axes[0]}s · across: {ex.values.shape[2]} units", className="caption")
         return html.Div([told, graph(_scaled(plots.plot_units(ex)), label="Positions and units of the layer", id=id)])
-    if axes[:2] == ("row", "column") or (axes == ("superpixel",) and ex.extras.get("segments")):
-        return html.Div([graph(_overlay(plots.plot(ex)), label="Heat map over the picture", id=id), *_errors(ex, axes == ("superpixel",))])
     if axes[1:] == ("channel",):
-        return html.Div(
-            [graph(_strips(plots.plot(ex), channels), label="Signal over its tinted segments", id=id), *_errors(ex, axes[0] == "segment")]
-        )
-    return html.Div(graph(_bare(plots.plot(ex, top=10)), label="Contributions", id=id))
+        strips = graph(_strips(plots.plot(ex), channels), label="Signal over its tinted segments", id=id)
+        return html.Div([strips, *_errors(ex, axes[0] == "segment")])
+    return html.Div(_bars(ex, 10, "Contributions", id))
+
+
+def pictured(ex: Explanation) -> bool:
+    """Whether it is drawn as a heat map over a picture."""
+    axes = ex.axes[1:]
+    return axes[:2] == ("row", "column") or (axes == ("superpixel",) and bool(ex.extras.get("segments")))
 
 
 def _errors(ex: Explanation, parts: bool) -> list[Any]:
     """The strongest parts as bars with their intervals, where they have any."""
     if ex.stderr is None or not parts:
         return []
-    return [
-        html.Div("the strongest parts, with 95 % intervals", className="caption"),
-        graph(_bare(plots.plot_bars(ex, top=5)), label="The strongest parts"),
-    ]
+    where = "by their numbers" if ex.modality == "image" else "channel and steps"
+    return [html.Div(f"the strongest parts, {where}", className="caption"), *_bars(ex, 5, "The strongest parts")]
+
+
+def _bars(ex: Explanation, top: int, label: str, id: Any = None) -> list[Any]:
+    """The largest values as bars. Where values do not add up, neither do those of the rest: then these are only counted."""
+    figure = plots.plot_bars(ex, top=top)
+    bars, rest = figure.data[0], []
+    if not ex.additive and len(bars.y) and str(bars.y[-1]).startswith("rest of "):
+        rest = [html.Div(f"and {bars.y[-1].split()[2]} smaller ones", className="dim")]
+        bars.x, bars.y, bars.marker.color = bars.x[:-1], bars.y[:-1], bars.marker.color[:-1]
+        if bars.error_x.array is not None:
+            bars.error_x.array = bars.error_x.array[:-1]
+        figure.update_layout(height=figure.layout.height - 26)
+        figure.update_xaxes(range=span(bars))
+    return [graph(_bare(figure), label=label, id=id), *rest]
 
 
 def words(ex: Explanation) -> html.Div:

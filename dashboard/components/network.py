@@ -16,7 +16,7 @@ from dashboard.desk import Desk, Watched
 from dashboard.exhibit import Exhibit
 from dashboard.view import View
 from explainer import plots
-from explainer.inspection.activations import LayerActivations
+from explainer.inspection.activations import Activations, LayerActivations
 from explainer.inspection.heads import HeadImportance
 from explainer.inspection.visualisation import Visualisation
 from explainer.plots.look import three
@@ -100,8 +100,10 @@ def _image(desk: Desk, exhibit: Exhibit, layer: str, unit: int, press: Any, brow
 def _heads(found: HeadImportance) -> html.Div:
     figure = plots.plot_head_importance(found)
     figure.update_layout(title=None, margin={"l": 8, "r": 8, "t": 8, "b": 40}, height=figure.layout.height - 56)
+    figure.data[0].colorbar.update({"title": {"text": ""}})
+    target = "the predicted class" if found.target == "predicted" else found.target
     words = (
-        f"Mean fall of the {found.output} of {found.target} when the head hands on nothing, over {found.rows} rows; blue heads held it "
+        f"Mean fall of the {found.output} of {target} when the head hands on nothing, over {found.rows} rows; blue heads held it "
         "down. Hover for the 95 % interval."
     )
     frame = found.to_frame()
@@ -127,9 +129,19 @@ def _layers(seen: Watched, view: View) -> html.Div:
         ],
         className="tools unit-tools",
     )
-    words = f"Over {found.rows} rows spread evenly over the test set; positions that are padding are left out."
+    words = f"Over {found.rows} rows spread evenly over the test set, padding left out. {_counted(found)}"
     picture = html.Div(graph(figure, label="Activations by layer", className="layers-figure"), className="scroll")
     return html.Div([html.P(words, className="dim"), picture, html.H3("One unit"), pickers, *_slot("unit")])
+
+
+def _counted(found: Activations) -> str:
+    """Where units are dead or saturated, in words."""
+    told = []
+    for what, count in (("dead", lambda one: len(one.dead)), ("saturated", lambda one: len(one.stuck))):
+        where = [f"{one.name} ({count(one)} of {one.units})" for one in found.layers if count(one)]
+        more = f" and {len(where) - FEW} more layers" if len(where) > FEW else ""
+        told.append(f"Units {what} in {', '.join(where[:FEW])}{more}." if where else f"No {what} units.")
+    return " ".join(told)
 
 
 def chosen(seen: Watched, view: View) -> tuple[LayerActivations, int]:

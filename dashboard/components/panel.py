@@ -11,7 +11,7 @@ from dash import dcc, html
 
 from dashboard import ids
 from dashboard.components import badge, states
-from dashboard.components.figures import explained
+from dashboard.components.figures import explained, pictured
 from explainer.explanation import Explanation
 from explainer.methods import METHODS, grouped
 from explainer.model import Capability
@@ -50,7 +50,7 @@ def frame(side: str, chosen: str, methods: Mapping[str, Capability]) -> html.Div
         [
             html.Div([html.Span(side.upper(), className="side"), picker], className="panel-head"),
             html.Div([html.Span("at layer", className="dim"), layer], id=ids.panel("at", side), className="panel-at", hidden=True),
-            html.Div(able(methods.get(chosen)), id=ids.panel("able", side), className="panel-able"),
+            html.Div(able(chosen, methods.get(chosen)), id=ids.panel("able", side), className="panel-able"),
             html.Div(id=ids.panel("body", side), className="panel-body"),
             dcc.Store(id=ids.panel("poll", side)),
             dcc.Store(id=ids.panel("tick", side)),
@@ -60,11 +60,13 @@ def frame(side: str, chosen: str, methods: Mapping[str, Capability]) -> html.Div
     )
 
 
-def able(found: Capability | None) -> Any:
+def able(method: str, found: Capability | None, layer: str = "") -> Any:
     """What the method is on this model, said before it runs; what is unsupported has a place of its own below."""
     if found is None or found.level == "unsupported":
         return None
-    return html.Div([badge.level(LEVELS[found.level], found.level), f" {found.reason}"], className="able-why", title=found.reason)
+    # Of maps, the reason speaks of the layer taken by itself; at another one the method's own words hold.
+    reason = METHODS[method].caveat if layer and METHODS[method].family == "cam" else found.reason
+    return html.Div([badge.level(LEVELS[found.level], found.level), f" {reason}"], className="able-why", title=reason)
 
 
 def options(methods: Mapping[str, Capability]) -> list[dict[str, Any]]:
@@ -95,16 +97,13 @@ def layers(method: str, names: Sequence[str]) -> list[dict[str, str]]:
 def content(ex: Explanation, side: str, channels: Sequence[str] = ()) -> html.Div:
     """Verdict first, then the picture, then the sum and the cost in small print."""
     name = f"figure-{side}"
-    parts: list[Any] = [
-        badge.verdict(ex.verdict),
-        html.Div(explained(ex, channels, id={"type": "figure", "side": side}), className="panel-figure"),
-    ]
-    if ex.axes[1:3] == ("row", "column") or ex.axes[1:] == ("superpixel",):
-        slider = dmc.Slider(id={"type": "opacity", "side": side}, min=0, max=100, value=75, size="xs", label=None, className="opacity")
-        parts.append(html.Label([html.Span("opacity", className="dim"), slider], className="opacity-line"))
+    figure = {"type": "figure", "side": side}
+    opacity = dmc.Slider(id={"type": "opacity", "side": side}, min=0, max=100, value=75, size="xs", label=None, className="opacity")
+    under = html.Label([html.Span("opacity", className="dim"), opacity], className="opacity-line") if pictured(ex) else None
+    parts: list[Any] = [badge.verdict(ex.verdict), html.Div(explained(ex, channels, figure, under), className="panel-figure")]
     if "rule" in ex.extras:
         parts.append(html.Div(rule(ex), className="panel-sum"))
-    parts.append(html.Div(sums(ex), className="panel-sum"))
+    parts.append(html.Div([*sums(ex), " ", scale(ex)], className="panel-sum"))
     parts.append(html.Div(cost(ex), className="panel-cost dim", title="\n".join(ex.provenance.notes)))
     return html.Div(parts, id=name, **{"data-method": ex.method, "data-score": f"{float(ex.scores.ravel()[0]):.6f}"})
 
@@ -129,6 +128,15 @@ def sums(ex: Explanation) -> list[Any]:
     if ex.additive:
         return [f"{scale} of ", target, ": ", html.Strong(score), f", from {three(float(ex.base_values.ravel()[0]))} at the baseline", *at]
     return [f"{scale} of ", target, ": ", html.Strong(score), "; the values do not add up to it", *at]
+
+
+def scale(ex: Explanation) -> Any:
+    """A way to the other scale: where a class is all but sure, its probability hardly moves, and its logit does."""
+    if ex.output not in ("probability", "logit"):
+        return None
+    other = "logit" if ex.output == "probability" else "probability"
+    going = states.go({"output": "logit" if other == "logit" else ""})
+    return html.Button(f"explain the {other}", type="button", className="link", **going)
 
 
 def cost(ex: Explanation) -> str:

@@ -140,7 +140,9 @@ def _parting(a: Explanation, b: Explanation) -> Any:
     """Where they part most, when both speak of the same named parts: shares of the whole, side by side."""
     x, y = a.values[0].ravel(), b.values[0].ravel()
     names = a.feature_names[0]
-    if a.axes != b.axes or x.shape != y.shape or len(names) != len(x):
+    if a.axes == b.axes and x.shape == y.shape and len(names) != len(x):
+        return html.Div("Both speak of single pixels or cells, which have no names to be set side by side.", className="dim")
+    if a.axes != b.axes or x.shape != y.shape:
         return html.Div("The two speak of parts of different size, so single parts are not set side by side.", className="dim")
     share = [v / (np.abs(v).sum() or 1.0) for v in (x, y)]
     order = np.argsort(-np.abs(share[0] - share[1]), kind="stable")[:8]

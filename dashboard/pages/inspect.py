@@ -293,13 +293,14 @@ def _panels(app: dash.Dash, desk: Desk) -> None:
         view = desk.filled(view, exhibit)
         method, layer = getattr(view, press_id["side"]), view.layer_of(press_id["side"])
         body, done = _answer(desk, exhibit, view, edit, press, press_id, browser)
+        able = panel.able(method, desk.methods(exhibit).get(method), layer)
         names = desk.layers(exhibit, method) if method else None
         if names is None:
-            return body, done, method, panel.able(desk.methods(exhibit).get(method)), [], None, True
+            return body, done, method, able, [], None, True
         offered = panel.layers(method, names)
         if layer and layer not in (choice["value"] for choice in offered):  # of a link: the answer below says what is wrong with it
             offered.append({"value": layer, "label": layer})
-        return body, done, method, panel.able(desk.methods(exhibit).get(method)), offered, layer or panel.DEFAULT, False
+        return body, done, method, able, offered, layer or panel.DEFAULT, False
 
 
 def _answer(desk: Desk, exhibit: Exhibit, view: View, edit: Any, press: Any, press_id: Any, browser: Any) -> tuple[Any, Any]:

@@ -37,7 +37,6 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
     predictions = desk.predictions(exhibit)
     cards = [
         _card("How good it is", metrics(exhibit, predictions)),
-        _card("What can explain it", capabilities(desk, exhibit)),
     ]
     if predictions.confusion is not None:
         cards.append(_card("Where it is wrong", matrix(predictions.confusion, predictions.class_names, View(), page="/inspect")))
@@ -51,7 +50,8 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
         )
     text = exhibit.card or "This model came without a card. A zoo specimen, or an object with a .card text, brings one."
     wide = html.Section([html.H2("Card"), dcc.Markdown(text, className="card-text", link_target="_blank")], className="card")
-    return html.Div([html.Div(cards, className="columns"), wide])
+    able = html.Section([html.H2("What can explain it"), capabilities(desk, exhibit)], className="card card-below")
+    return html.Div([html.Div(cards, className="columns"), able, wide])
 
 
 def register(app: dash.Dash, desk: Desk) -> None:
@@ -106,7 +106,9 @@ def capabilities(desk: Desk, exhibit: Exhibit) -> html.Div:
     """Per method, by family: exact, approximate or unsupported on this model, and why; and what was found in its module."""
     able = desk.methods(exhibit)
     groups = [
-        html.Details([_heading(group, names, able), *(_able(n, able[n]) for n in names)], open=True)
+        html.Details(
+            [_heading(group, names, able), *(_able(n, able[n]) for n in names)], open=any(able[n].level != "unsupported" for n in names)
+        )
         for group, names in grouped(able).items()
     ]
     facts = desk.facts(exhibit)
