@@ -118,7 +118,7 @@ def _layers(seen: Watched, view: View) -> html.Div:
     figure = plots.plot_activations(found)
     figure.update_layout(title=None, margin={"l": 8, "r": 8, "t": 28, "b": 28}, height=figure.layout.height - 60)
     layer, _ = chosen(seen, view)
-    names = [{"value": one.name, "label": f"{one.name}  ({one.kind}, {one.units})"} for one in found.layers]
+    names = [{"value": one.name, "label": f"{one.name} ({one.kind}, {one.units})"} for one in found.layers]
     combobox = {"width": "max-content", "position": "bottom-start"}
     pickers = html.Div(
         [
