@@ -250,6 +250,8 @@ def _parameters(words: list[str]) -> dict[str, Any]:
             found[name] = json.loads(value.lower() if value.lower() in ("true", "false") else "null" if value.lower() == "none" else value)
         except ValueError:
             found[name] = value
+        if name == "layer" and isinstance(found[name], int):  # layers of a Sequential are called "0", "1", ...
+            found[name] = value
     return found
 
 

@@ -216,6 +216,8 @@ def layer_named(model: TorchModel, spec: str, inputs: Any) -> Layer:
     """
     modules = {name: module for name, module in model.core.named_modules() if name}
     view = model.gradient_view(take(inputs, np.zeros(3, dtype=int)))
+    if not isinstance(spec, str):
+        raise unknown("layer", spec, modules)
     if spec == "auto":
         return _last_before_the_head(model, modules, view)
     entering = spec.startswith(_ENTERING)
