@@ -67,9 +67,10 @@ def asked_for(desk: Desk, task: Task, browser: Any, press_id: Any, press: Any) -
     return task.key in desk.store or desk.jobs.waits(task.key, watching(browser))
 
 
-def question(desk: Desk, exhibit: Exhibit, view: View, inputs: Any, method: str) -> Task:
-    """The explanation that ``view`` asks for by ``method``."""
-    return desk.explanation(exhibit, inputs, method, int(view.target) if view.target else "predicted", f"row {view.row}")
+def question(desk: Desk, exhibit: Exhibit, view: View, inputs: Any, method: str, layer: str = "") -> Task:
+    """The explanation that ``view`` asks for by ``method``, at ``layer`` where it looks at one."""
+    target = int(view.target) if view.target else "predicted"
+    return desk.explanation(exhibit, inputs, method, target, f"row {view.row}", layer, view.output or "auto")
 
 
 def here(desk: Desk, search: Any, shown: Any) -> tuple[Exhibit, View]:

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,10 +21,14 @@ from dashboard.predictions import Predictions
 from dashboard.store import Store
 from dashboard.view import View
 from explainer import inputs as inputs_
-from explainer.errors import InvalidInput, unknown
+from explainer.errors import ExplainerError, InvalidInput, unknown
+from explainer.inspection.network import layers_for
 from explainer.methods import METHODS
 from explainer.model import Capability
 from explainer.sources import made
+
+if TYPE_CHECKING:
+    from explainer.inspection.activations import Activations
 
 # Which two methods are shown first, per kind of input: one exact where there is one, beside one that works differently.
 FIRST: Mapping[str, tuple[str, ...]] = {
@@ -34,6 +38,7 @@ FIRST: Mapping[str, tuple[str, ...]] = {
     "series": ("integrated_gradients", "shap", "lime", "saliency"),
 }
 SEED = 0
+WATCHED = 256  # rows that the layers are watched on
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,14 @@ class Written:
     failed: int
     not_assessed: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What layers did, and the rows of the test set they did it on."""
+
+    found: Activations
+    rows: np.ndarray
 
 
 class Desk:
@@ -87,16 +100,18 @@ class Desk:
     def scoring(self, exhibit: Exhibit) -> Task:
         return Task(("predictions", exhibit.name), f"Score the test set of {exhibit.name}", exhibit.predict, lasting=True)
 
-    def explanation(self, exhibit: Exhibit, inputs: Any, method: str, target: int | str, label: str) -> Task:
+    def explanation(
+        self, exhibit: Exhibit, inputs: Any, method: str, target: int | str, label: str, layer: str = "", output: str = "auto"
+    ) -> Task:
         """One explanation of one input. The key holds all it depends on, so equal questions meet."""
+        at = _at(method, layer)
 
         def work(progress: Progress) -> Any:
             with exhibit.model() as model:
-                return explainer.explain(model, inputs, method=method, target=target, seed=SEED, progress=progress)
+                return explainer.explain(model, inputs, method=method, target=target, output=output, seed=SEED, progress=progress, **at)
 
-        key = ("explanation", exhibit.name, exhibit.sha, method, target, inputs_.sha256(inputs), SEED)
-        title = METHODS[method].title if method in METHODS else method
-        return Task(key, f"{title} for {label} of {exhibit.name}", work)
+        key = ("explanation", exhibit.name, exhibit.sha, method, *at.values(), target, output, inputs_.sha256(inputs), SEED)
+        return Task(key, f"{titled(method, layer)} for {label} of {exhibit.name}", work)
 
     def checking(self, exhibit: Exhibit) -> Task:
         """The data checks of the test set, against the training set where there is one."""
@@ -132,7 +147,7 @@ class Desk:
 
     def sample(self, exhibit: Exhibit) -> np.ndarray:
         """Rows spread evenly over the test set; the same ones every time."""
-        return np.unique(np.linspace(0, len(exhibit.inputs) - 1, self.sample_size(exhibit)).round().astype(int))
+        return spread(len(exhibit.inputs), self.sample_size(exhibit))
 
     def importance(self, exhibit: Exhibit, method: str) -> Task:
         """What drives the model over the sample, by one method."""
@@ -146,23 +161,75 @@ class Desk:
         key = ("importance", exhibit.name, exhibit.sha, exhibit.data_sha, method, len(rows), SEED)
         return Task(key, f"{METHODS[method].title} over {len(rows)} rows of {exhibit.name}", work)
 
-    def agreement(self, exhibit: Exhibit, a: str, b: str) -> Task:
-        """How far two methods agree over the sample: one line per row."""
+    def agreement(self, exhibit: Exhibit, *pair: tuple[str, str]) -> Task:
+        """How far two methods, each with the layer it looks at, agree over the sample: one line per row."""
         rows = self.sample(exhibit)
-        a, b = sorted((a, b))
+        pair = tuple(sorted(pair))
 
         def work(progress: Progress) -> Any:
             inputs, found = inputs_.take(exhibit.inputs, rows), []
             with exhibit.model() as model:
-                for k, method in enumerate((a, b)):
-                    half = _half(progress, k)
-                    found.append(explainer.explain(model, inputs, method=method, seed=SEED, verify=False, progress=half))
+                for k, (method, layer) in enumerate(pair):
+                    half, at = _half(progress, k), _at(method, layer)
+                    found.append(explainer.explain(model, inputs, method=method, seed=SEED, verify=False, progress=half, **at))
             frame = explainer.compare(found)
             frame["row"] = rows[frame["instance"].to_numpy()]
             return frame
 
-        key = ("agreement", exhibit.name, exhibit.sha, exhibit.data_sha, a, b, len(rows), SEED)
-        return Task(key, f"{METHODS[a].title} beside {METHODS[b].title} on {len(rows)} rows of {exhibit.name}", work)
+        key = ("agreement", exhibit.name, exhibit.sha, exhibit.data_sha, *pair, len(rows), SEED)
+        return Task(key, f"{titled(*pair[0])} beside {titled(*pair[1])} on {len(rows)} rows of {exhibit.name}", work)
+
+    def heads(self, exhibit: Exhibit) -> Task:
+        """What each attention head is worth to the predicted class, over the sample."""
+        rows = self.sample(exhibit)
+
+        def work(progress: Progress) -> Any:
+            from explainer.inspection.heads import head_importance
+
+            with exhibit.model() as model:
+                return head_importance(model, inputs_.take(exhibit.inputs, rows), progress=progress)
+
+        key = ("heads", exhibit.name, exhibit.sha, exhibit.data_sha, len(rows))
+        return Task(key, f"Attention heads of {exhibit.name} over {len(rows)} rows", work)
+
+    def activations(self, exhibit: Exhibit) -> Task:
+        """What each layer does over rows spread evenly over the test set."""
+        rows = spread(len(exhibit.inputs), WATCHED)
+
+        def work(progress: Progress) -> Any:
+            with exhibit.model() as model:
+                found = explainer.activations(model, inputs_.take(exhibit.inputs, rows), seed=SEED, progress=progress)
+            return Watched(found, rows)
+
+        key = ("activations", exhibit.name, exhibit.sha, exhibit.data_sha, len(rows), SEED)
+        return Task(key, f"Layers of {exhibit.name} over {len(rows)} rows", work)
+
+    def visualisation(self, exhibit: Exhibit, layer: str, unit: int) -> Task:
+        """An image that excites one unit."""
+
+        def work(progress: Progress) -> Any:
+            with exhibit.model() as model:
+                return explainer.visualise(model, layer, unit, seed=SEED, progress=progress)
+
+        return Task(
+            ("visualisation", exhibit.name, exhibit.sha, layer, unit, SEED), f"An image for {layer}[{unit}] of {exhibit.name}", work
+        )
+
+    def layers(self, exhibit: Exhibit, method: str) -> tuple[str, ...] | None:
+        """The layers that a method can look at on this model, asked once; None where it takes none."""
+        chosen = METHODS[method]
+        if self.methods(exhibit)[method].level == "unsupported" or chosen.layer is None:
+            return None
+        key = ("layers", exhibit.name, chosen.family == "cam")
+        held = self.store.get(key)
+        if held is None:
+            try:
+                with exhibit.model() as model:
+                    held = layers_for(model, method) or ()
+            except ExplainerError:  # then the method's own choice is the only one
+                held = ()
+            self.store.put(key, held)
+        return held
 
     def report(self, exhibit: Exhibit, profile: str) -> Task:
         """The audit report on the test set, as files in memory."""
@@ -210,8 +277,30 @@ class Desk:
             self.store.put(key, held)
         return held
 
+    def facts(self, exhibit: Exhibit) -> tuple[tuple[str, str, str], ...]:
+        """What was found in the module that matters to explanations: what, where, and what it means."""
+        self.methods(exhibit)  # looked at once, and kept by the copy that was asked
+        with exhibit.model() as model:
+            return tuple(tuple(fact) for fact in model.anatomy().facts) if hasattr(model, "anatomy") else ()
+
     def close(self) -> None:
         self.jobs.close()
+
+
+def _at(method: str, layer: str) -> dict[str, str]:
+    """The argument that says where a method looks, for a method that takes it."""
+    return {"layer": layer} if layer and method in METHODS and METHODS[method].layer is not None else {}
+
+
+def titled(method: str, layer: str = "") -> str:
+    """A method's name for people, with the layer it looks at."""
+    title = METHODS[method].title if method in METHODS else method
+    return f"{title} at {layer}" if _at(method, layer) else title
+
+
+def spread(n: int, count: int) -> np.ndarray:
+    """At most ``count`` of ``n`` rows, evenly."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int))
 
 
 def _half(progress: Progress, k: int) -> Progress:

@@ -19,7 +19,8 @@ class View:
 
     ``row`` is a position in the test set, ``a`` and ``b`` are methods, ``target`` a class index ("" is the predicted
     class), ``cell`` is "true,predicted" of the confusion matrix, ``order`` how the predictions are sorted,
-    ``rows`` a data check whose rows the table shows.
+    ``rows`` a data check whose rows the table shows, ``layer_a`` and ``layer_b`` where in the network the two methods look,
+    ``layer`` and ``unit`` the unit that the page on the whole model shows, ``output`` "logit" where that is explained.
     """
 
     model: str = ""
@@ -31,6 +32,11 @@ class View:
     order: str = ""
     rows: str = ""
     profile: str = ""
+    layer_a: str = ""
+    layer_b: str = ""
+    layer: str = ""
+    unit: int | None = None
+    output: str = ""
 
     @classmethod
     def parse(cls, search: object) -> View:
@@ -44,17 +50,23 @@ class View:
             raise BadRequest("The address must be text.")
         given = {k: v[-1][:_LONGEST] for k, v in parse_qs(search.removeprefix("?")).items()}
         fields = {f.name: given[f.name] for f in dataclasses.fields(cls) if f.name in given}
-        row = fields.pop("row", "")
+        row, unit = fields.pop("row", ""), fields.pop("unit", "")
         cell = fields.pop("cell", "")
         order = fields.pop("order", "")
-        target = fields.pop("target", "")
+        target, output = fields.pop("target", ""), fields.pop("output", "")
         return cls(
             row=int(row) if re.fullmatch(r"[0-9]{1,9}", row) else None,
+            output=output if output == "logit" else "",
+            unit=int(unit) if re.fullmatch(r"[0-9]{1,9}", unit) else None,
             cell=cell if re.fullmatch(r"[0-9]{1,6},[0-9]{1,6}", cell) else "",
             order=order if order in ORDERS else "",
             target=target if re.fullmatch(r"[0-9]{1,6}", target) else "",
             **fields,
         )
+
+    def layer_of(self, side: str) -> str:
+        """Where in the network the method of a side looks; empty where the method's own choice stands."""
+        return self.layer_a if side == "a" else self.layer_b
 
     @property
     def pair(self) -> tuple[int, int] | None:

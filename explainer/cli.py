@@ -1,4 +1,5 @@
-"""The `explainer` command: explain, check, audit, verify, methods, importance, reasons; others join by entry point.
+"""The `explainer` command: explain, check, audit, verify, methods, importance, reasons, activations, heads, probe,
+concepts; others join by entry point.
 
 Exit codes: 0 nothing to report, 1 a finding (a failed check, a verdict "fail", a changed report), 2 misuse (the message
 says what to do), 3 a defect of the toolkit, 130 stopped. Heavy imports stand inside the commands: help must be instant.
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from explainer import judging
+from explainer import insides, judging
 from explainer.commands import FINDING, Commands, run
 from explainer.errors import InvalidInput, unknown
 from explainer.options import DATA, JSON, MODEL, number, target_of
@@ -221,12 +222,14 @@ def methods(
     from explainer.listing import method_facts, print_methods
 
     wrapped = None if model is None else sources.resolve_model(model)
-    facts = method_facts(None if wrapped is None else wrapped.capabilities())
+    facts = method_facts(wrapped)
     terminal.emit(facts) if as_json else print_methods(facts, model, getattr(wrapped, "anatomy", None))
 
 
 app.command()(judging.importance)
 app.command()(judging.reasons)
+for command in (insides.activations, insides.heads, insides.probe, insides.concepts):
+    app.command()(command)
 
 
 def resolve_model(word: str) -> Model:
@@ -246,6 +249,8 @@ def _parameters(words: list[str]) -> dict[str, Any]:
         try:
             found[name] = json.loads(value.lower() if value.lower() in ("true", "false") else "null" if value.lower() == "none" else value)
         except ValueError:
+            found[name] = value
+        if name == "layer" and isinstance(found[name], int):  # layers of a Sequential are called "0", "1", ...
             found[name] = value
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,6 +41,7 @@ def importance(
     import explainer
     from explainer import sources, terminal
     from explainer.inspection.importance import BY_PERSON
+    from explainer.listing import save_page
 
     wrapped = sources.resolve_model(model)
     given = sources.resolve_rows(data, labels if kind == "sage" else None, wrapped)
@@ -50,7 +51,7 @@ def importance(
             wrapped, given["data"], labels=given["labels"] if kind == "sage" else None, kind=kind, method=method, target=goal,
             budget=number(budget), output=output, batch=batch, seed=seed, progress=progress,
         )  # fmt: skip
-    saved = None if out is None else _save(found, out, "importance", 1)
+    saved = None if out is None else save_page(found, out, "importance")
     if as_json:
         shown = found.to_frame().head(top).to_dict("records")
         facts = {k: getattr(found, k) for k in ("kind", "rows", "complete", "target", "output", "losses")}
@@ -114,7 +115,7 @@ def reasons(
             budget=number(budget), output=output, seeds=seeds, seed=seed, progress=progress,
         )  # fmt: skip
     found = dataclasses.replace(found, cases=tuple(dataclasses.replace(c, row=row) for c, row in zip(found, rows, strict=True)))
-    saved = None if out is None else _save(found, out, "reasons", len(found))
+    saved = None if out is None else _save_reasons(found, out)
     if as_json:
         notices = [found.text(i) for i in range(len(found))]
         terminal.emit({**saving.plain(found), "changes": saving.plain(found.changes), "notices": notices, "saved": saved})
@@ -178,17 +179,12 @@ def _print_reasons(found: Reasons, saved: str | None) -> None:
         terminal.say(f"Saved in {terminal.escape(saved)}: reasons.json, plot.html, notices.txt")
 
 
-def _save(found: Any, folder: Path, name: str, figures: int) -> str:
-    """The result as JSON, one page with its figures, and for reasons the texts of the notices."""
-    from explainer import plots
+def _save_reasons(found: Reasons, folder: Path) -> str:
+    """The result with its figures, and the texts of the notices."""
     from explainer.explanation import write_atomic
+    from explainer.listing import save_page
 
-    found.save(folder / f"{name}.json")
-    drawn = [plots.plot(found, instance=i).to_html(full_html=False, include_plotlyjs=i == 0) for i in range(figures)]
-    head = f"<!doctype html><meta charset='utf-8'><title>{name}</title>"
-    page = f"{head}<body style='max-width:1000px;margin:24px auto;background:#fff'>{''.join(drawn)}</body>"
-    write_atomic(folder / "plot.html", lambda handle: handle.write(page.encode()))
-    if name == "reasons":
-        text = "\n\n".join(f"row {case.row}\n{found.text(i)}" for i, case in enumerate(found))
-        write_atomic(folder / "notices.txt", lambda handle: handle.write(f"{text}\n".encode()))
-    return str(folder)
+    saved = save_page(found, folder, "reasons", len(found))
+    text = "\n\n".join(f"row {case.row}\n{found.text(i)}" for i, case in enumerate(found))
+    write_atomic(folder / "notices.txt", lambda handle: handle.write(f"{text}\n".encode()))
+    return saved

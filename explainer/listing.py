@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ import pandas as pd
 from explainer import terminal
 from explainer.checks.finding import Findings
 from explainer.explanation import Explanation
-from explainer.methods import METHODS
+from explainer.methods import METHODS, grouped
 
 SHOWN = 12  # rows of a finding that are printed
+REASON = 108  # letters of a reason that are printed: two lines of a terminal 100 wide
+MOST_LAYERS = 12  # layers that are named
 
 
 def explanation_facts(ex: Explanation, rows: Sequence[int], top: int) -> dict[str, Any]:
@@ -36,8 +40,7 @@ def explanation_facts(ex: Explanation, rows: Sequence[int], top: int) -> dict[st
 
 def _instance(one: Explanation, row: int, top: int) -> dict[str, Any]:
     frame = _of_pairs(one.to_frame(), one.axes) if one.values.size else pd.DataFrame(columns=["feature", "value", "stderr"])
-    if "row" in frame and "column" in frame:  # a pixel is found by its place
-        frame["feature"] = [f"row {r}, column {c}" for r, c in zip(frame["row"], frame["column"], strict=True)]
+    frame["feature"] = _places(one, frame)
     if "rule" in one.extras:  # only its parts have values at all
         frame = frame[(frame["value"] != 0) | (frame["stderr"] != 0)]
     largest = frame.assign(size=frame["value"].abs()).sort_values("size", ascending=False, kind="stable").head(top)
@@ -68,6 +71,16 @@ def _of_pairs(frame: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
     return frame.assign(value=frame["value"] * twice, stderr=frame["stderr"] * twice)[first <= second]
 
 
+def _places(one: Explanation, frame: pd.DataFrame) -> Any:
+    """Features by name; a pixel, a cell of a map and a unit at a position by their place, which the name alone does not say."""
+    axes = [axis for axis in one.axes[1:] if axis != "output" and axis in frame]
+    if "row" in axes and "column" in axes:
+        return [", ".join(f"{axis} {k}" for axis, k in zip(axes, at, strict=True)) for at in frame[axes].itertuples(index=False)]
+    if len(axes) == 2 and axes[1] == "unit":
+        return [f"{name}, unit {k}" for name, k in zip(frame["feature"], frame["unit"], strict=True)]
+    return frame["feature"]
+
+
 def _own(one: Explanation, feature: str) -> Any:
     """On a table, the row's own value of the feature."""
     return one.inputs.iloc[0].get(feature) if hasattr(one.inputs, "iloc") else None
@@ -84,6 +97,8 @@ def print_explanation(facts: Mapping[str, Any]) -> None:
         score, base = instance["score"], instance["base"]
         number = "" if isinstance(score, dict) else f" · {facts['output']} {three(score)}"
         start = "" if isinstance(base, dict) or not np.isfinite(base) else f" (base {three(base)})"
+        at = facts["parameters"].get("layer")
+        start += f" · at layer {terminal.escape(at)}" if at else ""
         title = (
             f"row {instance['row']} · {known.title if known else facts['method']} for {terminal.escape(instance['target'])}{number}{start}"
         )
@@ -164,22 +179,84 @@ def print_report(facts: Mapping[str, Any]) -> None:
     terminal.say(f"[dim]evidence sha256 {facts['evidence_sha256']}; check it with: explainer verify {terminal.escape(facts['path'])}[/]")
 
 
-def method_facts(capabilities: Mapping[str, Any] | None) -> list[dict[str, str]]:
-    """One entry per method, with what it can be on a model where one is given."""
-    facts = [{"name": m.name, "title": m.title, "family": m.family, "summary": m.summary} for m in METHODS.values()]
-    if capabilities is None:
+def method_facts(model: Any) -> list[dict[str, Any]]:
+    """One entry per method, with what it can be on a model where one is given, and the layers it can be taken at there."""
+    facts = [{"name": m.name, "title": m.title, "family": m.family, "group": m.group, "summary": m.summary} for m in METHODS.values()]
+    if model is None:
         return facts
-    return [{**fact, "level": capabilities[fact["name"]].level, "reason": capabilities[fact["name"]].reason} for fact in facts]
+    able = model.capabilities()
+    return [
+        {**fact, "level": able[fact["name"]].level, "reason": able[fact["name"]].reason, "layers": _layers(model, fact["name"], able)}
+        for fact in facts
+    ]
+
+
+def _layers(model: Any, name: str, able: Mapping[str, Any]) -> list[str] | None:
+    from explainer.inspection.network import layers_for
+
+    found = None if able[name].level == "unsupported" else layers_for(model, name)
+    return None if found is None else list(found)
 
 
 def print_methods(facts: Sequence[Mapping[str, Any]], model: str | None, anatomy: Any = None) -> None:
     """The methods there are, or what each can be on one model, and what was found in its module where it has one."""
-    if model is None:
-        rows = [(f["name"], f["title"], f["family"], terminal.escape(f["summary"])) for f in facts]
-        terminal.table(("method", "called", "family", "what its values mean"), rows)
-        return
-    levels = [(f["name"], terminal.state(f["level"]), terminal.escape(f["reason"])) for f in facts]
-    terminal.table(("method", "on this model", "why"), levels, title=terminal.escape(model))
+    by_name = {fact["name"]: fact for fact in facts}
+    rows: list[tuple[str, str, str]] = []
+    for group, names in grouped(by_name).items():
+        chosen = [by_name[name] for name in names]
+        rows.append((f"[bold]{group}[/]", "", ""))
+        rows += _abilities(chosen) if model else [(f["name"], f["title"], terminal.escape(f["summary"])) for f in chosen]
+    columns, second = (("method", "called", "what its values mean"), 24) if model is None else (("method", "on this model", "why"), 13)
+    terminal.table(columns, rows, title=terminal.escape(model or ""), widths=(22, second))
+    for said, names in _layered(facts).items():
+        terminal.say(f"[dim]{', '.join(names)}: --set layer=NAME, one of auto, {terminal.escape(said)}[/]")
     found = () if anatomy is None else anatomy().facts
     if found:
         terminal.table(("found in the module", "where", "what it means"), [tuple(map(terminal.escape, fact)) for fact in found])
+    if model is not None:
+        terminal.say(f"[dim]Every reason whole: explainer methods {terminal.escape(model)} --json[/]")
+
+
+def _abilities(facts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """A line per method; neighbours that are the same for the same reason share one."""
+    for (level, reason), same in groupby(facts, key=lambda fact: (fact["level"], _common(fact))):
+        names = "\n".join(fact["name"] for fact in same)
+        yield names, terminal.state(level), terminal.escape(brief(reason))
+
+
+def _common(fact: Mapping[str, Any]) -> str:
+    """A method's reason without its own name, so that those of a family can be told to be the same."""
+    return str(fact["reason"]).replace(f"{fact['title']} is for", "Made for")
+
+
+def brief(reason: str) -> str:
+    """A reason of two lines at most: the beginning, and what to use instead where it says so."""
+    if len(reason) <= REASON:
+        return reason
+    first, use, instead = reason.partition(" Use ")
+    ending = f" Use {instead}" if use and len(instead) < REASON // 2 else ""
+    return f"{first[: REASON - len(ending) - 2].rpartition(' ')[0].rstrip(' ,;:.(')} …{ending}"
+
+
+def _layered(facts: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Which methods can be taken at the same layers."""
+    found: dict[str, list[str]] = {}
+    for fact in facts:
+        if fact.get("layers"):
+            names = fact["layers"]
+            shown = [*names[:MOST_LAYERS], f"… ({len(names)} in all)"] if len(names) > MOST_LAYERS else names
+            found.setdefault(", ".join(shown), []).append(fact["name"])
+    return found
+
+
+def save_page(found: Any, folder: Path, name: str, figures: int = 1) -> str:
+    """A result as JSON, and one page with its figures; plotly.js is in it once."""
+    from explainer import plots
+    from explainer.explanation import write_atomic
+
+    found.save(folder / f"{name}.json")
+    drawn = [plots.plot(found, instance=i).to_html(full_html=False, include_plotlyjs=i == 0) for i in range(figures)]
+    head = f"<!doctype html><meta charset='utf-8'><title>{name}</title>"
+    page = f"{head}<body style='max-width:1000px;margin:24px auto;background:#fff'>{''.join(drawn)}</body>"
+    write_atomic(folder / "plot.html", lambda handle: handle.write(page.encode()))
+    return str(folder)

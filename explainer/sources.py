@@ -81,25 +81,34 @@ def resolve_input(word: str, model: Model) -> tuple[Any, list[int]]:
 
 def resolve_rows(word: str, labels: str | None, model: Model) -> dict[str, Any]:
     """Arguments ``data`` and ``labels`` of ``importance``: a whole file of a table is left to be read in parts."""
-    from explainer.checks.read import read
     from explainer.inspection.stream import SUFFIXES
 
-    path, match = Path(word), None if Path(word).exists() else _ROWS.match(word)
+    path = Path(word)
     if model.modality == "tabular" and path.is_file() and path.suffix.lower() in SUFFIXES:
         return {"data": path, "labels": labels}
+    data, found, _ = resolve_labelled(word, labels, model)
+    return {"data": data, "labels": found}
+
+
+def resolve_labelled(word: str, labels: str | None, model: Model) -> tuple[Any, Any, list[int]]:
+    """The rows that ``word`` stands for, their labels (a zoo model's own, else the column named, else None), and their numbers."""
+    from explainer.checks.read import read
+
+    match = None if _file(Path(word)) else _ROWS.match(word)
     source = match["source"] if match else word
     specimen = resolve_specimen(source)
-    if specimen is not None:
-        data, found = specimen.data.test.inputs, specimen.data.test.labels
-    elif labels is None:
-        data, found = _everything(source, model), None
+    if labels is None:
+        data, found = _everything(source, model), None if specimen is None else specimen.data.test.labels
+    elif specimen is not None:
+        raise InvalidInput(f"{source} brings labels of its own; --labels names a column of a file.")
     else:
         whole = read(Path(source), labels, modality=model.modality)
         data, found = whole.inputs, whole.labels
+    rows = list(range(len(data)))
     if match:
         rows = _rows(match["rows"], len(data), source)
         data, found = take(data, rows), None if found is None else [found[row] for row in rows]
-    return {"data": data, "labels": found}
+    return data, found, rows
 
 
 def resolve_population(word: str, model: Model) -> Any:

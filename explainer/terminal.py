@@ -53,14 +53,19 @@ def escape(text: object) -> str:
     return rich_escape(str(text))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", right: Sequence[str] = ()) -> None:
-    """Print rows of markup under ``columns``; those named in ``right`` are set flush right."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", right: Sequence[str] = (), widths: Sequence[int] = ()
+) -> None:
+    """Print rows of markup under ``columns``; those named in ``right`` are set flush right, the first ones ``widths`` wide."""
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    if title:
+        say(f"[bold]{title}[/]")  # a table's own title would be broken at the table's width
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for k, column in enumerate(columns):
+        width = widths[k] if k < len(widths) else None
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold", width=width)
     for row in rows:
         made.add_row(*row)
     out().print(made)

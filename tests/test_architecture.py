@@ -24,7 +24,7 @@ FLOORS = (
     ("inspection",),
     ("plots",),
     ("reports",),
-    ("commands", "options", "terminal", "sources", "listing", "judging", "cli"),
+    ("commands", "options", "terminal", "sources", "listing", "judging", "insides", "cli"),
 )
 # `checks` stands beside the house: it knows inputs and errors, and nothing else of it.
 CHECKS_MAY_IMPORT = ("errors", "inputs", "progress", "checks")
@@ -51,7 +51,15 @@ KNOWN_BY = {
     "dash_ag_grid": ("dashboard",),
     "lime": ("explainer.methods.lime", "explainer.adapters.peers"),
     "typst": ("explainer.reports",),
-    "typer": ("explainer.cli", "explainer.commands", "explainer.options", "explainer.judging", "zoo.cli", "dashboard.cli"),
+    "typer": (
+        "explainer.cli",
+        "explainer.commands",
+        "explainer.options",
+        "explainer.judging",
+        "explainer.insides",
+        "zoo.cli",
+        "dashboard.cli",
+    ),
     "playwright": (),
 }
 FORBIDDEN = ("pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")

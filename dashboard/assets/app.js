@@ -3,6 +3,8 @@
   "use strict";
   const none = () => window.dash_clientside.no_update;
   const set = (id, props) => window.dash_clientside.set_props(id, props);
+  /* What in an address belongs to one model. */
+  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "output"];
   let defaults = {}, shown = null;
 
   function current() {
@@ -18,7 +20,7 @@
     const before = current();
     const params = new URLSearchParams(before);
     if (changes.model !== undefined && changes.model !== before.get("model")) {
-      for (const key of ["row", "a", "b", "target", "cell", "rows", "order"]) params.delete(key);
+      for (const key of OWN) params.delete(key);
     }
     for (const [key, value] of Object.entries(changes)) {
       if (value === null || value === "") params.delete(key);
@@ -28,6 +30,11 @@
     if (!moved && params.toString() === before.toString()) return;
     const search = params.toString() ? "?" + params.toString() : "";
     set("url", moved ? { pathname: page, search: search } : { search: search });
+  }
+
+  /* Another method looks at layers of its own choice again. */
+  function choose(side, method) {
+    if (method !== current().get(side)) go({ [side]: method, ["layer_" + side]: "" });
   }
 
   function order() {
@@ -174,6 +181,15 @@
     if (canvas) canvas.explainerClear();
   });
 
+  /* ---- a method in a list: its name, what it is on this model, and why ---- */
+  window.dashMantineFunctions = Object.assign({}, window.dashMantineFunctions, {
+    method: ({ option }) => {
+      const part = (kind, name, ...inside) => window.React.createElement(kind, { className: name }, ...inside);
+      const level = part("span", "badge badge-" + option.status, part("span", "badge-sign", option.sign), option.level);
+      return part("div", "option", part("div", "option-head", part("span", "option-name", option.label), level), part("div", "option-why", option.reason));
+    },
+  });
+
   /* ---- clientside callbacks ---- */
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     explainer: {
@@ -195,9 +211,28 @@
 
       model: (value) => { if (value) go({ model: value }); return none(); },
 
-      method: (value, id) => { if (value) go({ [id.side]: value }); return none(); },
+      method: (value, id) => { if (value) choose(id.side, value); return none(); },
 
-      first: (value) => { if (value) go({ a: value }); return none(); },
+      first: (value) => { if (value) choose("a", value); return none(); },
+
+      layer: (value, id) => { if (value) go({ ["layer_" + id.side]: value === "(default)" ? "" : value }); return none(); },
+
+      /* A picture of the whole model is pressed: its place says which head it is. */
+      head: (click, view) => {
+        if (view === "model" && click && click.points.length) {
+          set("layer", { value: String(Math.round(click.points[0].y)) });
+          set("head", { value: String(Math.round(click.points[0].x)) });
+          set("attention-view", { value: "head" });
+        }
+        return none();
+      },
+
+      unit: (layer, unit) => {
+        const by = window.dash_clientside.callback_context.triggered_id;
+        if (by === "layer-pick" && layer && layer !== current().get("layer")) go({ layer: layer, unit: "" });
+        else if (by === "unit-pick" && layer && Number.isInteger(unit)) go({ layer: layer, unit: unit });
+        return none();
+      },
 
       order: (value) => { if (value) go({ order: value === "wrong" && !current().has("order") ? "" : value }); return none(); },
 

@@ -1,12 +1,13 @@
-"""The attention heads of a transformer: one layer and head at a time, which token looked at which."""
+"""The attention of a transformer: one head, all heads of a layer, or the whole model; which token looked at which."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import dash
 import dash_mantine_components as dmc
-from dash import Input, Output, State, dcc, html
+from dash import ClientsideFunction, Input, Output, State, dcc, html
 
 from dashboard import answers, ids
 from dashboard.components.figures import graph
@@ -15,15 +16,17 @@ from explainer.errors import ExplainerError
 from explainer.explanation import Explanation
 
 MOST = 48  # tokens shown: more cannot be read
+VIEWS = {"head": "one head", "heads": "all heads of a layer", "model": "whole model"}
 
 
 def frame() -> html.Div:
     """The place of the viewer; it follows the row and its changes."""
     pickers = html.Div(
         [
-            html.Span("attention heads", className="caption"),
-            dmc.Select(id="layer", data=["0"], value="0", size="xs", w=96, allowDeselect=False),
-            dmc.Select(id="head", data=["mean"], value="mean", size="xs", w=140, allowDeselect=False),
+            html.Span("attention", className="caption"),
+            dmc.SegmentedControl(id="attention-view", data=[{"value": k, "label": v} for k, v in VIEWS.items()], value="head", size="xs"),
+            dmc.Select(id="layer", data=["0"], value="0", size="xs", w=96, allowDeselect=False, **{"aria-label": "Layer"}),
+            dmc.Select(id="head", data=["mean"], value="mean", size="xs", w=140, allowDeselect=False, **{"aria-label": "Head"}),
         ],
         className="attention-head",
     )
@@ -33,15 +36,22 @@ def frame() -> html.Div:
 
 
 def register(app: dash.Dash, desk: Desk) -> None:
-    """The callback that fills the viewer."""
+    """The callback that fills the viewer, and pressing a small picture to see it large."""
+    press = ClientsideFunction("explainer", "head")
+    app.clientside_callback(
+        press, Output("head", "title"), Input("attention-figure", "clickData"), State("attention-view", "value"), prevent_initial_call=True
+    )
 
     @app.callback(
         Output(ids.slot("body", "attention"), "children"),
         Output(ids.slot("poll", "attention"), "data"),
         Output("layer", "data"),
         Output("head", "data"),
+        Output("layer", "style"),
+        Output("head", "style"),
         Input(ids.URL, "search"),
         Input(ids.EDIT, "data"),
+        Input("attention-view", "value"),
         Input("layer", "value"),
         Input("head", "value"),
         Input(ids.slot("tick", "attention"), "data"),
@@ -49,11 +59,11 @@ def register(app: dash.Dash, desk: Desk) -> None:
         State(ids.BROWSER, "data"),
         State(ids.PAGE_MODEL, "data"),
     )
-    def show(search: Any, edit: Any, layer: Any, head: Any, tick: Any, press: Any, browser: Any, shown: Any) -> Any:
+    def show(search: Any, edit: Any, kind: Any, layer: Any, head: Any, tick: Any, press: Any, browser: Any, shown: Any) -> Any:
         exhibit, view = answers.here(desk, search, shown)
         view = desk.filled(view, exhibit)
         if answers.outside(exhibit, view, desk.predictions(exhibit)) is not None:
-            return "", answers.DONE, dash.no_update, dash.no_update
+            return "", answers.DONE, *[dash.no_update] * 4
         try:
             inputs, _ = answers.changed(exhibit, view, edit)
         except ExplainerError:
@@ -63,41 +73,56 @@ def register(app: dash.Dash, desk: Desk) -> None:
 
         def fill(ex: Explanation) -> Any:
             found.append(ex)
-            return content(ex, layer, head)
+            return content(ex, kind, layer, head)
 
         body, done = answers.answer(desk, task, browser, ids.slot("press", "attention"), press, fill)
         if not found:
-            return body, done, dash.no_update, dash.no_update
+            return body, done, *[dash.no_update] * 4
         layers, heads = found[0].extras["attention"][0].shape[:2]
         return (
             body,
             done,
-            [{"value": str(k), "label": f"layer {k + 1}"} for k in range(layers)],
-            [{"value": "mean", "label": "mean of heads"}] + [{"value": str(k), "label": f"head {k + 1}"} for k in range(heads)],
+            [{"value": str(k), "label": f"layer {k}"} for k in range(layers)],
+            [{"value": "mean", "label": "mean of heads"}] + [{"value": str(k), "label": f"head {k}"} for k in range(heads)],
+            {"display": "none"} if kind == "model" else {},
+            {} if kind == "head" else {"display": "none"},
         )
 
 
-def content(ex: Explanation, layer: Any, head: Any) -> Any:
-    """The heat map of one head; long texts are cut to the first tokens, and it is said."""
-    import dataclasses
-
+def content(ex: Explanation, view: Any, layer: Any, head: Any) -> Any:
+    """One head, the heads of one layer, or the whole model; long texts are cut to the first tokens, and it is said."""
     from explainer import plots
 
-    weights, tokens = ex.extras["attention"][0], ex.extras["tokens"][0]
-    layers, heads = weights.shape[:2]
+    layers, heads = ex.extras["attention"][0].shape[:2]
     at = int(layer) if str(layer).isdigit() and int(layer) < layers else 0
     which = int(head) if str(head).isdigit() and int(head) < heads else None
-    n = min(len(tokens), MOST)
-    cut = dataclasses.replace(ex, extras={**ex.extras, "attention": (weights[:, :, :n, :n],), "tokens": (list(tokens)[:n],)})
-    figure = plots.plot_attention(cut, at, which)
-    figure.update_layout(title=None, margin={"l": 4, "r": 4, "t": 4, "b": 4}, height=max(300, min(620, 120 + 13 * n)))
-    parts = [graph(figure, label=f"Attention, layer {at + 1}")]
-    if n < len(tokens):
-        parts.append(html.Div(f"The first {n} of {len(tokens)} tokens.", className="dim"))
-    parts.append(
-        html.Div(
-            "What the model looked at is not what decided; the attention method's verdict says how far it follows the score.",
-            className="dim",
-        )
+    shown, told = (ex, []) if view == "model" else cut(ex)
+    if view == "model":
+        figure = plots.plot_attention_model(ex)
+        told = ["A picture per head: rows look, columns are looked at. Press one to see it large."]
+    elif view == "heads":
+        figure = plots.plot_attention_heads(shown, at)
+        told.append(f"{figure.layout.title.subtitle.text}, left to right. Press a head's number to hide it or show it again.")
+    else:
+        figure = plots.plot_attention(shown, at, which)
+    height = {"model": figure.layout.height - 60, "heads": figure.layout.height - 70}.get(
+        view, max(300, min(620, figure.layout.height - 40))
     )
-    return html.Div(parts)
+    figure.update_layout(title=None, margin={"l": 4, "r": 4, "t": 8, "b": 4}, height=height)
+    told.append("What the model looked at is not what decided; the attention method's verdict says how far it follows the score.")
+    drawn = graph(figure, label=f"Attention, {VIEWS.get(view, 'one head')}, layer {at}", id="attention-figure")
+    return html.Div([drawn, *(html.Div(line, className="dim") for line in told)], **{"data-view": str(view)})
+
+
+def cut(ex: Explanation) -> tuple[Explanation, list[str]]:
+    """The explanation with its first tokens only, those that look as those looked at, and what was left out in words."""
+    weights, keys = ex.extras["attention"][0], list(ex.extras["tokens"][0])
+    queries = list(ex.extras["queries"][0]) if ex.extras.get("queries") else None
+    rows, columns = min(MOST, weights.shape[2]), min(MOST, weights.shape[3])
+    extras = {**ex.extras, "attention": (weights[:, :, :rows, :columns],), "tokens": (keys[:columns],)}
+    if queries is not None:
+        extras["queries"] = (queries[:rows],)
+    told = [f"The first {shown} of {many} tokens{which}." for shown, many, which in (
+        (columns, len(keys), "" if queries is None else " looked at"), (rows, len(queries or keys), " that look" if queries else ""),
+    ) if shown < many]  # fmt: skip
+    return dataclasses.replace(ex, extras=extras), list(dict.fromkeys(told))

@@ -69,9 +69,9 @@ def table(predictions: Predictions) -> dag.AgGrid:
     number = {"type": "rightAligned", "filter": "agNumberColumnFilter", "valueFormatter": form}
     wrong = {"cell-is-wrong": "params.data.true !== '' && params.data.true !== params.data.predicted"}
     columns: list[dict[str, Any]] = [
-        {"field": "row", "headerName": "row", "width": 54, "filter": "agNumberColumnFilter", "type": "rightAligned"},
-        {"field": "true", "headerName": "true", "flex": 1, "minWidth": 60, "tooltipField": "true"},
-        {"field": "predicted", "headerName": "pred", "flex": 1, "minWidth": 76, "tooltipField": "predicted"},
+        {"field": "row", "headerName": "row", "width": 62, "filter": "agNumberColumnFilter", "type": "rightAligned"},
+        {"field": "true", "headerName": "true", "flex": 1, "minWidth": 54, "tooltipField": "true"},
+        {"field": "predicted", "headerName": "pred", "flex": 1, "minWidth": 62, "tooltipField": "predicted"},
     ]
     if predictions.regression:
         columns[1] |= number
@@ -80,10 +80,10 @@ def table(predictions: Predictions) -> dag.AgGrid:
     else:
         columns[2]["cellClassRules"] = wrong
         columns += [
-            {"field": "p", "headerName": "p", "width": 60, **number},
-            {"field": "margin", "headerName": "margin", "width": 72, **number},
+            {"field": "p", "headerName": "p", "width": 70, **number},
+            {"field": "margin", "headerName": "margin", "width": 82, **number},
         ]
-    columns += [{"field": "flag", "headerName": "flag", "width": 62}, {"field": "text", "hide": True}]
+    columns += [{"field": "flag", "headerName": "flag", "width": 58}, {"field": "text", "hide": True}]
     return dag.AgGrid(
         id=ids.GRID,
         columnDefs=columns,

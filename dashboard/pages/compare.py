@@ -72,13 +72,13 @@ def register(app: dash.Dash, desk: Desk) -> None:
     def agree(search: Any, edit: Any, tick: Any, shown: Any) -> Any:
         exhibit, view = answers.here(desk, search, shown)
         view = desk.filled(view, exhibit)
-        if view.a == view.b:
+        if _pair(view)[0] == _pair(view)[1]:
             return states.notice("The same method twice", "Choose two different methods to compare them."), answers.DONE
         try:
             inputs, _ = answers.changed(exhibit, view, edit)
         except ExplainerError as error:
             return states.failed(error), answers.DONE
-        keys = [answers.question(desk, exhibit, view, inputs, getattr(view, side)).key for side in ("a", "b")]
+        keys = [answers.question(desk, exhibit, view, inputs, method, layer).key for method, layer in _pair(view)]
         found = [ex for ex in map(desk.store.get, keys) if ex is not None]
         if len(found) < 2:
             return html.Div("Waiting for both explanations.", className="dim"), answers.again()
@@ -96,15 +96,20 @@ def register(app: dash.Dash, desk: Desk) -> None:
     def sample(search: Any, tick: Any, press: Any, browser: Any, shown: Any) -> Any:
         exhibit, view = answers.here(desk, search, shown)
         view = desk.filled(view, exhibit)
-        if view.a == view.b:
+        if _pair(view)[0] == _pair(view)[1]:
             return html.Div("Two different methods are needed.", className="dim"), answers.DONE
-        task = desk.agreement(exhibit, view.a, view.b)
+        task = desk.agreement(exhibit, *_pair(view))
         place = ids.slot("press", "sample")
         if not answers.asked_for(desk, task, browser, place, press):
             n = desk.sample_size(exhibit)
             words = f"Explain {n} rows, spread evenly over the test set, with both methods and compare them."
             return html.Div([html.P(words), states.button(f"Compare on {n} rows", place, sign="go")]), answers.DONE
         return answers.answer(desk, task, browser, place, press, _sample, height=120)
+
+
+def _pair(view: View) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The two methods, each with the layer it looks at."""
+    return (view.a, view.layer_a), (view.b, view.layer_b)
 
 
 def _row(found: list[Explanation]) -> html.Div:
@@ -135,7 +140,9 @@ def _parting(a: Explanation, b: Explanation) -> Any:
     """Where they part most, when both speak of the same named parts: shares of the whole, side by side."""
     x, y = a.values[0].ravel(), b.values[0].ravel()
     names = a.feature_names[0]
-    if a.axes != b.axes or x.shape != y.shape or len(names) != len(x):
+    if a.axes == b.axes and x.shape == y.shape and len(names) != len(x):
+        return html.Div("Both speak of single pixels or cells, which have no names to be set side by side.", className="dim")
+    if a.axes != b.axes or x.shape != y.shape:
         return html.Div("The two speak of parts of different size, so single parts are not set side by side.", className="dim")
     share = [v / (np.abs(v).sum() or 1.0) for v in (x, y)]
     order = np.argsort(-np.abs(share[0] - share[1]), kind="stable")[:8]

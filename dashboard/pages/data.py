@@ -8,13 +8,11 @@ import dash
 from dash import Input, Output, State, dcc, html
 
 from dashboard import answers, ids
-from dashboard.components import badge, input, states
-from dashboard.components.probabilities import percent
+from dashboard.components import badge, record, states
 from dashboard.desk import Desk
 from dashboard.exhibit import Exhibit
 from dashboard.predictions import Predictions
 from dashboard.view import View
-from explainer import inputs as inputs_
 from explainer.checks.finding import Finding, Findings
 from explainer.plots.look import three
 
@@ -94,7 +92,7 @@ def _count(finding: Finding) -> str:
 
 
 def _rows(finding: Finding, rows: list[int], exhibit: Exhibit, predictions: Predictions) -> list[Any]:
-    lines = [_row(r, exhibit, predictions) for r in rows[:SHOWN]]
+    lines = [record.shown(r, exhibit, predictions) for r in rows[:SHOWN]]
     many = html.Button(
         f"Show {'them' if len(rows) <= SHOWN else f'all {len(rows):,}'} in Inspect",
         type="button",
@@ -102,33 +100,3 @@ def _rows(finding: Finding, rows: list[int], exhibit: Exhibit, predictions: Pred
         **states.go({"rows": finding.check, "cell": "", "row": rows[0]}, "/inspect"),
     )
     return [html.Div(lines, className="finding-rows"), many]
-
-
-def _row(row: int, exhibit: Exhibit, predictions: Predictions) -> html.Button:
-    """One row as people know it: the picture, the first words, or its class."""
-    modality = exhibit.face.modality
-    one = inputs_.take(exhibit.inputs, [row])
-    names = predictions.class_names
-    label = (
-        ""
-        if predictions.labels is None
-        else (three(float(predictions.labels[row])) if predictions.regression else names[int(predictions.labels[row])])
-    )
-    said = (
-        ""
-        if predictions.regression
-        else f"predicted {names[int(predictions.predicted[row])]} ({percent(float(predictions.confidence[row]))})"
-    )
-    inside: list[Any] = [html.Img(src=input.png(one[0]), className="thumb", alt="")] if modality == "image" else []
-    inside.append(html.Span([html.Strong(f"row {row}"), f"  {label}  ", html.Span(said, className="dim")]))
-    if modality == "text":
-        inside.append(html.Div(one[0][:160], className="dim clip"))
-    if modality == "tabular":
-        inside.append(html.Div(", ".join(f"{c} = {v}" for c, v in list(one.iloc[0].items())[:6]), className="dim clip"))
-    return html.Button(
-        inside,
-        type="button",
-        className="finding-row",
-        title="Open in Inspect",
-        **states.go({"row": row, "cell": "", "rows": ""}, "/inspect"),
-    )

@@ -106,6 +106,13 @@ def _browser(app: dash.Dash) -> None:
         prevent_initial_call=True,
     )
     client(
+        "layer",
+        Output(ids.panel("tick", MATCH), "storage_type"),
+        Input(ids.panel("layer", MATCH), "value"),
+        State(ids.panel("layer", MATCH), "id"),
+        prevent_initial_call=True,
+    )
+    client(
         "opacity",
         Output({"type": "figure", "side": MATCH}, "figure"),
         Input({"type": "opacity", "side": MATCH}, "value"),
@@ -269,6 +276,10 @@ def _panels(app: dash.Dash, desk: Desk) -> None:
         Output(ids.panel("body", MATCH), "children"),
         Output(ids.panel("poll", MATCH), "data"),
         Output(ids.panel("method", MATCH), "value"),
+        Output(ids.panel("able", MATCH), "children"),
+        Output(ids.panel("layer", MATCH), "data"),
+        Output(ids.panel("layer", MATCH), "value"),
+        Output(ids.panel("at", MATCH), "hidden"),
         Input(ids.URL, "search"),
         Input(ids.EDIT, "data"),
         Input(ids.panel("tick", MATCH), "data"),
@@ -280,26 +291,33 @@ def _panels(app: dash.Dash, desk: Desk) -> None:
     def explain(search: Any, edit: Any, tick: Any, press: Any, press_id: Any, browser: Any, shown: Any) -> Any:
         exhibit, view = answers.here(desk, search, shown)
         view = desk.filled(view, exhibit)
-        side = press_id["side"]
-        method = getattr(view, side)
-        if answers.outside(exhibit, view, desk.predictions(exhibit)) is not None:
-            return "", answers.DONE, method
-        able = desk.methods(exhibit).get(method)
-        if able is None or able.level == "unsupported":
-            why = able.reason if able else "No method is valid on this model."
-            return states.notice("Not available on this model", why, "Choose another method above.", sign="warn"), answers.DONE, method
-        try:
-            inputs, _ = answers.changed(exhibit, view, edit)
-        except ExplainerError as error:
-            return (
-                states.notice(
-                    "The changed input cannot be explained", str(error), "Correct or undo the change below.", tone="bad", sign="warn"
-                ),
-                answers.DONE,
-                method,
-            )
-        task = answers.question(desk, exhibit, view, inputs, method)
-        body, done = answers.answer(
-            desk, task, browser, press_id, press, lambda ex: panel.content(ex, side, exhibit.face.feature_names), height=300
-        )
-        return body, done, method
+        method, layer = getattr(view, press_id["side"]), view.layer_of(press_id["side"])
+        body, done = _answer(desk, exhibit, view, edit, press, press_id, browser)
+        able = panel.able(method, desk.methods(exhibit).get(method), layer)
+        names = desk.layers(exhibit, method) if method else None
+        if names is None:
+            return body, done, method, able, [], None, True
+        offered = panel.layers(method, names)
+        if layer and layer not in (choice["value"] for choice in offered):  # of a link: the answer below says what is wrong with it
+            offered.append({"value": layer, "label": layer})
+        return body, done, method, able, offered, layer or panel.DEFAULT, False
+
+
+def _answer(desk: Desk, exhibit: Exhibit, view: View, edit: Any, press: Any, press_id: Any, browser: Any) -> tuple[Any, Any]:
+    """The explanation of one side, or what stands in its way."""
+    side = press_id["side"]
+    method = getattr(view, side)
+    if answers.outside(exhibit, view, desk.predictions(exhibit)) is not None:
+        return "", answers.DONE
+    able = desk.methods(exhibit).get(method)
+    if able is None or able.level == "unsupported":
+        why = able.reason if able else "No method is valid on this model."
+        return states.notice("Not available on this model", why, "Choose another method above.", sign="warn"), answers.DONE
+    try:
+        inputs, _ = answers.changed(exhibit, view, edit)
+    except ExplainerError as error:
+        told = "Correct or undo the change below."
+        return states.notice("The changed input cannot be explained", str(error), told, tone="bad", sign="warn"), answers.DONE
+    task = answers.question(desk, exhibit, view, inputs, method, view.layer_of(side))
+    names = exhibit.face.feature_names
+    return answers.answer(desk, task, browser, press_id, press, lambda ex: panel.content(ex, side, names), height=300)

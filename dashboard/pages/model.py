@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import dash
@@ -11,13 +12,15 @@ from dash import dcc, html
 from dashboard.components import badge, states
 from dashboard.components.figures import graph
 from dashboard.components.matrix import matrix
+from dashboard.components.panel import LEVELS
 from dashboard.components.probabilities import percent
 from dashboard.desk import Desk
 from dashboard.exhibit import Exhibit
 from dashboard.predictions import Predictions
 from dashboard.view import View
 from explainer import plots
-from explainer.methods import METHODS
+from explainer.methods import METHODS, grouped
+from explainer.model import Capability
 from explainer.plots.look import three
 
 TITLES = {
@@ -34,7 +37,6 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
     predictions = desk.predictions(exhibit)
     cards = [
         _card("How good it is", metrics(exhibit, predictions)),
-        _card("What can explain it", capabilities(desk, exhibit)),
     ]
     if predictions.confusion is not None:
         cards.append(_card("Where it is wrong", matrix(predictions.confusion, predictions.class_names, View(), page="/inspect")))
@@ -48,7 +50,8 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
         )
     text = exhibit.card or "This model came without a card. A zoo specimen, or an object with a .card text, brings one."
     wide = html.Section([html.H2("Card"), dcc.Markdown(text, className="card-text", link_target="_blank")], className="card")
-    return html.Div([html.Div(cards, className="columns"), wide])
+    able = html.Section([html.H2("What can explain it"), capabilities(desk, exhibit)], className="card card-below")
+    return html.Div([html.Div(cards, className="columns"), able, wide])
 
 
 def register(app: dash.Dash, desk: Desk) -> None:
@@ -100,22 +103,41 @@ def _rounded(value: float) -> str:
 
 
 def capabilities(desk: Desk, exhibit: Exhibit) -> html.Div:
-    """Per method: exact, approximate or unsupported on this model, and why."""
-    lines = []
-    for name, able in desk.methods(exhibit).items():
-        status = {"exact": "pass", "approximate": "warn", "unsupported": "none"}[able.level]
-        title: Any = html.Strong(METHODS[name].title)
-        if able.level != "unsupported":
-            title = html.Button(
-                METHODS[name].title, type="button", className="link", title="Open in Inspect", **states.go({"a": name}, "/inspect")
-            )
-        lines.append(
-            html.Div(
-                [html.Div([title, badge.level(status, able.level)], className="spread"), html.Div(able.reason, className="dim")],
-                className="able",
-            )
+    """Per method, by family: exact, approximate or unsupported on this model, and why; and what was found in its module."""
+    able = desk.methods(exhibit)
+    groups = [
+        html.Details(
+            [_heading(group, names, able), *(_able(n, able[n]) for n in names)], open=any(able[n].level != "unsupported" for n in names)
         )
-    return html.Div(lines)
+        for group, names in grouped(able).items()
+    ]
+    facts = desk.facts(exhibit)
+    if facts:
+        lines = [
+            html.Div([html.Strong(what), html.Span(f" {where}", className="dim"), html.Div(means, className="dim")], className="able")
+            for what, where, means in facts
+        ]
+        groups.append(html.Details([html.Summary(f"Found in the module ({len(facts)})"), *lines], open=True))
+    return html.Div(groups, className="abilities")
+
+
+def _heading(group: str, names: list[str], able: Mapping[str, Capability]) -> html.Summary:
+    valid = sum(able[name].level != "unsupported" for name in names)
+    return html.Summary([html.Strong(group), html.Span(f" {valid} of {len(names)}", className="dim")])
+
+
+def _able(name: str, able: Capability) -> html.Div:
+    title: Any = html.Strong(METHODS[name].title)
+    if able.level != "unsupported":
+        title = html.Button(
+            METHODS[name].title,
+            type="button",
+            className="link",
+            title="Open in Inspect",
+            **states.go({"a": name, "layer_a": ""}, "/inspect"),
+        )
+    level = badge.level(LEVELS[able.level], able.level)
+    return html.Div([html.Div([title, level], className="spread"), html.Div(able.reason, className="dim")], className="able")
 
 
 def _calibration(predictions: Predictions) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Global: what drives the model over many rows, with intervals."""
+"""Global: what drives the model over many rows, with intervals; its attention heads, its layers and their units."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from dash import ClientsideFunction, Input, Output, State, dcc, html
 
 from dashboard import answers, ids
-from dashboard.components import states
+from dashboard.components import network, states
 from dashboard.components.figures import graph
 from dashboard.desk import Desk
 from dashboard.exhibit import Exhibit
 from dashboard.importance import Importance, Picture
 from dashboard.view import View
 from explainer import plots
-from explainer.methods import METHODS
+from explainer.methods import METHODS, grouped
 
 PLACE = ids.slot("press", "global")
 MEANING = {
@@ -31,14 +31,12 @@ MEANING = {
 def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
     """The method is the first of the two in the address; the work is a job."""
     n = desk.sample_size(exhibit)
-    able = [
-        {"value": m, "label": METHODS[m].title} for m, c in desk.methods(exhibit).items() if c.level != "unsupported" and m != "attention"
-    ]
-    values = [a["value"] for a in able]
+    values = offered(desk, exhibit)
+    able = [{"group": g, "items": [{"value": m, "label": METHODS[m].title} for m in names]} for g, names in grouped(values).items()]
     picker = dmc.Select(
         id="method-global",
         data=able,
-        value=view.a if view.a in values else (values[0] if values else None),
+        value=shown_first(view, values),
         size="xs",
         w=190,
         allowDeselect=False,
@@ -57,13 +55,31 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
                 ],
                 className="card card-wide",
             ),
+            *network.cards(desk, exhibit),
         ],
         className="cards",
     )
 
 
+def offered(desk: Desk, exhibit: Exhibit) -> list[str]:
+    """Methods whose values can be summed up over rows: not attention, which is of single tokens, nor pairs, nor units of a layer."""
+    return [
+        m
+        for m, c in desk.methods(exhibit).items()
+        if c.level != "unsupported"
+        and METHODS[m].family != "attention"
+        and m not in ("shap_interactions", "layer_conductance", "internal_influence")
+    ]
+
+
+def shown_first(view: View, values: list[str]) -> str | None:
+    """The first method of the address where it is one of those."""
+    return view.a if view.a in values else values[0] if values else None
+
+
 def register(app: dash.Dash, desk: Desk) -> None:
-    """The importance, as a job."""
+    """The importance, as a job; heads and layers when they are asked for."""
+    network.register(app, desk)
     pick = ClientsideFunction("explainer", "first")
     app.clientside_callback(pick, Output("method-global", "title"), Input("method-global", "value"), prevent_initial_call=True)
 
@@ -79,10 +95,9 @@ def register(app: dash.Dash, desk: Desk) -> None:
     def show(search: Any, tick: Any, press: Any, browser: Any, shown: Any) -> Any:
         exhibit, view = answers.here(desk, search, shown)
         view = desk.filled(view, exhibit)
-        method = view.a
-        able = desk.methods(exhibit).get(method)
-        if able is None or able.level == "unsupported" or method == "attention":
-            return states.notice("Choose a method", "This one has no overall picture on this model.", "Choose another above."), answers.DONE
+        method = shown_first(view, offered(desk, exhibit))
+        if method is None:
+            return states.notice("No method", "No method that gives a picture of the whole is valid on this model."), answers.DONE
         task = desk.importance(exhibit, method)
         return answers.answer(desk, task, browser, PLACE, press, lambda found: _shown(found, exhibit), height=320)
 

@@ -218,6 +218,8 @@ def layer_named(model: TorchModel, spec: str, inputs: Any) -> Layer:
     """
     modules = {name: module for name, module in model.core.named_modules() if name}
     view = model.gradient_view(take(inputs, np.zeros(3, dtype=int)))
+    if not isinstance(spec, str):
+        raise unknown("layer", spec, modules)
     if spec == "auto":
         return _last_before_the_head(model, modules, view)
     entering = spec.startswith(_ENTERING)
@@ -234,6 +236,14 @@ def layer_named(model: TorchModel, spec: str, inputs: Any) -> Layer:
         )  # fmt: skip
         raise Unsupported(f"The layer {spec!r} {why}; name another layer, or one inside or around it.")
     return layer
+
+
+def usable_layers(model: TorchModel, inputs: Any) -> list[str]:
+    """The names that :func:`layer_named` takes as they stand, in the order in which the layers are done."""
+    layers = [Layer(name, module) for name, module in model.core.named_modules() if name]
+    order: list[int] = []
+    found = _probe(model.gradient_view(take(inputs, np.zeros(3, dtype=int))), layers, order)
+    return [layers[i].name for i in dict.fromkeys(order) if found[i][1]]
 
 
 def _last_before_the_head(model: TorchModel, modules: Mapping[str, nn.Module], view: GradientView) -> Layer:

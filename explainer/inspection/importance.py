@@ -291,9 +291,17 @@ def excess(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
 def _cells(one: Explanation) -> list[str]:
     """The name under which each value of one instance is summed up: column, word (lower case, without marks), or channel."""
     names, size = one.feature_names[0], one.values[0].size
+    by_channel = one.modality == "series" and one.axes[-1] == "channel"
+    if len(names) != size and not by_channel:
+        axes = " x ".join(one.axes[1:])
+        raise Unsupported(
+            f"An importance is one number per part, and {one.method} gives values by {axes} here. Use another method or layer."
+        )
+    if one.axes[1] == "unit":
+        return list(names)
     if one.modality == "text":
         return [re.sub(r"^\W+|\W+$", "", name.lower()) or name for name in names]
-    if one.modality != "series":
+    if not by_channel:
         return list(names)
     channels = list(getattr(one.model, "feature_names", ())) or [f"channel {c}" for c in range(one.values.shape[2])]
     return channels * (size // len(channels))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from explainer.methods import METHODS
 from explainer.model import Model, wrap
 
 if TYPE_CHECKING:
@@ -23,3 +24,24 @@ def layers_of(net: TorchModel, inputs: Any) -> Layers:
     from explainer.adapters.layers import Layers
 
     return Layers(net, inputs)
+
+
+def layers_for(model: Model, method: str) -> tuple[str, ...] | None:
+    """The names that ``layer=`` of a method can be on ``model``, besides "auto", in the order in which they are done.
+
+    None where the method takes no layer, empty where no input is known to look at the layers with.
+    """
+    chosen = METHODS[method]
+    if chosen.layer is None:
+        return None
+    net = network(model, method)
+    sample = net.sample()
+    if sample is None:
+        return ()
+    if chosen.family == "cam":
+        from explainer.adapters.grids import spatial
+
+        return tuple(dict.fromkeys(grid.layer for grid in spatial(net, sample).grids))
+    from explainer.adapters.layerview import usable_layers
+
+    return tuple(usable_layers(net, sample))

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from explainer.inputs import MODALITIES
 
 Family = Literal["gradient", "cam", "attention", "coalition", "tree"]
+_GROUPS = {
+    "gradient": "Gradients", "cam": "Class activation maps", "attention": "Attention", "coalition": "Shapley values, LIME, rules",
+    "tree": "Trees",
+}  # fmt: skip
+_HIDING = ("ablation", "occlusion", "rise")
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,30 @@ class Method:
             return self.own
         return _named(self.home)
 
+    @property
+    def group(self) -> str:
+        """The heading it stands under in a list of methods."""
+        return "Occlusion" if self.name in _HIDING else _GROUPS[self.family]
+
+    @property
+    def layer(self) -> str | None:
+        """What ``layer=`` is where nobody says: a layer's name, "auto", "" for the input itself; None where there is no layer=."""
+        found = inspect.signature(self.function).parameters.get("layer")
+        return None if found is None else found.default or ""
+
     def judged(self, model: Any) -> Any:
         """What the method itself says it is on ``model``: a Capability, or None where its family's rules say it all."""
         return _named(self.fits)(model) if self.fits else None
+
+
+def grouped(methods: Iterable[str]) -> dict[str, list[str]]:
+    """Names of methods under their headings, both in the order of the table."""
+    chosen = set(methods)
+    groups: dict[str, list[str]] = {}
+    for name, method in METHODS.items():
+        if name in chosen:
+            groups.setdefault(method.group, []).append(name)
+    return groups
 
 
 def _named(place: str) -> Callable[..., Any]:

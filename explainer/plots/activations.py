@@ -25,7 +25,7 @@ def plot_activations(found: Activations, *, dark: bool = False) -> go.Figure:
         ("effective rank / units", BAR_MAGNITUDE, [one.effective_rank / one.units for one in layers]),
     )
     names = [short(one.name) for one in layers]
-    figure = make_subplots(1, 4, shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=[name for name, _, _ in shares])
+    figure = make_subplots(1, 4, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=[name for name, _, _ in shares])
     told = [[f"{one.kind}, {one.units} units, rank {three(one.effective_rank)}"] for one in layers]
     for k, (name, colour, values) in enumerate(shares):
         bars = go.Bar(
@@ -37,8 +37,10 @@ def plot_activations(found: Activations, *, dark: bool = False) -> go.Figure:
     finish(figure, dark=dark, height=150 + 20 * max(len(names), 4), bargap=0.3, title=titled("Activations by layer", below))
     figure.update_layout(margin={"t": 88})
     figure.update_annotations(font={"size": 12})
-    figure.update_xaxes(range=[0, 1], tickformat=".0%")
-    figure.update_yaxes(autorange="reversed", showgrid=False, tickmode="array", tickvals=list(range(len(names))), ticktext=names)
+    figure.update_xaxes(range=[0, 1], tickmode="array", tickvals=[0, 0.5, 1], ticktext=["0", "50 %", "100 %"], tickangle=0)
+    figure.update_yaxes(
+        autorange="reversed", showgrid=False, zeroline=False, tickmode="array", tickvals=list(range(len(names))), ticktext=names
+    )
     return figure
 
 

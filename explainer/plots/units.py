@@ -10,17 +10,17 @@ from explainer.errors import InvalidInput
 from explainer.explanation import Explanation
 from explainer.plots.look import Part, colour_bar, escape, finish, heading, part, scale, three
 
-_COLUMNS = 6
 
-
-def plot_units(ex: Explanation, *, instance: int = 0, output: int | str | None = None, top: int = 12, dark: bool = False) -> go.Figure:
-    """Draw a layer's values: maps of the ``top`` strongest channels, all on one scale; or a heat map of positions x units.
+def plot_units(
+    ex: Explanation, *, instance: int = 0, output: int | str | None = None, top: int = 12, columns: int = 6, dark: bool = False
+) -> go.Figure:
+    """Draw a layer's values: maps of the ``top`` strongest channels, ``columns`` in a row, all on one scale; or positions x units.
 
     A channel's strength is the sum of the sizes on its map, its number the sum. Raises InvalidInput for values on other axes.
     """
     drawn = part(ex, instance, output)
     if drawn.axes == ("channel", "row", "column"):
-        return _maps(drawn, top, dark)
+        return _maps(drawn, top, columns, dark)
     if len(drawn.axes) != 2 or drawn.axes[1] != "unit":
         raise InvalidInput(f"Values on {', '.join(drawn.axes)} are not those of a layer's units; use plot(ex).")
     names = [escape(name) for name in drawn.ex.feature_names[0]]
@@ -38,10 +38,10 @@ def plot_units(ex: Explanation, *, instance: int = 0, output: int | str | None =
     return figure
 
 
-def _maps(drawn: Part, top: int, dark: bool) -> go.Figure:
+def _maps(drawn: Part, top: int, columns: int, dark: bool) -> go.Figure:
     values = np.nan_to_num(drawn.values)
     strongest = np.argsort(-np.abs(values).sum((1, 2)), kind="stable")[:top]
-    columns = min(_COLUMNS, len(strongest))
+    columns = min(columns, len(strongest))
     rows = -(-len(strongest) // columns)
     titles = [f"{escape(drawn.ex.feature_names[0][c])}: {three(float(values[c].sum()))}" for c in strongest]
     figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.02, vertical_spacing=0.12 / rows)

@@ -76,7 +76,7 @@ def _panel(page: Any, side: str, patience: int = WAIT) -> Any:
 
 def _choose(page: Any, selector: str, option: str) -> None:
     page.locator(selector).click()
-    page.get_by_role("option", name=option, exact=True).click()
+    page.get_by_role("option", name=re.compile(rf"^{re.escape(option)}(\s*[=≈]|$)")).click()  # a method's level follows its name
 
 
 def _until(page: Any, told: Callable[[], bool], seconds: float = 30) -> None:
@@ -160,11 +160,71 @@ def test_a_method_is_chosen_and_the_address_says_so(visit: Callable[..., Any], a
     page.locator("#figure-a[data-method=integrated_gradients]").wait_for()
 
 
+def test_maps_and_layers_of_a_network(visit: Callable[..., Any], gallery: str) -> None:
+    """What a method is on the model stands there before it runs; a layer is chosen, and the address says so."""
+    page = visit(f"{gallery}/inspect?model=digits-cnn&row=702&b=saliency")
+    _panel(page, "a", 150_000)
+    _choose(page, ".panel:nth-child(1) .method-pick input", "Grad-CAM")
+    page.locator("#figure-a[data-method=grad_cam] .overlay").wait_for()
+    assert "approximate" in page.locator(".panel:nth-child(1) .panel-able").inner_text()
+    assert "at layer features.6" in page.locator("#figure-a .panel-sum").inner_text()
+    _choose(page, ".panel:nth-child(1) .layer-pick input", "features.3")
+    page.locator("#figure-a .panel-sum", has_text="at layer features.3").wait_for()
+    assert "layer_a=features.3" in page.url
+    _choose(page, ".panel:nth-child(1) .method-pick input", "Layer conductance")
+    page.locator("#figure-a[data-method=layer_conductance]").wait_for()
+    assert "layer_a" not in page.url  # another method, its own choice again
+    _choose(page, ".panel:nth-child(2) .layer-pick input", "head.2")
+    page.locator("#figure-b .panel-sum", has_text="at layer head.2").wait_for()
+    assert page.locator("#figure-b").get_by_text("unit 8").count()
+    page.locator("#figure-b").get_by_text("explain the logit").click()
+    page.locator("#figure-b .panel-sum", has_text="logit of").wait_for()
+    _fits(page)
+    page.go_back()
+    page.locator("#figure-b .panel-sum", has_text="probability of").wait_for()
+    page.locator(".panel:nth-child(1) .method-pick input").click()
+    unable = page.get_by_role("option", name=re.compile("^Attention flow.*unsupported.*no attention layers"))
+    assert unable.get_attribute("data-combobox-disabled") == "true"
+
+
+def test_a_link_to_a_layer_that_is_not_there_says_so(visit: Callable[..., Any], gallery: str) -> None:
+    page = visit(f"{gallery}/inspect?model=digits-cnn&row=702&a=grad_cam&layer_a=feature.3&b=saliency")
+    page.get_by_text("Did you mean 'features.3'").wait_for(timeout=150_000)
+
+
+def test_attention_heads_and_units_of_a_network(visit: Callable[..., Any], gallery: str) -> None:
+    page = visit(f"{gallery}/inspect?model=licence-transformer&row=5&a=attention_relevance&b=saliency")
+    _panel(page, "a", 150_000)
+    page.get_by_text("all heads of a layer").click()
+    page.locator("[data-view=heads] .js-plotly-plot .scatterlayer .trace").first.wait_for()
+    page.get_by_text("whole model").click()
+    page.locator("[data-view=model] .js-plotly-plot").wait_for()
+    assert not page.locator("#layer").is_visible()
+    drawn = page.locator("#attention-figure .nsewdrag").first
+    box = drawn.bounding_box()
+    drawn.click(position={"x": box["width"] * 3.5 / 4, "y": box["height"] * 0.75})  # the last of 4 heads, in the second layer
+    page.locator("[data-view=head]").wait_for()
+    assert (page.locator("#layer").input_value(), page.locator("#head").input_value()) == ("layer 1", "head 3")
+    page.get_by_role("link", name="Global").click()
+    page.get_by_text("Measure on 24 rows").click()
+    page.get_by_text("Told from 0 by their interval").wait_for()
+    page.get_by_text("Watch its layers").click()
+    page.locator(".unit[data-unit^='norm[']").wait_for()
+    _choose(page, "#layer-pick", "blocks.0.mlp.1 (GELU, 256)")
+    page.locator("#unit-pick").fill("7")
+    page.locator("#unit-pick").press("Tab")
+    page.locator("[data-unit='blocks.0.mlp.1[7]'] .top-rows button").first.wait_for()
+    assert "unit=7" in page.url
+    _fits(page)
+    page.locator(".top-rows button").first.click()
+    page.wait_for_url("**/inspect?**")
+
+
 def test_methods_that_are_not_valid_say_why(visit: Callable[..., Any], address: str) -> None:
     page = visit(f"{address}/inspect?model=small-texts")
     _panel(page, "a")
     page.locator(".panel:nth-child(1) .method-pick input").click()
-    option = page.get_by_role("option", name=re.compile("^Saliency: .*no gradients"))
+    option = page.get_by_role("option", name=re.compile("^Saliency.*unsupported.*no gradients"))
     option.wait_for()
     assert option.get_attribute("data-combobox-disabled") == "true"
 

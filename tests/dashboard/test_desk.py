@@ -178,9 +178,9 @@ def test_agreement_over_a_sample_names_its_rows(small: SimpleNamespace) -> None:
     desk = Desk([small])
     exhibit = desk.exhibit("")
     seen: list[tuple[int, int]] = []
-    frame = desk.agreement(exhibit, "shap", "lime").work(lambda done, total: seen.append((done, total)))
+    frame = desk.agreement(exhibit, ("shap", ""), ("lime", "")).work(lambda done, total: seen.append((done, total)))
     assert frame["row"].tolist() == desk.sample(exhibit).tolist()
-    assert desk.agreement(exhibit, "lime", "shap").key == desk.agreement(exhibit, "shap", "lime").key
+    assert desk.agreement(exhibit, ("lime", ""), ("shap", "")).key == desk.agreement(exhibit, ("shap", ""), ("lime", "")).key
     assert all(0 <= done <= total for done, total in seen)
 
 

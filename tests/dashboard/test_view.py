@@ -7,7 +7,7 @@ from dashboard.view import View
 
 
 def test_an_address_says_it_all_again() -> None:
-    view = View("digits-cnn", 417, "shap", "lime", "3", "4,9", "sure", "near duplicates", "finance")
+    view = View("digits-cnn", 417, "shap", "lime", "3", "4,9", "sure", "near duplicates", "finance", "blocks.0", "", "head.3", 7)
     assert View.parse(view.search) == view
     assert View().search == ""
     assert View("a&b=c d", 1).search == "?model=a%26b%3Dc+d&row=1"
@@ -20,6 +20,7 @@ def test_an_address_says_it_all_again() -> None:
         ("?row=1e9", "row", None),
         ("?row=" + "9" * 40, "row", None),
         ("?row=٣", "row", None),
+        ("?unit=-1", "unit", None),
         ("?cell=4", "cell", ""),
         ("?cell=4,9,1", "cell", ""),
         ("?order=sideways", "order", ""),

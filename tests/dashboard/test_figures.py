@@ -1,0 +1,133 @@
+"""What a panel draws for each shape of values, and what it says beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import explainer
+from dashboard.components import attention, figures, network, panel
+from dashboard.desk import Desk
+from dashboard.view import View
+from explainer import inputs as inputs_
+from explainer.methods import METHODS
+
+
+def _nothing(done: int, total: int) -> None:
+    """Progress nobody watches."""
+
+
+@pytest.fixture(scope="module")
+def pictures() -> SimpleNamespace:
+    """A small convolutional network on pictures, with a test set."""
+    import torch
+
+    torch.manual_seed(3)
+    inside = (torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten(), torch.nn.Linear(100, 2))
+    images = np.random.default_rng(0).random((30, 12, 12)).astype(np.float32)
+    model = explainer.wrap(
+        torch.nn.Sequential(*inside).eval(), modality="image", class_names=["a", "b"], background=images[:8], name="cnn",
+        preprocess=lambda x: torch.as_tensor(np.asarray(x))[:, None],
+    )  # fmt: skip
+    split = SimpleNamespace(inputs=images, labels=np.zeros(30, dtype=np.int64), groups=None)
+    return SimpleNamespace(name="cnn", model=model, data=SimpleNamespace(train=split, test=split))
+
+
+@pytest.fixture(scope="module")
+def desk(pictures: SimpleNamespace, specimens: list[SimpleNamespace]) -> Desk:
+    return Desk([pictures, *specimens])
+
+
+def _plain(part: Any) -> Any:
+    return part.to_plotly_json() if hasattr(part, "to_plotly_json") else str(part)
+
+
+def _drawn(desk: Desk, name: str, method: str, layer: str = "") -> tuple[Any, str]:
+    exhibit = desk.exhibit(name)
+    ex = desk.explanation(exhibit, exhibit.row(3), method, "predicted", "row 3", layer).work(_nothing)
+    shown = panel.content(ex, "a", exhibit.face.feature_names)
+    return ex, json.dumps(shown.to_plotly_json(), default=_plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "layer", "axes", "told"),
+    [
+        ("cnn", "grad_cam", "", ("row", "column"), "overlay"),
+        ("cnn", "grad_cam", "0", ("row", "column"), "overlay"),
+        ("cnn", "saliency", "0", ("channel", "row", "column"), "strongest of 4 channels"),
+        ("cnn", "layer_conductance", "4", ("unit",), "unit 1"),
+        ("cnn", "lime", "", ("superpixel",), "the strongest parts, by their numbers"),
+        ("small-series", "lime", "", ("segment", "channel"), "the strongest parts, channel and steps"),
+        ("small-series", "saliency", "layer", ("time", "unit"), "units"),
+        ("small-table", "shap", "", ("column",), "income"),
+        ("small-texts", "lime", "", ("word",), "smaller ones"),
+    ],
+)
+def test_values_of_every_shape_are_drawn(desk: Desk, name: str, method: str, layer: str, axes: tuple[str, ...], told: str) -> None:
+    ex, shown = _drawn(desk, name, method, layer)
+    assert ex.axes[1:] == axes and told in shown
+    assert ("opacity-line" in shown) == figures.pictured(ex)
+    assert ("at layer" in shown) == (bool(layer) or method == "grad_cam")
+
+
+def test_bars_keep_their_errors_beside_a_picture_and_strips_keep_their_signal(desk: Desk) -> None:
+    for name, method in (("cnn", "lime"), ("small-series", "lime")):
+        ex, _ = _drawn(desk, name, method)
+        parts = [part for part in figures.explained(ex, id="x").children if getattr(part, "figure", None) is not None]
+        picture, bars = (part.figure for part in parts)
+        assert not [trace for trace in picture.data if trace.type == "bar"] and picture.layout.title.text is None
+        assert [trace.type for trace in bars.data] == ["bar"] and bars.data[0].error_x.array is not None
+        assert len(bars.data[0].y) == 5 == len(bars.data[0].error_x.array)  # the rest has no sum: LIME's values do not add up
+
+
+def test_what_a_method_is_stands_by_family_with_the_impossible_last(desk: Desk) -> None:
+    offered = panel.options(desk.methods(desk.exhibit("small-table")))
+    names = [item["value"] for group in offered for item in group["items"]]
+    assert sorted(names) == sorted(METHODS)
+    unable = [all(item["disabled"] for item in group["items"]) for group in offered]
+    assert unable == sorted(unable) and any(unable)
+    assert all(item["reason"] and item["level"] in ("exact", "approximate", "unsupported") for group in offered for item in group["items"])
+
+
+def test_layers_are_offered_where_a_method_takes_one(desk: Desk) -> None:
+    cnn, table = desk.exhibit("cnn"), desk.exhibit("small-table")
+    assert desk.layers(cnn, "grad_cam") == ("0", "1", "2") and desk.layers(cnn, "saliency") == ("0", "1", "2", "3", "4")
+    assert desk.layers(cnn, "shap") is None and desk.layers(table, "saliency") is None
+    assert [one["value"] for one in panel.layers("saliency", ("0",))] == [panel.DEFAULT, "auto", "0"]
+    assert [one["value"] for one in panel.layers("grad_cam", ("0",))] == [panel.DEFAULT, "0"]
+    one = cnn.row(1)
+    keys = [desk.explanation(cnn, one, "saliency", 0, "", *more).key for more in ((), ("0",), ("1",), ("", "logit"))]
+    assert len(set(keys)) == 4
+    assert desk.explanation(cnn, one, "shap", 0, "", "0").key == desk.explanation(cnn, one, "shap", 0, "").key  # it looks at none
+
+
+def test_units_are_those_of_the_library_on_the_rows_of_the_test_set(desk: Desk) -> None:
+    cnn = desk.exhibit("cnn")
+    seen = desk.activations(cnn).work(_nothing)
+    direct = explainer.activations(cnn.face, inputs_.take(cnn.inputs, seen.rows))
+    assert [one.name for one in seen.found.layers] == [one.name for one in direct.layers]
+    layer, unit = network.chosen(seen, View(layer="1", unit=2))
+    assert (layer.name, unit) == ("1", 2) and np.array_equal(layer.top, direct["1"].top)
+    assert network.chosen(seen, View(layer="1", unit=99))[1] == 3  # no further than the last
+    assert network.chosen(seen, View(layer="gone"))[0].name == seen.found.layers[-2].name
+    image = desk.visualisation(cnn, "1", 2).work(_nothing)
+    assert image.image.shape == (12, 12) and image.unit == "1[2] (mean)"
+
+
+def test_attention_is_cut_to_what_can_be_read_on_both_sides(desk: Desk) -> None:
+    weights = np.full((2, 3, 60, 80), 1 / 80)
+    tokens, queries = [f"k{i}" for i in range(80)], [f"q{i}" for i in range(60)]
+    extras = {"attention": (weights,), "tokens": (tokens,), "queries": (queries,)}
+    base = dataclasses.replace(_drawn(desk, "small-texts", "lime")[0], extras=extras)
+    shown, told = attention.cut(base)
+    assert shown.extras["attention"][0].shape == (2, 3, 48, 48)
+    assert list(shown.extras["queries"][0]) == queries[:48] and list(shown.extras["tokens"][0]) == tokens[:48]
+    assert told == ["The first 48 of 80 tokens looked at.", "The first 48 of 60 tokens that look."]
+    for view in attention.VIEWS:
+        drawn = attention.content(base, view, "1", "2")
+        assert drawn.children[0].id == "attention-figure" and len(drawn.children[0].figure.data)
