@@ -167,7 +167,7 @@ def test_captums_own_delta_is_the_gap_that_is_found(model: str) -> None:
     import truths
     from captum.attr import DeepLiftShap
 
-    case, judge = judged(model)
+    case, _ = judged(model)
     given, starts = (one if len(one) > 1 else one[0] for one in (case.inputs, case.references))
     values, delta = DeepLiftShap(case.face()).attribute(given, starts, target=case.column, return_convergence_delta=True)
     total = sum(float(v.sum()) for v in (values if isinstance(values, tuple) else (values,)))
