@@ -55,7 +55,8 @@ For captum and shap everything was written that their documentation asks of a us
 tuples and dataclasses and feeds further arguments; on texts the embeddings as input (`inputs_embeds`, or as
 `configure_interpretable_embedding_layer` does); feature masks; three references; 200 steps and 200 samples in place of the defaults.
 The model itself is handed over to all three as it is, in the mode it is in: finding out is what is asked. Captum's convergence delta
-comes only where a caller asks for it, so it does not count as a word.
+comes only where a caller asks for it, so it does not count as a word; a test asks for DeepLIFT's on some models, and it is the gap found
+here.
 """
 
 

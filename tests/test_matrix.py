@@ -146,6 +146,35 @@ def test_a_word_of_the_tools_own_makes_a_wrong_answer_flagged_and_an_error_is_to
     assert outcome("ours", "saliency", "gradient reversal", OURS["saliency"]).outcome == "refused"
 
 
+def test_all_truths_of_a_linear_model_are_weight_times_input() -> None:
+    import numpy as np
+    import truths
+
+    case, _ = judged("linear")
+    weight = case.exact.module.weight.detach().numpy()[case.column]
+    wanted = weight * case.inputs[0].numpy()[0]
+    assert np.allclose(truths.slopes(case), weight, atol=1e-6)
+    for found in (
+        truths.slopes(case, times_input=True), truths.paths(case, case.baseline), truths.rescale(case, case.baseline),
+        truths.relevance(case), truths.shapley(case.game(), case.count), truths.left_out(case.game(), case.count),
+    ):  # fmt: skip
+        assert np.allclose(found, wanted, atol=1e-6)
+    assert np.isclose(truths.difference(case, case.baseline), wanted.sum())
+
+
+@pytest.mark.parametrize("model", ["functional relu", "layer norm and gelu", "lstm", "two inputs"])
+def test_captums_own_delta_is_the_gap_that_is_found(model: str) -> None:
+    import truths
+    from captum.attr import DeepLiftShap
+
+    case, _ = judged(model)
+    given, starts = (one if len(one) > 1 else one[0] for one in (case.inputs, case.references))
+    values, delta = DeepLiftShap(case.face()).attribute(given, starts, target=case.column, return_convergence_delta=True)
+    total = sum(float(v.sum()) for v in (values if isinstance(values, tuple) else (values,)))
+    gap = total - truths.difference(case, case.references)
+    assert gap == pytest.approx(float(delta.mean()), rel=0.01) and abs(gap) > 1e-3
+
+
 # -- the command -----------------------------------------------------------------------------------------------------------
 
 
