@@ -287,7 +287,7 @@ class Desk:
         self.jobs.close()
 
 
-def _at(method: str, layer: str) -> dict[str, str]:
+def _at(method: str, layer: str) -> dict[str, Any]:
     """The argument that says where a method looks, for a method that takes it."""
     return {"layer": layer} if layer and method in METHODS and METHODS[method].layer is not None else {}
 
