@@ -24,7 +24,7 @@ from explainer import inputs as inputs_
 from explainer.errors import ExplainerError, InvalidInput, unknown
 from explainer.inspection.network import layers_for
 from explainer.methods import METHODS
-from explainer.model import Capability
+from explainer.model import Capability, Model
 from explainer.sources import made
 
 if TYPE_CHECKING:
@@ -58,6 +58,15 @@ class Watched:
 
     found: Activations
     rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What each method is on a model, at which layers it can look, and what was found in the module."""
+
+    methods: Mapping[str, Capability]
+    layers: Mapping[str, tuple[str, ...]]
+    facts: tuple[tuple[str, str, str], ...]
 
 
 class Desk:
@@ -215,22 +224,6 @@ class Desk:
             ("visualisation", exhibit.name, exhibit.sha, layer, unit, SEED), f"An image for {layer}[{unit}] of {exhibit.name}", work
         )
 
-    def layers(self, exhibit: Exhibit, method: str) -> tuple[str, ...] | None:
-        """The layers that a method can look at on this model, asked once; None where it takes none."""
-        chosen = METHODS[method]
-        if self.methods(exhibit)[method].level == "unsupported" or chosen.layer is None:
-            return None
-        key = ("layers", exhibit.name, chosen.family == "cam")
-        held = self.store.get(key)
-        if held is None:
-            try:
-                with exhibit.model() as model:
-                    held = layers_for(model, method) or ()
-            except ExplainerError:  # then the method's own choice is the only one
-                held = ()
-            self.store.put(key, held)
-        return held
-
     def report(self, exhibit: Exhibit, profile: str) -> Task:
         """The audit report on the test set, as files in memory."""
         date = datetime.datetime.now(datetime.UTC).date()
@@ -268,26 +261,49 @@ class Desk:
         return replace(view, model=exhibit.name, row=row, a=a, b=b)
 
     def methods(self, exhibit: Exhibit) -> Mapping[str, Capability]:
-        """Every method with what it can be on this model, asked once."""
-        key = ("capabilities", exhibit.name)
-        held = self.store.get(key)
-        if held is None:
-            with exhibit.model() as model:
-                held = dict(model.capabilities())
-            self.store.put(key, held)
-        return held
+        """Every method with what it can be on this model."""
+        return self._looked(exhibit).methods
+
+    def layers(self, exhibit: Exhibit, method: str) -> tuple[str, ...] | None:
+        """The layers that a method can look at on this model; None where it takes none."""
+        return self._looked(exhibit).layers.get(method)
 
     def facts(self, exhibit: Exhibit) -> tuple[tuple[str, str, str], ...]:
         """What was found in the module that matters to explanations: what, where, and what it means."""
-        self.methods(exhibit)  # looked at once, and kept by the copy that was asked
-        with exhibit.model() as model:
-            return tuple(tuple(fact) for fact in model.anatomy().facts) if hasattr(model, "anatomy") else ()
+        return self._looked(exhibit).facts
+
+    def _looked(self, exhibit: Exhibit) -> Looked:
+        """What is known of a model before anything is explained; it is looked at once."""
+        key = ("looked", exhibit.name)
+        held = self.store.get(key)
+        if held is None:
+            with exhibit.model() as model:
+                held = look(model)
+            self.store.put(key, held)
+        return held
 
     def close(self) -> None:
         self.jobs.close()
 
 
-def _at(method: str, layer: str) -> dict[str, str]:
+def look(model: Model) -> Looked:
+    """What is known of a model before anything is explained."""
+    able = dict(model.capabilities())
+    layers: dict[str, tuple[str, ...]] = {}
+    by_kind: dict[bool, tuple[str, ...]] = {}
+    for name in (name for name, found in able.items() if found.level != "unsupported" and METHODS[name].layer is not None):
+        maps = METHODS[name].family == "cam"
+        if maps not in by_kind:
+            try:
+                by_kind[maps] = layers_for(model, name) or ()
+            except ExplainerError:  # then the method's own choice is the only one
+                by_kind[maps] = ()
+        layers[name] = by_kind[maps]
+    facts = model.anatomy().facts if hasattr(model, "anatomy") else ()
+    return Looked(able, layers, tuple((fact.what, fact.where, fact.consequence) for fact in facts))
+
+
+def _at(method: str, layer: str) -> dict[str, Any]:
     """The argument that says where a method looks, for a method that takes it."""
     return {"layer": layer} if layer and method in METHODS and METHODS[method].layer is not None else {}
 

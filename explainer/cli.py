@@ -82,7 +82,7 @@ def explain(
     top: Annotated[int, typer.Option(min=1, help="How many features are printed.")] = 10,
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Parameter of the method: algorithm=kernel; may be given again."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Parameter of the method: algorithm=kernel, layer=auto; may be given again."),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Keep what is scored in this folder, and go on from it after a stop.", show_default=False)

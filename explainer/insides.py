@@ -86,8 +86,8 @@ def heads(
         return
     what = "fall of the score without it" if found.kind == "ablation" else "size of the score's slope by its share"
     lines = [
-        (str(one.layer), str(one.head), one.kind, f"{one.importance:.3g}", _between(one.low, one.high))
-        for one in frame.head(top).itertuples()
+        (str(one["layer"]), str(one["head"]), one["kind"], f"{one['importance']:.3g}", _between(one["low"], one["high"]))
+        for one in frame.head(top).to_dict("records")
     ]
     title = f"Heads by {found.kind} over {found.rows:,} rows, {found.output} of {terminal.escape(found.target)}"
     terminal.table(("layer", "head", "kind", what, "95 % interval"), lines, title=title, right=("layer", "head", what))
@@ -122,8 +122,14 @@ def probe(
         _emit(found, saved, metric=found.metric, rows=found.rows, chance=found.chance, layers=frame.to_dict("records"))
         return
     lines = [
-        (terminal.escape(one.layer), f"{value:.3g}", _between(one.low, one.high), f"{one.control:.3g}", "yes" if one.found else "no")
-        for one, value in zip(frame.itertuples(), found.values, strict=True)
+        (
+            terminal.escape(one["layer"]),
+            f"{one[found.metric]:.3g}",
+            _between(one["low"], one["high"]),
+            f"{one['control']:.3g}",
+            "yes" if one["found"] else "no",
+        )
+        for one in frame.to_dict("records")
     ]
     title = f"Read off each layer over {found.rows:,} rows; always the commonest: {found.chance:.3g}"
     terminal.table(
@@ -167,7 +173,10 @@ def concepts(
     if as_json:
         _emit(found, saved, target=found.target, rows=found.rows, concepts=frame.to_dict("records"))
         return
-    lines = [(one.layer, one.concept, f"{one.tcav:.2f}", f"{one.random:.2f}", f"{one.p:.2g}", one.outcome) for one in frame.itertuples()]
+    lines = [
+        (one["layer"], one["concept"], f"{one['tcav']:.2f}", f"{one['random']:.2f}", f"{one['p']:.2g}", one["outcome"])
+        for one in frame.to_dict("records")
+    ]
     escaped = [tuple(map(terminal.escape, line)) for line in lines]
     title = f"Concepts for {terminal.escape(found.target)} over {found.rows:,} rows"
     terminal.table(("layer", "concept", "TCAV", "random", "p", "outcome"), escaped, title=title, right=("TCAV", "random", "p"))

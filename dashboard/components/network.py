@@ -108,7 +108,7 @@ def _heads(found: HeadImportance) -> html.Div:
     )
     frame = found.to_frame()
     sure = frame[(frame["low"] > 0) | (frame["high"] < 0)]
-    told = ", ".join(f"layer {one.layer} head {one.head} ({three(one.importance)})" for one in sure.head(5).itertuples())
+    told = ", ".join(f"layer {one['layer']} head {one['head']} ({three(one['importance'])})" for one in sure.head(5).to_dict("records"))
     said = f"Told from 0 by their interval: {len(sure)} of {len(frame)} heads" + (f", first {told}." if told else ".")
     return html.Div([html.P(words, className="dim"), graph(figure, label="What each head is worth"), html.P(said, className="dim")])
 

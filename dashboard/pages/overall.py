@@ -126,7 +126,8 @@ def _shown(found: Importance | Picture, exhibit: Exhibit) -> html.Div:
         figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
         return html.Div([html.P(f"{words}.", className="dim"), graph(figure, label="Mean size of contributions per pixel")])
     figure = plots.plot_importance(found, top=20)
-    figure.update_layout(title=None, margin={"l": 8, "r": 8, "t": 8, "b": 40})
+    figure.update_layout(title=None, margin={"l": 8, "r": 8, "t": 8, "b": 28})
+    figure.update_xaxes(title=None)  # said above, where it is not cut off
     if not np.isfinite(found.values).all():
         return states.notice("No picture", "Some contributions are not numbers.")
     return html.Div(
