@@ -21,6 +21,8 @@ from explainer.errors import InvalidInput, unknown
 Modality = Literal["tabular", "image", "text", "series"]
 MODALITIES: tuple[Modality, ...] = ("tabular", "image", "text", "series")
 
+_EXACT = 2.0**53  # whole numbers up to here are float64 too
+
 
 def canonical(inputs: Any, modality: Modality, feature_names: Sequence[str] = ()) -> Any:
     """Check ``inputs`` and bring them to the canonical form of ``modality``; InvalidInput says what is wrong and where."""
@@ -58,11 +60,30 @@ def join(parts: Sequence[Any]) -> Any:
     return [one for part in parts for one in part]
 
 
+def _column_bytes(column: Any) -> bytes:
+    """The numbers of a column as float64, where they are numbers that it holds exactly; else its cells as text."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiub" and column.dtype.itemsize <= 8:
+        numbers = column.to_numpy()
+        if numbers.dtype == np.float32:
+            import pyarrow as pa
+
+            # By way of the decimal: 0.1 as float32 is another float64 than 0.1.
+            numbers = pa.array(numbers).cast(pa.string()).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if numbers.dtype.kind in "fb" or np.abs(numbers, dtype=np.float64).max(initial=0.0) <= _EXACT:
+            wide = numbers.astype(np.float64)
+            return np.where(np.isnan(wide), np.nan, wide).tobytes()
+    return column.to_csv(index=False, header=False).encode()
+
+
 def sha256(inputs: Any) -> str:
-    """A digest of canonical inputs: equal content gives an equal digest, whatever the container."""
+    """A digest of canonical inputs: equal content gives an equal digest, whatever the container.
+
+    Columns of numbers count by the decimal that each is written as, so that a table read back from a file is the same table.
+    """
     digest = hashlib.sha256()
     if hasattr(inputs, "iloc"):
-        digest.update(inputs.to_csv(index=False).encode())
+        for place, name in enumerate(inputs.columns):
+            digest.update(f"{name}\0".encode() + _column_bytes(inputs.iloc[:, place]) + b"\0")
     else:
         for one in inputs:
             if isinstance(one, str):

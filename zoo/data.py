@@ -58,8 +58,13 @@ class Data:
         digest = hashlib.sha256()
         for part in PARTS:
             split: Split = getattr(self, part)
-            digest.update(f"{part} {sha256(split.inputs)} {sha256([split.labels])} ".encode())
+            digest.update(f"{part} {_digest(split.inputs)} {sha256([split.labels])} ".encode())
         return digest.hexdigest()
+
+
+def _digest(inputs: Any) -> str:
+    """As the training records hold it: a table by its text."""
+    return hashlib.sha256(inputs.to_csv(index=False).encode()).hexdigest() if hasattr(inputs, "to_csv") else sha256(inputs)
 
 
 def stratified(labels: np.ndarray, shares: Sequence[float], seed: int = 0) -> list[np.ndarray]:

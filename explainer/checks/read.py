@@ -253,7 +253,7 @@ def _csv(path: Path, labels: str | None, modality: str | None) -> Data:
     try:
         options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig", "encoding_errors": "replace"}
         try:
-            frame = pd.read_csv(path, low_memory=False, **options)
+            frame = pd.read_csv(path, low_memory=False, float_precision="round_trip", **options)
         except pd.errors.ParserError:  # some lines have too many fields: read again, noting each
             frame = pd.read_csv(path, engine="python", on_bad_lines=note, **options)
     except Exception as error:  # whatever is wrong with a file is a finding, not a crash

@@ -136,7 +136,7 @@ def _read(path: Path) -> Iterator[Any]:
 
             yield from (part.to_pandas() for part in parquet.ParquetFile(path).iter_batches(_CHUNK) if part.num_rows)
         elif kind in (".csv", ".tsv"):
-            with pd.read_csv(path, sep="\t" if kind == ".tsv" else ",", chunksize=_CHUNK) as parts:
+            with pd.read_csv(path, sep="\t" if kind == ".tsv" else ",", chunksize=_CHUNK, float_precision="round_trip") as parts:
                 yield from (part for part in parts if len(part))
         else:
             with pd.read_json(path, lines=True, chunksize=_CHUNK) as parts:

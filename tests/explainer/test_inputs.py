@@ -15,6 +15,22 @@ def test_tables_in_every_form_become_the_same_frame():
     assert len(digests) == 1
 
 
+def test_a_table_read_back_is_the_same_table_and_any_change_another(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "small": rng.normal(size=50).astype(np.float32), "wide": 1e9 * rng.normal(size=50),
+        "whole": rng.integers(0, 9, 50).astype(np.int16),
+        "flag": rng.random(50) < 0.5, "word": rng.choice(["a", "b,c", 'd"'], 50), "missing": np.where(rng.random(50) < 0.3, np.nan, 0.1),
+    })  # fmt: skip
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    back = pd.read_csv(tmp_path / "table.csv", float_precision="round_trip")
+    assert sha256(back) == sha256(frame) == sha256(frame.astype({"whole": float}))
+    for column, value in (("small", 0.5), ("wide", frame["wide"][3] * (1 + 1e-15)), ("whole", 10), ("word", "e"), ("missing", 0.2)):
+        assert sha256(frame.assign(**{column: [value, *frame[column][1:]]}).astype({"small": np.float32})) != sha256(frame)
+    assert sha256(frame.rename(columns={"whole": "hole"})) != sha256(frame) != sha256(frame[::-1])
+    assert sha256(pd.DataFrame({"n": [2**60, 1]})) != sha256(pd.DataFrame({"n": [2**60 + 1, 1]}))
+
+
 @pytest.mark.parametrize(
     ("inputs", "modality", "names", "words"),
     [
