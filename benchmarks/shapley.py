@@ -139,7 +139,7 @@ def to_equal_error(instances: int, rounds: int) -> Figure:
         return float(np.median([game.error(phi) for game, phi in zip(games, values, strict=True)]))
 
     wanted = error(theirs())
-    grid = [64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048]
+    grid = [64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1536, 2048]
     budget = next((b for b in grid if error(own(b)) <= wanted), grid[-1])
     reached = error(own(budget))
     times = in_turn({"shap": theirs, "ours": lambda: own(budget)}, rounds)

@@ -119,12 +119,9 @@ class _Fit:
         """Half the log determinant of the few rows' covariance."""
         return float(np.log(np.diag(self.few)).sum())
 
-    def evidence(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log evidence ``(k,)`` of the odd parts at the few rows, the scale maximised out; and the scale of what their later half adds."""
-        white, _ = dtrtrs(self.few, g, lower=1)
-        scale, early, late = ((part**2).mean(axis=0) + 1e-300 for part in (white, white[: len(g) // 2], white[len(g) // 2 :]))
-        doublings = np.log2(self.weights.shape[1] / len(g))
-        return -0.5 * len(g) * np.log(scale + 1e-300) - self.half_log_det, late * np.maximum(late / early, 1) ** doublings
+    def whitened(self, g: np.ndarray) -> np.ndarray:
+        """Odd parts ``(few, k)`` made independent and of size one, were the strengths right."""
+        return dtrtrs(self.few, g, lower=1)[0]
 
 
 @dataclass(frozen=True)
@@ -179,9 +176,19 @@ class OddProcess:
         return np.concatenate([np.ones((1, self.masks.shape[1])), 2.0 * self.masks - 1])
 
     def _evidence(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log evidence ``(fits, k)`` of the odd parts at the few rows, the scale maximised out; and the scale for all rows.
+
+        Where the later half of the few rows adds more than the earlier, the fit is bad and the scale grows with every doubling.
+        """
         few = g[halves(len(g), LEARN)]
-        evidence, scale = zip(*(fit.evidence(few) for fit in self.fits), strict=True)
-        return np.stack(evidence), np.stack(scale)
+        square = np.stack([fit.whitened(few) for fit in self.fits]) ** 2
+        half = len(few) // 2
+        early, late = square[:, :half].sum(axis=1) + 1e-300, square[:, half:].sum(axis=1) + 1e-300
+        scale = (early + late) / len(few)
+        evidence = -0.5 * len(few) * np.log(scale) - np.array([[fit.half_log_det] for fit in self.fits])
+        early, late = early / max(half, 1), late / (len(few) - half)
+        grown = late * np.maximum(late / early, 1) ** np.log2(len(g) / len(few))
+        return evidence, np.maximum(scale, grown)
 
     def _posterior(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         evidence, scale = self._evidence(g)

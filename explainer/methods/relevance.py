@@ -18,16 +18,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
-from scipy.linalg.lapack import dtrtrs  # solve_triangular without its checks, which cost more than so few rows do
+from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpotrf, dtrtrs  # scipy's own calls without their checks, which cost as much as so few rows do
 
 NUGGET = 1e-5
 SUM_NOISE = 1e-9  # the whole difference v(N) - v(0) is known, not estimated
 FEWEST = 12  # rows; fewer cannot be halved and still say anything
 LEARN = 192  # rows the strengths are learnt on: a spread of the design, cheap to factorise many times
-_RHOS = (0.02, 0.05, 0.12, 0.25, 0.45, 0.7)
-_POWERS = (0.0, 0.5, 1.0, 1.5)
-_ADDITIVE = (1.0, 10.0, 100.0)
+_OPTIONS = {"rho": (0.02, 0.05, 0.12, 0.25, 0.45, 0.7), "power": (0.0, 0.5, 1.0, 1.5), "additive": (1.0, 10.0, 100.0)}
 _FLOOR = 0.05  # of the mean importance: a player that looks idle may still be found to matter
 _ROUNDS = 2
 _CHOICE = 4.0  # degrees of freedom that choosing among the fits takes
@@ -59,11 +57,11 @@ def refined(x: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     few, few_g, half = x[rows], g[rows], (len(rows) + 1) // 2
     chosen, importance = Strengths(0.12, 0.0, 10.0), np.ones(x.shape[1])
     for _ in range(_ROUNDS):
-        chosen, scale = _search(few, few_g, importance, chosen, half)
+        chosen, _ = _search(few, few_g, importance, chosen, half)
         importance = _importance(*_posterior(few[:half], few_g[:half], importance, chosen))
         if chosen.power == 0:
             chosen = replace(chosen, power=1.0)
-    chosen, scale = _search(few, few_g, importance, chosen, half)
+    chosen, scale = _search(few, few_g, importance, chosen, half, again=("rho",))
     importance = _importance(*_posterior(few, few_g, importance, chosen))
     phi, variance = _posterior(x, g, importance, chosen, scale)
     return phi, variance * optimism(len(x), x.shape[1] / 4)  # each strength comes from half the rows, and is shrunk
@@ -91,7 +89,9 @@ def halves(n: int, most: int) -> np.ndarray:
     return np.concatenate([rows[0::2], rows[1::2]])
 
 
-def _search(x: np.ndarray, g: np.ndarray, importance: np.ndarray, start: Strengths, half: int) -> tuple[Strengths, float]:
+def _search(
+    x: np.ndarray, g: np.ndarray, importance: np.ndarray, start: Strengths, half: int, again: tuple[str, ...] = ()
+) -> tuple[Strengths, float]:
     """One coordinate after the other, each to the best prediction of the rows from ``half`` on by those before; and the scale there."""
     known: dict[Strengths, tuple[float, float]] = {}
 
@@ -101,8 +101,8 @@ def _search(x: np.ndarray, g: np.ndarray, importance: np.ndarray, start: Strengt
         return known[one][0]
 
     best = start
-    for field, options in (("rho", _RHOS), ("power", _POWERS), ("additive", _ADDITIVE), ("rho", _RHOS)):
-        best = max((replace(best, **{field: value}) for value in options), key=evidence)
+    for field in (*_OPTIONS, *again):
+        best = max((replace(best, **{field: value}) for value in _OPTIONS[field]), key=evidence)
     return best, known[best][1]
 
 
@@ -126,13 +126,20 @@ class _Solved:
 
     def __init__(self, x: np.ndarray, g: np.ndarray, rho: np.ndarray, additive: np.ndarray) -> None:
         n, s = len(x), np.arctanh(rho)
-        up = np.exp((x * s) @ x.T - s.sum())
-        smallest = math.exp(-2 * float(s.sum()))
-        gram = (up - smallest / up) / -math.expm1(-2 * float(s.sum())) + (x * additive) @ x.T
-        noise = np.full(n, NUGGET * (1 + additive.sum()))
-        noise[0] = SUM_NOISE
-        gram[np.diag_indices(n)] += noise
-        self.factor = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+        total = float(s.sum())
+        gram = (x * s) @ x.T
+        gram -= total
+        np.exp(gram, out=gram)
+        gram -= math.exp(-2 * total) / gram
+        gram /= -math.expm1(-2 * total)
+        gram += (x * additive) @ x.T
+        diagonal = gram.reshape(-1)[:: n + 1]
+        diagonal += NUGGET * (1 + additive.sum())
+        diagonal[0] += SUM_NOISE - NUGGET * (1 + additive.sum())
+        # The transpose of a symmetric matrix is itself, in the order LAPACK works in.
+        self.factor, failed = dpotrf(gram.T, lower=1, overwrite_a=1)
+        if failed:
+            raise np.linalg.LinAlgError("The covariance of the coalitions is not positive definite.")
         self.white, _ = dtrtrs(self.factor, g, lower=1)
 
     def predicts(self, half: int) -> tuple[float, float]:
