@@ -60,19 +60,33 @@ def join(parts: Sequence[Any]) -> Any:
     return [one for part in parts for one in part]
 
 
-def _column_bytes(column: Any) -> bytes:
-    """The numbers of a column as float64, where they are numbers that it holds exactly; else its cells as text."""
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiub" and column.dtype.itemsize <= 8:
-        numbers = column.to_numpy()
-        if numbers.dtype == np.float32:
-            import pyarrow as pa
+def _columns_bytes(frame: Any) -> list[bytes]:
+    """The numbers of each column as float64, where they are numbers that it holds exactly; else its cells as text."""
+    found: list[bytes] = [b""] * frame.shape[1]
+    kinds: dict[Any, list[int]] = {}
+    for place, kind in enumerate(frame.dtypes):
+        plain = isinstance(kind, np.dtype) and kind.kind in "fiub" and kind.itemsize <= 8
+        kinds.setdefault(kind if plain else None, []).append(place)
+    for kind, places in kinds.items():
+        whole = None if kind is None else _as_written(frame.iloc[:, places].to_numpy())
+        for k, place in enumerate(places):
+            column = None if whole is None else whole[:, k]
+            if column is None or (kind.kind in "iu" and np.abs(column, dtype=np.float64).max(initial=0.0) > _EXACT):
+                found[place] = frame.iloc[:, place].to_csv(index=False, header=False).encode()
+            else:
+                wide = column.astype(np.float64)
+                wide[np.isnan(wide)] = np.nan
+                found[place] = wide.tobytes()
+    return found
 
-            # By way of the decimal: 0.1 as float32 is another float64 than 0.1.
-            numbers = pa.array(numbers).cast(pa.string()).cast(pa.float64()).to_numpy(zero_copy_only=False)
-        if numbers.dtype.kind in "fb" or np.abs(numbers, dtype=np.float64).max(initial=0.0) <= _EXACT:
-            wide = numbers.astype(np.float64)
-            return np.where(np.isnan(wide), np.nan, wide).tobytes()
-    return column.to_csv(index=False, header=False).encode()
+
+def _as_written(numbers: np.ndarray) -> np.ndarray:
+    """float32 by way of the decimal it is written as: 0.1 as float32 is another float64 than 0.1."""
+    if numbers.dtype != np.float32:
+        return numbers
+    import pyarrow as pa
+
+    return pa.array(numbers.ravel()).cast(pa.string()).cast(pa.float64()).to_numpy(zero_copy_only=False).reshape(numbers.shape)
 
 
 def sha256(inputs: Any) -> str:
@@ -82,8 +96,8 @@ def sha256(inputs: Any) -> str:
     """
     digest = hashlib.sha256()
     if hasattr(inputs, "iloc"):
-        for place, name in enumerate(inputs.columns):
-            digest.update(f"{name}\0".encode() + _column_bytes(inputs.iloc[:, place]) + b"\0")
+        for name, content in zip(inputs.columns, _columns_bytes(inputs), strict=True):
+            digest.update(f"{name}\0".encode() + content + b"\0")
     else:
         for one in inputs:
             if isinstance(one, str):
