@@ -28,6 +28,7 @@ class Figure:
     at_most: bool = False
     unit: str = "x"
     detail: str = ""
+    why: str = ""  # it may miss its bar; told only where it does
 
     @property
     def met(self) -> bool | None:
@@ -38,7 +39,8 @@ class Figure:
     def cells(self) -> tuple[str, ...]:
         spread = "" if self.value.low == self.value.high else f"{number(self.value.low)} to {number(self.value.high)}"
         bar = "" if self.bar is None else f"{'at most' if self.at_most else 'at least'} {self.bar:g}"
-        return self.case, self.against, f"{number(self.value.median)} {self.unit}", spread, bar, _VERDICT[self.met], self.detail
+        detail = f"{self.detail}. Why: {self.why}" if self.met is False and self.why else self.detail
+        return self.case, self.against, f"{number(self.value.median)} {self.unit}", spread, bar, _VERDICT[self.met], detail
 
 
 @dataclass(frozen=True)

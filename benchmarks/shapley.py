@@ -25,6 +25,7 @@ from explainer.methods.shapley import ALGORITHMS
 SAMPLED = [a for a in ("gaussian", "kernel", "permutation", "stratified") if a in ALGORITHMS]  # the first is the default
 BARS = {"MLP 14": 0.7, "CNN 16": 0.7, "boosting 30": 0.7, "boosting 64": 1.0}
 BUDGETS = (512, 2048)
+QUICK_MODEL = "the model takes a fraction of a microsecond a row, so learning a strength per part costs as much as the rows it saves."
 QUICK = {"MLP 14": False}  # relevance= that explain() takes for a torch module on a table; the games come to it as functions
 Method = Callable[[Scores, int, int, int], np.ndarray]
 
@@ -148,7 +149,7 @@ def to_equal_error(instances: int, rounds: int) -> Figure:
         f"{instances} rows, {len(background)} background rows; error {wanted:.3g} at {2 * 14 + 2048} evaluations against {reached:.3g} at "
         f"{budget}; {times.of('shap'):.2f} s against {times.of('ours'):.2f} s"
     )
-    return Figure("Shapley values of an MLP to equal error", "shap KernelExplainer, l1 off", value, bar=8, detail=detail)
+    return Figure("Shapley values of an MLP to equal error", "shap KernelExplainer, l1 off", value, bar=8, detail=detail, why=QUICK_MODEL)
 
 
 def measure(quick: bool = False, games: list[str] | None = None, instances: int = 5, seeds: int = 3) -> Results:

@@ -122,6 +122,7 @@ def text(words: int, bar: float, quick: bool) -> list[Figure]:
             times.ratio("lime", "ours"),
             bar,
             detail=detail,
+            why="equal texts are scored once and padding is nearly gone; what is left is the recurrent network itself.",
         )
     ]
 
