@@ -30,7 +30,7 @@ NO_GRADIENT = {
 }
 NO_GRADIENT |= {"quantised": "is cut off", "gradient reversal": "differ from the slope", "partly detached": "differ from the slope"}
 NO_DEEPLIFT = {"control flow": "depends on the input's values", "scripted": "TorchScript hides"}
-NO_LAYER = {"linear": "no layer before its head", "scripted": "TorchScript hides"}
+NO_LAYER = {"linear": "no layer before its head", "scripted": "no layer before its head"}
 # The only ones that call a ReLU; and those made of nothing but sums, weights, averages, maxima and activations that are 0 at 0.
 _FEEDS = {
     "functional relu", "relu reused", "relu in place", "functional in place", "softmax at the end", "regression of several outputs",
