@@ -108,7 +108,8 @@ class Explanation:
     values : array ``(n, *feature axes[, outputs])``; ``axes`` names every axis. Shorter instances are padded with NaN.
     base_values, scores : ``(n,)`` or ``(n, outputs)``; the target's value with every feature absent (NaN when the
         method has none), and at the input. Additive methods satisfy ``base + values.sum() == score``.
-    target : one label per instance, such as ``"class 4"``; with ``target="all"`` the output axis carries the labels.
+    target : one label per instance, such as ``"class 4"`` or, of a token classifier, ``"LOC of 'cat' (word 2)"``; with
+        ``target="all"`` the output axis carries the classes.
     feature_names : one tuple per instance, naming its parts in the order of the first feature axis, or of all feature
         axes flattened where each cell has a name of its own; pixels have no names, only positions.
     output : "probability", "logit" or "raw": the scale of scores and values.
@@ -206,7 +207,7 @@ class Explanation:
                 cell = where[:-1] if by_output else where
                 row: dict[str, Any] = {"instance": i, "feature": one._name(cell)}
                 row.update({axis: k for axis, k in zip(one.axes[1:], where, strict=True) if len(one.axes) > 2})
-                row["target"] = self.class_names[where[-1]] if by_output else one.target[0]
+                row["target"] = label_of(one, where[-1]) if by_output else one.target[0]
                 row["value"] = float(one.values[0][where])
                 row["stderr"] = float("nan") if errors is None else float(errors[where])
                 rows.append(row)
@@ -252,6 +253,12 @@ class Explanation:
         text = json.dumps(manifest, indent=1, default=_plain)
         write_atomic(folder / "manifest.json", lambda handle: handle.write(text.encode()))
         return folder
+
+
+def label_of(one: Explanation, output: int) -> str:
+    """What one output of an instance explained with ``target="all"`` is: its class, and what the target says beside it."""
+    name, said = one.class_names[output], one.target[0]
+    return name + said.removeprefix("all") if said.startswith("all") else name
 
 
 def load(path: str | os.PathLike[str]) -> Explanation:

@@ -131,6 +131,10 @@ class Model(ABC):
         """The model and the target that ``target`` stands for at canonical inputs: itself, unless what is scored depends on it."""
         return self, target
 
+    def told(self, given: Any) -> tuple[str, ...]:
+        """What each input's target is beside the name of a class, where that says too little: such as the word that is labelled."""
+        return ("",) * len(given)
+
     def notes(self, given: Any) -> tuple[str, ...]:
         """What a person must know of how these canonical inputs are read, whatever the method (such as that they are cut)."""
         return ()

@@ -102,7 +102,7 @@ def explain(
         raise InvalidInput(faults[0] if everything == 1 else f"None of the {everything} inputs can be scored; the first: {faults[0]}")
     if faults:
         given, scores, target = take(given, np.array(kept)), scores[kept], _target_of(target, kept, everything)
-    goal = resolve(target, scores, model.class_names)
+    goal = resolve(target, scores, model.class_names, model.told(given))
     model.meet(given)
     chosen = _method(model, method if peer is None else entry(peer), background)
     with reporter(progress, chosen.title) as report:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,12 +45,20 @@ class Target:
         return self if self.weights is None else Target(self.labels, self.weights[:, j : j + 1])
 
 
-def resolve(target: Any, scores: np.ndarray, class_names: tuple[str, ...]) -> Target:
+def resolve(target: Any, scores: np.ndarray, class_names: tuple[str, ...], told: Sequence[str] = ()) -> Target:
     """Turn a person's ``target`` into a :class:`Target`, using the scores ``(n, outputs)`` at the inputs.
 
     ``"predicted"`` | class index | class name | ``("margin", a, b)`` | ``"all"`` | callable. A class named "predicted" or
-    "all" is reached by its index. Raises UnknownName, InvalidInput.
+    "all" is reached by its index. ``told`` is what each input's label says beside the class (see :meth:`Model.told`). Raises
+    UnknownName, InvalidInput.
     """
+    goal = _resolved(target, scores, class_names)
+    if not any(told):
+        return goal
+    return replace(goal, labels=tuple(f"{label}{more}" for label, more in zip(goal.labels, told, strict=True)))
+
+
+def _resolved(target: Any, scores: np.ndarray, class_names: tuple[str, ...]) -> Target:
     n, outputs = scores.shape
     eye = np.eye(outputs)
     if isinstance(target, Target):

@@ -112,7 +112,7 @@ def head_importance(
         raise unknown("kind of head importance", kind, KINDS)
     model = require_torch(model if isinstance(model, Model) else wrap(model), "head_importance")
     given, scale = model.canonical(inputs), scale_of(model, output)
-    goal = resolve(target, model.scores(given, scale), model.class_names)
+    goal = resolve(target, model.scores(given, scale), model.class_names, model.told(given))
     if goal.k != 1:
         raise InvalidInput("Head importance follows one number per input; name one target instead of target='all'.")
     effects = _Effects(model, scale, goal)
