@@ -42,7 +42,7 @@ class WordTokens(Tokens):
         if len(found) > 1:
             numbers = list(dict.fromkeys(place(spans, span) for span in found))
             raise InvalidInput(
-                f"{self.word!r} stands {len(found)} times in the text, in the words {', '.join(map(str, numbers))} (from 0): name one by its "
+                f"{self.word!r} stands {len(found)} times in the text, in words {', '.join(map(str, numbers))} (from 0): name one by its "
                 f"number, as in model.at({numbers[0]}) or target=('token', {numbers[0]}, label)."
             )
         return found[0]

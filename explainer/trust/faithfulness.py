@@ -227,7 +227,7 @@ def _target(model: Any, one: Explanation, scores: np.ndarray) -> Target:
     (told,) = model.told(one.inputs)
     if not one.target[0].endswith(told):
         raise InvalidInput(
-            f"The explanation is of {one.target[0]!r}, and {model.name} scores what is{told}; pass the model of that target."
+            f"The explanation is of {one.target[0]!r}, and {model.name} scores what is{told}; pass that target's model."
         )
     label = one.target[0].removesuffix(told)
     if " over " in label and label not in one.class_names:

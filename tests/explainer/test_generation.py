@@ -82,7 +82,7 @@ def test_the_target_says_which_continuation_and_others_are_not_compared() -> Non
         explainer.compare(every)
     assert set(every[0].to_frame()["target"]) == {f"{name} of ' in Paris'" for name in every[0].class_names}
     assert "sequence of ' in Paris'" in explainer.plot(every[0], output="sequence").layout.title.text
-    with pytest.raises(InvalidInput, match="pass the model of that target"):
+    with pytest.raises(InvalidInput, match="pass that target's model"):
         explainer.evaluate(one, model.continuing(" the person"))
 
 

@@ -244,7 +244,7 @@ def test_the_target_says_which_word_and_others_are_not_compared(tmp_path: Any) -
 
 def test_a_word_that_stands_twice_is_not_guessed() -> None:
     model = explainer.wrap(bert("ForTokenClassification"))
-    with pytest.raises(InvalidInput, match=r"'the' stands 2 times in the text, in the words 0, 5 .*model.at\(0\)"):
+    with pytest.raises(InvalidInput, match=r"'the' stands 2 times in the text, in words 0, 5 .*model.at\(0\)"):
         explainer.explain(model, SENTENCE, target=("token", "the", "high"))
     for number in (0, 5):
         ex = explainer.explain(model, SENTENCE, "ablation", target=("token", number, "high"), verify=False)
