@@ -233,8 +233,8 @@ def wrap(
     task, returns : "regression", or what ``obj`` gives ("logit", "independent", "probability", "value"; see :class:`Model`),
         where it cannot be told.
     device : for torch, where to run; default is where the module is. For ONNX, "cpu" or "cuda".
-    options : what one kind of object alone takes; see :func:`explainer.adapters.onnx.wrap_onnx` and
-        :func:`explainer.adapters.http.wrap_http`.
+    options : what one kind of object alone takes; see :func:`explainer.adapters.torch.wrap_torch`,
+        :func:`explainer.adapters.onnx.wrap_onnx` and :func:`explainer.adapters.http.wrap_http`.
 
     Raises Unsupported for an object of another kind, InvalidInput for arguments that do not fit together, UnknownName for an
     option that this kind of object does not have.

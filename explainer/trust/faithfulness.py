@@ -226,9 +226,7 @@ def _target(model: Any, one: Explanation, scores: np.ndarray) -> Target:
 
     (told,) = model.told(one.inputs)
     if not one.target[0].endswith(told):
-        raise InvalidInput(
-            f"The explanation is of {one.target[0]!r}, and {model.name} scores what is{told}; pass that target's model."
-        )
+        raise InvalidInput(f"The explanation is of {one.target[0]!r}, and {model.name} scores what is{told}; pass that target's model.")
     label = one.target[0].removesuffix(told)
     if " over " in label and label not in one.class_names:
         a, b = label.split(" over ", 1)
