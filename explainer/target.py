@@ -65,19 +65,36 @@ def _resolved(target: Any, scores: np.ndarray, class_names: tuple[str, ...]) -> 
         return target
     if callable(target):
         return _custom(target, scores)
+    if isinstance(target, np.ndarray) and target.ndim == 0:
+        target = target.item()
+    _has_a_form(target, n)
     if isinstance(target, str) and target == "predicted":
         chosen = scores.argmax(1)
         return Target(tuple(class_names[c] for c in chosen), eye[chosen][:, None])
     if isinstance(target, str) and target == "all":
         return Target(("all",) * n, np.broadcast_to(eye, (n, outputs, outputs)))
-    if isinstance(target, tuple) and len(target) == 3 and target[0] == "margin":
+    if isinstance(target, tuple):
         a, b = (_class(t, class_names) for t in target[1:])
         return Target((f"{class_names[a]} over {class_names[b]}",) * n, np.broadcast_to(eye[a] - eye[b], (n, 1, outputs)))
-    if isinstance(target, (list, np.ndarray)) and len(target) == n:
+    if isinstance(target, (list, np.ndarray)):
         chosen = [_class(t, class_names) for t in target]
         return Target(tuple(class_names[c] for c in chosen), eye[chosen][:, None])
     chosen_class = _class(target, class_names)
     return Target((class_names[chosen_class],) * n, np.broadcast_to(eye[chosen_class], (n, 1, outputs)))
+
+
+def _has_a_form(target: Any, n: int) -> None:
+    """Raise InvalidInput for a list of another length, and for a tuple that is no margin."""
+    if isinstance(target, (list, np.ndarray)) and len(target) != n:
+        raise InvalidInput(
+            f"target has {len(target)} entries, and {n} inputs are explained: give one per input, one for all (a class name or index), "
+            "or 'all' for every class."
+        )
+    if isinstance(target, tuple) and not (len(target) == 3 and target[0] == "margin"):
+        raise InvalidInput(
+            f"target={target!r} has no known form: ('margin', a, b) is the score of class a less that of class b; a list has one class "
+            "per input; ('token', word, label) is for token classifiers and ('tokens', continuation) for language models."
+        )
 
 
 def _class(name: Any, class_names: tuple[str, ...]) -> int:

@@ -39,5 +39,11 @@ def test_names_that_do_not_exist():
         resolve("cov", SCORES, NAMES)
     with pytest.raises(UnknownName, match=r"0 \(cat\)"):
         resolve(7, SCORES, NAMES)
+    with pytest.raises(InvalidInput, match="target has 3 entries, and 2 inputs are explained"):
+        resolve([0, 1, 2], SCORES, NAMES)
+    for wrong in (("margin", 0), ("token", "cat", "dog"), ()):
+        with pytest.raises(InvalidInput, match=r"\('margin', a, b\) is the score of class a less"):
+            resolve(wrong, SCORES, NAMES)
+    assert resolve(np.array(1), SCORES, NAMES).labels == ("dog", "dog")
     with pytest.raises(InvalidInput, match="one number per row"):
         resolve(lambda s: s, SCORES, NAMES)
