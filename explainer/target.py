@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,6 +57,14 @@ def resolve(target: Any, scores: np.ndarray, class_names: tuple[str, ...], told:
     if not any(told):
         return goal
     return replace(goal, labels=tuple(f"{label}{more}" for label, more in zip(goal.labels, told, strict=True)))
+
+
+def shared(labels: Iterable[str], otherwise: str) -> str:
+    """What the targets of many inputs have in common: the label, without the place of a word where it stands elsewhere in each."""
+    distinct = set(labels)
+    if len(distinct) > 1:
+        distinct = {re.sub(r"(?<=') \(word \d+\)$", "", label) for label in distinct}
+    return distinct.pop() if len(distinct) == 1 else otherwise
 
 
 def _resolved(target: Any, scores: np.ndarray, class_names: tuple[str, ...]) -> Target:

@@ -18,7 +18,7 @@ from explainer.inspection import saving
 from explainer.inspection.tables import scale_of, stamp
 from explainer.model import Model, wrap
 from explainer.progress import reporter
-from explainer.target import Target, resolve
+from explainer.target import Target, resolve, shared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,10 +119,9 @@ def head_importance(
     with reporter(progress, "Head importance") as report:
         measured = _over(effects, given, effects.ablated if kind == "ablation" else effects.differentiated, report)
     values, stderr, reach = _averaged(measured)
-    labels = set(goal.labels)
     return HeadImportance(
         values=values, stderr=stderr, low=values - reach, high=values + reach, layers=effects.layers, kind=kind,
-        target=goal.labels[0] if len(labels) == 1 else str(target) if isinstance(target, str) else "each input's own", output=scale,
+        target=shared(goal.labels, str(target) if isinstance(target, str) else "each input's own"), output=scale,
         rows=len(given),
         provenance=stamp(model, "head importance", given, 0, effects.evaluations, started, {"kind": kind, "output": scale}),
     )  # fmt: skip

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from explainer.errors import InvalidInput, UnknownName
-from explainer.target import resolve
+from explainer.target import resolve, shared
 
 SCORES = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
 NAMES = ("cat", "dog", "cow")
@@ -32,6 +32,12 @@ def test_perturbed_copies_keep_the_class_of_their_instance():
     goal = resolve("predicted", SCORES, NAMES)
     flipped = SCORES[:, ::-1].copy()
     np.testing.assert_allclose(goal(flipped, 0)[:, 0], flipped[:, 1])
+
+
+def test_what_targets_have_in_common():
+    assert shared(["cat", "cat"], "?") == "cat" and shared(["cat", "dog"], "?") == "?"
+    assert shared(["a of 'x' (word 3)", "a of 'x' (word 0)"], "?") == "a of 'x'"
+    assert shared(["a of 'x' (word 3)"], "?") == "a of 'x' (word 3)" and shared(["a of 'x' (word 3)", "a of 'y' (word 3)"], "?") == "?"
 
 
 def test_names_that_do_not_exist():

@@ -239,6 +239,8 @@ def test_the_target_says_which_word_and_others_are_not_compared(tmp_path: Any) -
     every = explainer.explain(model, SENTENCE, "saliency", target=("token", "Paris", "all"), verify=False)
     assert list(every.to_frame()["target"][:3]) == [f"{c} of 'Paris' (word 3)" for c in model.class_names]
     each = explainer.explain(model, ["Paris", "to Paris"], "saliency", target=("token", "Paris", ["low", "high"]), verify=False)
+    drives = explainer.importance(model, [SENTENCE, "to Paris"], method="shap", target=("token", "Paris", "high"), budget=20)
+    assert drives.target == "high of 'Paris'"
     assert each.target == ("low of 'Paris' (word 0)", "high of 'Paris' (word 1)")
 
 
