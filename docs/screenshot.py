@@ -57,7 +57,8 @@ def photograph(chromium: str, address: str, scheme: str, out: Path) -> None:
         page.set_default_timeout(180_000)
         page.goto(address)
         for side in "ab":
-            page.locator(f"#figure-{side} .js-plotly-plot").wait_for()
+            page.locator(f"#figure-{side} .js-plotly-plot").first.wait_for()
+        page.wait_for_function("!document.querySelector('.dash-graph--pending')")
         page.mouse.move(640, 4)
         page.wait_for_timeout(1500)
         page.screenshot(path=out)

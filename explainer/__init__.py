@@ -58,7 +58,12 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
+_ROOMS = ("errors", "plots")  # modules that are called by name, as in explainer.plots.plot_confusion
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"explainer.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'explainer' has no attribute {name!r}; it offers {', '.join(__all__)}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

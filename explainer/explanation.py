@@ -108,7 +108,8 @@ class Explanation:
     values : array ``(n, *feature axes[, outputs])``; ``axes`` names every axis. Shorter instances are padded with NaN.
     base_values, scores : ``(n,)`` or ``(n, outputs)``; the target's value with every feature absent (NaN when the
         method has none), and at the input. Additive methods satisfy ``base + values.sum() == score``.
-    target : one label per instance, such as ``"class 4"``; with ``target="all"`` the output axis carries the labels.
+    target : one label per instance, such as ``"class 4"`` or, of a token classifier, ``"LOC of 'cat' (word 2)"``; with
+        ``target="all"`` the output axis carries the classes.
     feature_names : one tuple per instance, naming its parts in the order of the first feature axis, or of all feature
         axes flattened where each cell has a name of its own; pixels have no names, only positions.
     output : "probability", "logit" or "raw": the scale of scores and values.
@@ -198,26 +199,36 @@ class Explanation:
         """Long table: one row per instance and feature (and output), with value, standard error and target."""
         import pandas as pd
 
-        by_output = self.axes[-1] == "output"
-        rows: list[dict[str, Any]] = []
-        for i, one in enumerate(self):
-            errors = None if one.stderr is None else one.stderr[0]
-            for where in np.ndindex(one.values.shape[1:]):
-                cell = where[:-1] if by_output else where
-                row: dict[str, Any] = {"instance": i, "feature": one._name(cell)}
-                row.update({axis: k for axis, k in zip(one.axes[1:], where, strict=True) if len(one.axes) > 2})
-                row["target"] = self.class_names[where[-1]] if by_output else one.target[0]
-                row["value"] = float(one.values[0][where])
-                row["stderr"] = float("nan") if errors is None else float(errors[where])
-                rows.append(row)
-        return pd.DataFrame(rows)
+        tables = [one._columns(i) for i, one in enumerate(self)]
+        return pd.DataFrame({name: np.concatenate([table[name] for table in tables]) for name in tables[0]} if tables else {})
 
-    def _name(self, cell: tuple[int, ...]) -> str:
-        names = self.feature_names[0]
-        shape = self.values.shape[1 : 1 + len(cell)]
-        if len(names) == int(np.prod(shape)):
-            return names[int(np.ravel_multi_index(cell, shape))]
-        return names[cell[0]] if len(names) == shape[0] else ", ".join(str(c) for c in cell)
+    def _columns(self, instance: int) -> dict[str, np.ndarray]:
+        """The columns of the long table for this one instance."""
+        shape, by_output = self.values.shape[1:], self.axes[-1] == "output"
+        places = np.indices(shape).reshape(len(shape), -1)
+        axes = {axis: places[k] for k, axis in enumerate(self.axes[1:])} if len(self.axes) > 2 else {}
+        labels = [label_of(self, j) for j in range(shape[-1])] if by_output else [self.target[0]]
+        features = np.array(self.cells(shape[:-1] if by_output else shape), dtype=object)
+        return {
+            "instance": np.full(places.shape[1], instance),
+            "feature": np.repeat(features, shape[-1]) if by_output else features,
+            **axes,
+            "target": np.array(labels, dtype=object)[places[-1] if by_output else np.zeros(places.shape[1], dtype=int)],
+            "value": self.values[0].reshape(-1).astype(np.float64),
+            "stderr": np.full(places.shape[1], np.nan) if self.stderr is None else self.stderr[0].reshape(-1).astype(np.float64),
+        }
+
+    def cells(self, shape: tuple[int, ...]) -> list[str]:
+        """The name of every cell of the feature axes, flattened: its own, that of its first axis, or its place."""
+        names, cells = self.feature_names[0], int(np.prod(shape))
+        if len(names) == cells:
+            return list(names)
+        if len(names) == shape[0]:
+            return [name for name in names for _ in range(cells // len(names))]
+        rest = [""]
+        for size in shape[::-1]:
+            rest = [f"{k}, {more}" if more else str(k) for k in range(size) for more in rest]
+        return rest
 
     def to_shap(self) -> Any:
         """The same result as a ``shap.Explanation``, accepted by ``shap.plots``; text keeps its words as data."""
@@ -254,9 +265,22 @@ class Explanation:
         return folder
 
 
-def load(path: str | os.PathLike[str]) -> Explanation:
-    """Read an explanation written by :meth:`Explanation.save`. Raises CorruptFile when it is not one."""
+def label_of(one: Explanation, output: int) -> str:
+    """What one output of an instance explained with ``target="all"`` is: its class, and what the target says beside it."""
+    name, said = one.class_names[output], one.target[0]
+    return name + said.removeprefix("all") if said.startswith("all") else name
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read what ``save`` wrote: an :class:`Explanation` from its folder, any other result from its file.
+
+    Raises InvalidInput where nothing is, CorruptFile where it is no saved result.
+    """
     folder = Path(path)
+    if folder.is_file():
+        from explainer.inspection.saving import reopen
+
+        return reopen(folder)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         with np.load(folder / "arrays.npz", allow_pickle=False) as stored:

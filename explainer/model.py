@@ -131,6 +131,10 @@ class Model(ABC):
         """The model and the target that ``target`` stands for at canonical inputs: itself, unless what is scored depends on it."""
         return self, target
 
+    def told(self, given: Any) -> tuple[str, ...]:
+        """What each input's target is beside the name of a class, where that says too little: such as the word that is labelled."""
+        return ("",) * len(given)
+
     def notes(self, given: Any) -> tuple[str, ...]:
         """What a person must know of how these canonical inputs are read, whatever the method (such as that they are cut)."""
         return ()
@@ -229,8 +233,8 @@ def wrap(
     task, returns : "regression", or what ``obj`` gives ("logit", "independent", "probability", "value"; see :class:`Model`),
         where it cannot be told.
     device : for torch, where to run; default is where the module is. For ONNX, "cpu" or "cuda".
-    options : what one kind of object alone takes; see :func:`explainer.adapters.onnx.wrap_onnx` and
-        :func:`explainer.adapters.http.wrap_http`.
+    options : what one kind of object alone takes; see :func:`explainer.adapters.torch.wrap_torch`,
+        :func:`explainer.adapters.onnx.wrap_onnx` and :func:`explainer.adapters.http.wrap_http`.
 
     Raises Unsupported for an object of another kind, InvalidInput for arguments that do not fit together, UnknownName for an
     option that this kind of object does not have.

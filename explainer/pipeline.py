@@ -102,9 +102,11 @@ def explain(
         raise InvalidInput(faults[0] if everything == 1 else f"None of the {everything} inputs can be scored; the first: {faults[0]}")
     if faults:
         given, scores, target = take(given, np.array(kept)), scores[kept], _target_of(target, kept, everything)
-    goal = resolve(target, scores, model.class_names)
+    goal = resolve(target, scores, model.class_names, model.told(given))
     model.meet(given)
     chosen = _method(model, method if peer is None else entry(peer), background)
+    if peer is None and chosen.own is None and hasattr(method_parameters.get("layer"), "named_modules"):
+        method_parameters["layer"] = _layer(model, method_parameters["layer"], chosen.title)
     with reporter(progress, chosen.title) as report:
         cut = _Cut(model, given, features, baseline, background, seed)
         spent = Budget.parse(budget)
@@ -172,6 +174,14 @@ def _scale(model: Model, output: str) -> str:
     if output not in ("probability", "logit", "raw"):
         raise unknown("output", output, ("auto", "probability", "logit", "raw"))
     return "raw" if model.task == "regression" else output
+
+
+def _layer(model: Model, layer: Any, method: str) -> str:
+    """The name of a layer given as a module: a copy of the model, as checks make, has another module of that name."""
+    from explainer.adapters.layers import name_of
+    from explainer.adapters.torch import require_torch
+
+    return str(name_of(require_torch(model, method).core, layer))
 
 
 def _known_words(model: Model, given: Any) -> None:

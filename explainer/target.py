@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,31 +46,64 @@ class Target:
         return self if self.weights is None else Target(self.labels, self.weights[:, j : j + 1])
 
 
-def resolve(target: Any, scores: np.ndarray, class_names: tuple[str, ...]) -> Target:
+def resolve(target: Any, scores: np.ndarray, class_names: tuple[str, ...], told: Sequence[str] = ()) -> Target:
     """Turn a person's ``target`` into a :class:`Target`, using the scores ``(n, outputs)`` at the inputs.
 
     ``"predicted"`` | class index | class name | ``("margin", a, b)`` | ``"all"`` | callable. A class named "predicted" or
-    "all" is reached by its index. Raises UnknownName, InvalidInput.
+    "all" is reached by its index. ``told`` is what each input's label says beside the class (see :meth:`Model.told`). Raises
+    UnknownName, InvalidInput.
     """
+    goal = _resolved(target, scores, class_names)
+    if not any(told):
+        return goal
+    return replace(goal, labels=tuple(f"{label}{more}" for label, more in zip(goal.labels, told, strict=True)))
+
+
+def shared(labels: Iterable[str], otherwise: str) -> str:
+    """What the targets of many inputs have in common: the label, without the place of a word where it stands elsewhere in each."""
+    distinct = set(labels)
+    if len(distinct) > 1:
+        distinct = {re.sub(r"(?<=') \(word \d+\)$", "", label) for label in distinct}
+    return distinct.pop() if len(distinct) == 1 else otherwise
+
+
+def _resolved(target: Any, scores: np.ndarray, class_names: tuple[str, ...]) -> Target:
     n, outputs = scores.shape
     eye = np.eye(outputs)
     if isinstance(target, Target):
         return target
     if callable(target):
         return _custom(target, scores)
+    if isinstance(target, np.ndarray) and target.ndim == 0:
+        target = target.item()
+    _has_a_form(target, n)
     if isinstance(target, str) and target == "predicted":
         chosen = scores.argmax(1)
         return Target(tuple(class_names[c] for c in chosen), eye[chosen][:, None])
     if isinstance(target, str) and target == "all":
         return Target(("all",) * n, np.broadcast_to(eye, (n, outputs, outputs)))
-    if isinstance(target, tuple) and len(target) == 3 and target[0] == "margin":
+    if isinstance(target, tuple):
         a, b = (_class(t, class_names) for t in target[1:])
         return Target((f"{class_names[a]} over {class_names[b]}",) * n, np.broadcast_to(eye[a] - eye[b], (n, 1, outputs)))
-    if isinstance(target, (list, np.ndarray)) and len(target) == n:
+    if isinstance(target, (list, np.ndarray)):
         chosen = [_class(t, class_names) for t in target]
         return Target(tuple(class_names[c] for c in chosen), eye[chosen][:, None])
     chosen_class = _class(target, class_names)
     return Target((class_names[chosen_class],) * n, np.broadcast_to(eye[chosen_class], (n, 1, outputs)))
+
+
+def _has_a_form(target: Any, n: int) -> None:
+    """Raise InvalidInput for a list of another length, and for a tuple that is no margin."""
+    if isinstance(target, (list, np.ndarray)) and len(target) != n:
+        raise InvalidInput(
+            f"target has {len(target)} entries, and {n} inputs are explained: give one per input, one for all (a class name or index), "
+            "or 'all' for every class."
+        )
+    if isinstance(target, tuple) and not (len(target) == 3 and target[0] == "margin"):
+        raise InvalidInput(
+            f"target={target!r} has no known form: ('margin', a, b) is the score of class a less that of class b; a list has one class "
+            "per input; ('token', word, label) is for token classifiers and ('tokens', continuation) for language models."
+        )
 
 
 def _class(name: Any, class_names: tuple[str, ...]) -> int:

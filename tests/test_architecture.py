@@ -41,6 +41,10 @@ UPWARD = {
         "explainer.explanation",
         "explainer.adapters.peers",
     ): "ex.to_shap() asks the file that knows shap",
+    (
+        "explainer.explanation",
+        "explainer.inspection.saving",
+    ): "load() reads results of every kind, and those of inspection know their own files",
 }
 PACKAGES = {"explainer": {"explainer"}, "zoo": {"zoo", "explainer"}, "dashboard": {"dashboard", "zoo", "explainer"}}
 # Who may know a framework (by module prefix).

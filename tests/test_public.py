@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ NAMES = (
     "visualise",
     "wrap",
 )
+USED = re.compile(r"(?<!from )(?<!import )\bexplainer\.([a-z_]+)\.")
 HEAVY = ("torch", "plotly", "pandas", "sklearn", "scipy", "captum", "shap", "lime", "dash", "matplotlib")
 
 
@@ -81,6 +83,19 @@ def test_type_checkers_see_the_same_names_from_the_same_places() -> None:
                 assert isinstance(line, ast.ImportFrom)
                 seen.update({alias.name: line.module for alias in line.names})
     assert seen == explainer._HOMES
+
+
+@pytest.mark.parametrize("room", explainer._ROOMS)
+def test_modules_that_the_pages_call_by_name_are_there_at_once(room: str) -> None:
+    assert fresh(f"import explainer; print(explainer.{room}.__name__)").strip() == f"explainer.{room}"
+
+
+def test_every_module_that_a_page_calls_by_name_is_one_of_those() -> None:
+    root = Path(__file__).resolve().parents[1]
+    pages = [path.read_text(encoding="utf-8") for path in (root / "README.md", *(root / "docs").glob("*.md"))]
+    called = {name for page in pages for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) for name in USED.findall(block)}
+    called -= {name.rpartition(".")[2] for page in pages for name in re.findall(r"import (explainer\.\w+)", page)}
+    assert called and called - set(NAMES) <= set(explainer._ROOMS)
 
 
 @pytest.mark.parametrize("package", ["explainer", "zoo", "dashboard"])

@@ -51,3 +51,5 @@ def tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (tuple, list)):
         for one in value:
             yield from tensors(one)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from tensors(vars(value))

@@ -55,7 +55,7 @@ def facts(
     if slope_error > _OFF_SLOPE:
         far = f"by {slope_error:.0%} at a sample input"
         found.append(Fact("gradients that are not the slope of the scores", far, "gradient methods are approximate, or refused"))
-    return (*found, *_layers(model), *_inputs(view), *_output(output), *_wrapper(model))
+    return (*found, *_layers(model), *_inputs(view), *_output(model, output), *_wrapper(model))
 
 
 def _watched(watch: Watch) -> Iterator[Fact]:
@@ -100,11 +100,11 @@ def _inputs(view: GradientView | None) -> Iterator[Fact]:
         yield Fact("several inputs", _listed(names), f"explained at {names[view.position]}; the others are held as they are")
 
 
-def _output(output: Any) -> Iterator[Fact]:
+def _output(model: TorchModel, output: Any) -> Iterator[Fact]:
     if output is None or isinstance(output, Tensor):
         return
     kind = "dataclass" if is_dataclass(output) else type(output).__name__
-    yield Fact("output in a container", f"{type(output).__name__} ({kind})", "the scores are its entry 'logits', or its first tensor")
+    yield Fact("output in a container", f"{type(output).__name__} ({kind})", f"the scores are its entry {model.entry.found!r}")
 
 
 def _wrapper(model: TorchModel) -> Iterator[Fact]:

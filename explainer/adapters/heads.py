@@ -101,7 +101,7 @@ class TokenClassifier(TransformersModel):
     def at(self, word: str | int) -> TokenClassifier:
         """The model that scores the labels of one word: the word, or its number in the text, from 0.
 
-        Scoring a text without that word raises InvalidInput.
+        Scoring a text without that word, or with it several times, raises InvalidInput.
         """
         tokens = self.preprocess
         return self._view(word, WordTokens(tokens, word), name=f"{self.name} at {word!r}")
@@ -122,6 +122,9 @@ class TokenClassifier(TransformersModel):
         if not self._bound:
             raise InvalidInput(self._which(inputs))
         return super().raw(inputs, at_once)
+
+    def told(self, given: Any) -> tuple[str, ...]:
+        return tuple(self.preprocess.told(text) for text in given) if self._bound else super().told(given)
 
     def words(self, texts: list[str], replacement: str, features: Any) -> Words:
         """The parts of texts, with the explained word kept in its place."""
@@ -222,6 +225,11 @@ class LanguageModel(TransformersModel):
             f"target={target!r} says nothing of which token of {self.name} is explained; use 'predicted', a continuation such as ' Paris', "
             "('margin', ' Paris', ' London'), ('tokens', ' is Paris'), or explain model.next(...) or model.continuing(...)."
         )
+
+    def told(self, given: Any) -> tuple[str, ...]:
+        if not self.preprocess.total:
+            return super().told(given)
+        return (f" of {''.join(self.preprocess.name_of(token) for _, token in self.preprocess.reads)!r}",) * len(given)
 
     def notes(self, given: Any) -> tuple[str, ...]:
         return (*super().notes(given), "Scores are natural log-probabilities of tokens, given the text, over the whole vocabulary.")

@@ -18,7 +18,7 @@ from torch.overrides import BaseTorchFunctionMode
 from explainer import state
 from explainer.adapters.containers import main, replaced
 from explainer.adapters.encoding import Arguments
-from explainer.errors import Unsupported, unknown
+from explainer.errors import InvalidInput, Unsupported, unknown
 from explainer.inputs import take
 
 if TYPE_CHECKING:
@@ -80,6 +80,17 @@ class View:
         return torch.where(real[..., None], flat, 0).sum(1) / real.sum(1, keepdim=True)
 
 
+def name_of(core: nn.Module, layer: Any) -> Any:
+    """The dotted name of a layer given as the module itself; anything else as it stands. Raises InvalidInput for a strange module."""
+    if not isinstance(layer, nn.Module):
+        return layer
+    names = {module: name for name, module in core.named_modules()}
+    if not names.get(layer):
+        known = ", ".join([name for name in names.values() if name][:25])
+        raise InvalidInput(f"layer= is a {type(layer).__name__} that is no layer inside the module wrapped. Name one of {known}.")
+    return names[layer]
+
+
 class Layers:
     """Every layer of ``model`` that runs, by name, in the order of running; found by one forward pass of one input.
 
@@ -107,7 +118,8 @@ class Layers:
         """Names of the layers asked for; None for all leaves. Raises UnknownName, Unsupported."""
         if layers is None:
             return self.leaves
-        return [self._named(str(name)) for name in ([layers] if isinstance(layers, str) else layers)]
+        asked = [layers] if isinstance(layers, (str, nn.Module)) else layers
+        return [self._named(str(name_of(self.model.core, layer))) for layer in asked]
 
     def _named(self, name: str) -> str:
         if name in self.calls:

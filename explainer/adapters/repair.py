@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from explainer import state
+from explainer.adapters.containers import tensors
 from explainer.adapters.encoding import Arguments
 from explainer.errors import Unsupported
 
@@ -76,7 +77,7 @@ def repaired(module: nn.Module, sample: Arguments) -> Repaired:
 
 
 def _calls(module: nn.Module, sample: Arguments) -> tuple[dict[nn.Module, int], Tensor]:
-    """How often each activation layer is called in one pass, and the scores."""
+    """How often each activation layer is called in one pass, and the scores: all that it gives per row."""
     counts: dict[nn.Module, int] = {}
 
     def count(layer: nn.Module, args: Any, output: Any) -> None:
@@ -90,10 +91,9 @@ def _calls(module: nn.Module, sample: Arguments) -> tuple[dict[nn.Module, int], 
 
 
 def _scores(module: nn.Module, sample: Arguments) -> Tensor:
-    from explainer.adapters.torch import unwrap
-
     fresh = Arguments(tuple(t.clone() for t in sample.tensors), sample.names)  # a module may work in place on its input
-    return unwrap(fresh.call(module), len(sample)).double()
+    found = [t for t in tensors(fresh.call(module)) if t.is_floating_point() and t.ndim and len(t) == len(sample)]
+    return torch.cat([t.reshape(len(sample), -1).double() for t in found], 1)
 
 
 def _dtype(module: nn.Module) -> torch.dtype:

@@ -29,16 +29,28 @@ class WordTokens(Tokens):
         self.word = word
 
     def span(self, text: str) -> tuple[int, int]:
-        """Characters of the explained word: the k-th word, or where the word stands first. Raises InvalidInput."""
+        """Characters of the explained word: the k-th word, or the word where it stands once. Raises InvalidInput."""
         spans = words(text)
         if isinstance(self.word, int):
             if not -len(spans) <= self.word < len(spans):
                 raise InvalidInput(str(unknown("word", self.word, [f"{k} ({text[a:b]})" for k, (a, b) in enumerate(spans)])))
             return spans[self.word]
-        found = re.search(rf"(?<!\w){re.escape(self.word)}(?!\w)", text) or re.search(re.escape(self.word), text)
-        if found is None or not self.word.strip():
+        word = re.escape(self.word)
+        found = [m.span() for m in re.finditer(rf"(?<!\w){word}(?!\w)", text)] or [m.span() for m in re.finditer(word, text)]
+        if not found or not self.word.strip():
             raise InvalidInput(str(unknown("word", self.word, [text[a:b] for a, b in spans])))
-        return found.span()
+        if len(found) > 1:
+            numbers = list(dict.fromkeys(place(spans, span) for span in found))
+            raise InvalidInput(
+                f"{self.word!r} stands {len(found)} times in the text, in words {', '.join(map(str, numbers))} (from 0): name one by its "
+                f"number, as in model.at({numbers[0]}) or target=('token', {numbers[0]}, label)."
+            )
+        return found[0]
+
+    def told(self, text: str) -> str:
+        """The explained word and its number in the text, in words."""
+        plain, span = self.located(text)
+        return f" of {plain[slice(*span)]!r} (word {place(words(plain), span)})"
 
     def located(self, text: str) -> tuple[str, tuple[int, int]]:
         """The text without marks, and the characters of the explained word."""
@@ -50,16 +62,16 @@ class WordTokens(Tokens):
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
         located = [self.located(text) for text in texts]
         encoded = [self.cut(one) for one in self.encode([plain for plain, _ in located])]
-        places = []
+        at = []
         for (plain, (a, b)), one in zip(located, encoded, strict=True):
             over = (k for k, (start, stop) in enumerate(self.placed(plain, one)) if start < b and stop > a)
-            place = next(over, None)
-            if place is None:
+            first = next(over, None)
+            if first is None:
                 raise InvalidInput(
                     f"The word {plain[a:b]!r} is not among the {self.max_length} tokens that the model reads of the text; shorten the text."
                 )
-            places.append(place)
-        return {**self.padded(encoded), _AT: torch.tensor(places)}
+            at.append(first)
+        return {**self.padded(encoded), _AT: torch.tensor(at)}
 
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return super().offsets([self.located(text)[0] for text in texts])
@@ -79,6 +91,11 @@ class WordTokens(Tokens):
 
     def fingerprint(self) -> str:
         return hashlib.sha256(f"{super().fingerprint()}{self.word!r}".encode()).hexdigest()
+
+
+def place(spans: Sequence[tuple[int, int]], span: tuple[int, int]) -> int:
+    """The number of the word that the characters ``span`` begin in."""
+    return max((k for k, (start, _) in enumerate(spans) if start <= span[0]), default=0)
 
 
 class MarkedWords(Words):

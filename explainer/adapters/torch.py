@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,7 +15,8 @@ from torch import Tensor, nn
 from explainer import state
 from explainer.adapters import pace
 from explainer.adapters.encoding import Arguments, default_preprocess, first_layer, made_up, wanted_width
-from explainer.errors import ExplainerError, InvalidInput, Unsupported
+from explainer.adapters.entries import Entry, SeveralEntries, widths_of
+from explainer.errors import ExplainerError, InvalidInput, UnknownName, Unsupported
 from explainer.faults import out_of_memory
 from explainer.inputs import Modality, canonical, take
 from explainer.model import Model, Returns
@@ -45,6 +44,7 @@ class TorchModel(Model):
         self._where, self.dtype = _place(module)
         self.device = str(self._where)
         self._rows = ROWS[names["modality"] == "tabular"]
+        self.entry = Entry(None, widths_of(names["class_names"]))
         self._most = pace.MOST  # as far as memory has been seen to go
         self._described: str | None = None
         self._measured: dict[str, int] = {}
@@ -143,7 +143,7 @@ class TorchModel(Model):
             if isinstance(error, ExplainerError) or out_of_memory(error):
                 raise
             raise InvalidInput(self._misfit(arguments, error)) from error
-        return unwrap(given, len(arguments))
+        return self.entry.scores(given, len(arguments))
 
     def answer(self, arguments: Arguments, module: nn.Module) -> Any:
         """What ``module`` gives, in its container; an encoder may know where in it the scores stand (``.read``)."""
@@ -177,7 +177,8 @@ class TorchModel(Model):
         return twin
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(repr(self.core).encode())
+        told = "" if self.entry.told is None else f"{self.entry.told!r}"
+        digest = hashlib.sha256(f"{self.core!r}{told}".encode())
         for key, value in self.core.state_dict().items():
             if isinstance(value, Tensor):
                 array = value.detach().cpu().contiguous()
@@ -213,10 +214,14 @@ class TorchModel(Model):
             return take(self.background, slice(0, 1))
         if self._sample is None:
             for made in made_up(self.core, self.modality, self.feature_names, self.preprocess):
-                with contextlib.suppress(Exception):  # what is made up may not fit; that says nothing about the module
+                try:
                     self.raw(made)
                     self._sample = made
                     break
+                except (SeveralEntries, UnknownName):
+                    raise
+                except Exception:  # what is made up may not fit; that says nothing about the module
+                    continue
         return self._sample
 
 
@@ -232,8 +237,11 @@ def wrap_torch(
     returns: Returns | None = None,
     name: str | None = None,
     device: Any = None,
+    output: str | int | None = None,
 ) -> TorchModel:
     """Wrap a torch module; see :func:`explainer.wrap` for the parameters. Raises InvalidInput where something must be told.
+
+    ``output``: the entry of the tuple, mapping or dataclass the module gives that holds the scores, where several could.
 
     A ``device`` other than the module's own gets a copy: the caller's module stays where it is.
     """
@@ -252,6 +260,7 @@ def wrap_torch(
     encoder = preprocess if preprocess is not None else default_preprocess(core, modality, len(names))
     given = background if background is None else canonical(background, modality, names)
     draft = TorchModel(module, encoder, modality=modality, class_names=("?",), feature_names=names, background=given)
+    draft.entry = Entry(output, None if class_names is None else widths_of([class_names] if isinstance(class_names, str) else class_names))
     probe, activation = _probe(draft)
     outputs = probe.shape[1] if probe is not None else _outputs(core)
     if class_names is None and outputs is None:
@@ -282,7 +291,7 @@ def wrap_torch(
         background=given,
         name=name or type(core).__name__,
     )
-    model._sample = draft._sample
+    model._sample, model.entry = draft._sample, Entry(output, model.entry.widths, draft.entry.found)
     model.padding_counts = modality in ("text", "series") and _padding_counts(draft, given)
     return model
 
@@ -299,36 +308,8 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def unwrap(output: Any, rows: int) -> Tensor:
-    """The scores ``(rows, outputs)`` in a tensor, tuple, dict or dataclass: the entry ``logits``, or the first tensor."""
-    found = _tensor(output, rows)
-    if found is None:
-        raise InvalidInput(
-            f"The module gave {type(output).__name__} without a tensor of {rows} rows in it; it must return scores (n, outputs)."
-        )
-    if found.ndim == 1 and len(found) == rows:
-        found = found[:, None]
-    if found.ndim != 2 or len(found) != rows:
-        raise InvalidInput(
-            f"The module gave scores of shape {tuple(found.shape)} for {rows} inputs; (n, outputs) is needed. Wrap it in a small "
-            "module that returns one row of scores per input."
-        )
-    return found
-
-
-def _tensor(output: Any, rows: int) -> Tensor | None:
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping):
-        entries = dict(output)
-    elif is_dataclass(output) or hasattr(output, "_asdict"):
-        entries = output._asdict() if hasattr(output, "_asdict") else dict(vars(output))
-    elif isinstance(output, (tuple, list)):
-        entries = dict(enumerate(output))
-    else:
-        return None
-    if isinstance(entries.get("logits"), Tensor):
-        return entries["logits"]
-    return next((v for v in entries.values() if isinstance(v, Tensor) and v.ndim and len(v) == rows), None)
+    """The scores ``(rows, outputs)`` in a tensor or a container, found as :class:`~explainer.adapters.entries.Entry` does."""
+    return Entry().scores(output, rows)
 
 
 def _place(module: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from explainer.errors import InvalidInput, Unsupported, unknown
 from explainer.explanation import Explanation
+from explainer.target import shared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def contributions(ex: Explanation, column: str | None = None, *, by: str = "auto
         column=name, own=own.to_numpy(), values=values.copy(), stderr=stderr.copy(), partner=partner,
         other=None if partner is None else rows[partner].to_numpy(), strength=strength, p_value=p_value,
         left=spread / max(float(np.var(values)), 1e-300), noise=min(1.0, float(np.mean(stderr**2)) / spread) if spread > 0 else 0.0,
-        target=ex.target[0] if len(set(ex.target)) == 1 else "predicted class", output=ex.output, method=ex.method,
+        target=shared(ex.target, "predicted class"), output=ex.output, method=ex.method,
     )  # fmt: skip
 
 

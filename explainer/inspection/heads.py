@@ -18,7 +18,7 @@ from explainer.inspection import saving
 from explainer.inspection.tables import scale_of, stamp
 from explainer.model import Model, wrap
 from explainer.progress import reporter
-from explainer.target import Target, resolve
+from explainer.target import Target, resolve, shared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,17 +112,16 @@ def head_importance(
         raise unknown("kind of head importance", kind, KINDS)
     model = require_torch(model if isinstance(model, Model) else wrap(model), "head_importance")
     given, scale = model.canonical(inputs), scale_of(model, output)
-    goal = resolve(target, model.scores(given, scale), model.class_names)
+    goal = resolve(target, model.scores(given, scale), model.class_names, model.told(given))
     if goal.k != 1:
         raise InvalidInput("Head importance follows one number per input; name one target instead of target='all'.")
     effects = _Effects(model, scale, goal)
     with reporter(progress, "Head importance") as report:
         measured = _over(effects, given, effects.ablated if kind == "ablation" else effects.differentiated, report)
     values, stderr, reach = _averaged(measured)
-    labels = set(goal.labels)
     return HeadImportance(
         values=values, stderr=stderr, low=values - reach, high=values + reach, layers=effects.layers, kind=kind,
-        target=goal.labels[0] if len(labels) == 1 else str(target) if isinstance(target, str) else "each input's own", output=scale,
+        target=shared(goal.labels, str(target) if isinstance(target, str) else "each input's own"), output=scale,
         rows=len(given),
         provenance=stamp(model, "head importance", given, 0, effects.evaluations, started, {"kind": kind, "output": scale}),
     )  # fmt: skip

@@ -21,6 +21,7 @@ from explainer.inspection.stream import Stream
 from explainer.model import Model, wrap
 from explainer.pipeline import explain
 from explainer.progress import reporter
+from explainer.target import shared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,7 +265,7 @@ class _Sizes:
             )
         names = set(ex.target)
         self.target, self.output, self.method = (
-            (ex.target[0] if len(names | {self.target} - {""}) == 1 else "predicted class"),
+            shared(names | {self.target} - {""}, "predicted class"),
             ex.output,
             ex.method,
         )

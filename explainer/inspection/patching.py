@@ -117,7 +117,7 @@ def patch(
     names = found.named(layers) if layers is not None else found.blocks() or found.leaves
     scale = scale_of(net, output)
     ends = np.concatenate([net.scores(one, scale) for one in pair])
-    goal = resolve(target, ends[:1], net.class_names)
+    goal = resolve(target, ends[:1], net.class_names, net.told(pair[0]))
     if goal.k != 1:
         raise InvalidInput("patch() follows one score: name a class or a margin as target, not 'all'.")
     high, low = (float(v) for v in goal(ends, 0)[:, 0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import math
 import os
@@ -16,6 +17,12 @@ from explainer.errors import CorruptFile, InvalidInput
 from explainer.explanation import Provenance, write_atomic
 
 SCHEMA = 1
+# Class of a result -> its module.
+_HOMES = {
+    "Ablation": "ablation", "Activations": "activations", "Concepts": "concepts", "Counterfactuals": "counterfactuals",
+    "Dependence": "dependence", "HeadImportance": "heads", "Importance": "importance", "LogitLens": "lens", "Patching": "patching",
+    "PermutationImportance": "permutation", "Probing": "probes", "Reasons": "notices", "Visualisation": "visualisation",
+}  # fmt: skip
 
 
 def save(result: Any, path: str | os.PathLike[str]) -> Path:
@@ -40,6 +47,18 @@ def load(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
         raise InvalidInput(f"There is no file {file}; save one with .save(path).") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptFile(f"{file} is not a saved {kind} ({type(error).__name__}: {error}). Compute and save it again.") from None
+
+
+def reopen(path: str | os.PathLike[str]) -> Any:
+    """A saved result of any kind, by the name in its file. Raises InvalidInput, CorruptFile."""
+    file = Path(path)
+    try:
+        kind = json.loads(file.read_text(encoding="utf-8"))["result"]
+        home = _HOMES[kind]
+    except (KeyError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise CorruptFile(f"{file} is no saved result ({why}); explanations are folders, the others are {', '.join(_HOMES)}.") from None
+    return getattr(importlib.import_module(f"explainer.inspection.{home}"), kind).load(file)
 
 
 def provenance(entry: Mapping[str, Any]) -> Provenance:

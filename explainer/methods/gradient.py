@@ -37,7 +37,7 @@ def saliency(
     Parameters
     ----------
     absolute : False keeps the sign (and lets entries of one feature cancel).
-    layer : take the gradient at what this layer of the module gives, unit by unit; a dotted name, or "auto" for the last before the head.
+    layer : the gradient is taken at what this layer gives, unit by unit: a dotted name, the layer, or "auto" for the last before the head.
 
     Raises Unsupported on models without gradients, UnknownName for a layer that does not exist.
     """

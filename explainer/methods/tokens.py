@@ -28,6 +28,8 @@ class Tokens:
         position, self.width = _token_tensor(model, arguments)
         self._tensor = arguments.tensors[position]
         self.layout: Layout = layout_for(model, inputs, arguments, position, self._tensor)
+        if isinstance(self.layout, SeriesLayout) and not self.layout.time_first:
+            self.width = int(self._tensor.shape[2])
         self._cells, self._frames = np.zeros((0, 2), dtype=int), 0
         self.notes: list[str] = []
         self._steps = 0
@@ -109,7 +111,7 @@ def _spread(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def _token_tensor(model: TorchModel, arguments: Arguments) -> tuple[int, int | None]:
-    """Position of the tensor whose second axis is the tokens, and their number; of pictures, that of the pixels."""
+    """Position of the tensor whose second axis is the tokens, and their number (time before channels); of pictures, that of the pixels."""
     named = arguments.index("ids", "input_ids")
     wanted = {"text": (2,), "series": (3,), "image": (4, 3)}.get(model.modality, ())
     position = named if named is not None else next((i for i, t in enumerate(arguments.tensors) if t.ndim in wanted), None)

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from explainer.errors import InvalidInput, unknown
-from explainer.explanation import Explanation
+from explainer.explanation import Explanation, label_of
 
 # Blue - white - red (after ColorBrewer's RdBu): told apart by every common colour blindness, and on light and dark ground.
 NEGATIVE, MIDDLE, POSITIVE = "#2166ac", "#f7f7f7", "#b2182b"
@@ -61,7 +61,9 @@ class Part:
     def rule(self) -> str:
         """What an explanation by a rule says in words; empty for all others."""
         told = self.ex.extras.get("rule", ("",))[0]
-        return str(told) if isinstance(told, str) else str(told[self.ex.class_names.index(self.target)])
+        if isinstance(told, str):
+            return told
+        return str(told[[label_of(self.ex, j) for j in range(len(told))].index(self.target)])
 
     @property
     def limit(self) -> float:
@@ -82,7 +84,7 @@ def part(ex: Explanation, instance: int = 0, output: int | str | None = None) ->
         return Part(one, one.values[0], stderr, float(np.ravel(one.base_values)[0]), float(np.ravel(one.scores)[0]), one.target[0])
     j = int(np.argmax(one.scores[0])) if output is None else _output(output, one.class_names)
     stderr = None if one.stderr is None else one.stderr[0][..., j]
-    return Part(one, one.values[0][..., j], stderr, float(one.base_values[0][j]), float(one.scores[0][j]), one.class_names[j])
+    return Part(one, one.values[0][..., j], stderr, float(one.base_values[0][j]), float(one.scores[0][j]), label_of(one, j))
 
 
 def _output(output: int | str, class_names: tuple[str, ...]) -> int:

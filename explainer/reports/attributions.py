@@ -109,7 +109,7 @@ def _top(ex: Explanation, channels: tuple[str, ...] = ()) -> list[dict[str, Any]
         values, errors, names = np.nansum(values, axis=0), None, list(channels) or channel_names(ex)
     flat = np.where(np.isnan(values), 0, values).ravel()
     if len(names) != len(flat):
-        names = [ex._name(where) for where in np.ndindex(values.shape)]
+        names = ex.cells(values.shape)
     rows = []
     for j in np.argsort(-np.abs(flat), kind="stable")[:SHOWN]:
         row: dict[str, Any] = {

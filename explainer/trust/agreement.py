@@ -29,7 +29,8 @@ def compare(explanations: Sequence[Explanation]) -> Any:
     for other in explanations[1:]:
         if len(other) != len(first) or other.provenance.inputs_sha256 != first.provenance.inputs_sha256:
             raise InvalidInput("The explanations are not of the same inputs; explain the same batch with each method, then compare.")
-        if other.target != first.target or other.output != first.output:
+        every = first.axes[-1] == "output" and other.axes[-1] == "output"
+        if other.target != first.target or other.output != first.output or (every and other.class_names != first.class_names):
             raise InvalidInput(
                 f"The explanations are of different targets or scales ({first.target[0]} on {first.output}, {other.target[0]} on "
                 f"{other.output}); pass the same target= and output= to each."

@@ -206,7 +206,7 @@ def _engine(model: Any, one: Explanation, background: Any, baseline: Any, chosen
     if not _poolable(one.axes[1:], features.axes, features):
         raise InvalidInput(f"Values on {', '.join(one.axes[1:])} do not belong to single parts of the input; they cannot be evaluated.")
     scores = model.scores(one.inputs, one.output)
-    return Coalitions(model, one.inputs, features, _target(one, scores), one.output)
+    return Coalitions(model, one.inputs, features, _target(model, one, scores), one.output)
 
 
 def _parts_of(one: Explanation) -> Any:
@@ -221,10 +221,13 @@ def _parts_of(one: Explanation) -> Any:
     return segments[0] if segments else "auto"
 
 
-def _target(one: Explanation, scores: np.ndarray) -> Target:
+def _target(model: Any, one: Explanation, scores: np.ndarray) -> Target:
     from explainer.target import resolve
 
-    label = one.target[0]
+    (told,) = model.told(one.inputs)
+    if not one.target[0].endswith(told):
+        raise InvalidInput(f"The explanation is of {one.target[0]!r}, and {model.name} scores what is{told}; pass that target's model.")
+    label = one.target[0].removesuffix(told)
     if " over " in label and label not in one.class_names:
         a, b = label.split(" over ", 1)
         return resolve(("margin", a, b), scores, one.class_names)

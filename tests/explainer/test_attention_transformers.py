@@ -348,3 +348,27 @@ def test_a_convolution_in_front_does_not_make_a_grid_of_anything() -> None:
     assert able.level == "unsupported" and "20 positions" in able.reason
     with pytest.raises(Unsupported, match="20 positions"):
         explainer.explain(model, gallery.images(2, 12), "attention")
+
+
+def test_frames_of_a_series_with_its_channels_first_are_its_steps() -> None:
+    """Whisper reads (channels, steps) and halves the steps; the rollout of its own attention weights says what is right."""
+
+    class Frames:
+        equal_only = True
+
+        def __call__(self, series: list[np.ndarray]) -> dict[str, Tensor]:
+            return {"input_features": torch.tensor(np.stack(series)).transpose(1, 2)}
+
+    given = [np.random.default_rng(1).normal(size=(20, 6)).astype(np.float32)]
+    module = made("whisper", "eager")
+    model = explainer.wrap(
+        module, modality="series", preprocess=Frames(), feature_names=[f"mel {i}" for i in range(6)], class_names=["a", "b", "c"]
+    )
+    ex = explainer.explain(model, given, "attention", readout="mean", verify=False)
+    with torch.no_grad():
+        weights = module(**Frames()(given), output_attentions=True).attentions
+    reading = np.full(10, 0.1)
+    for layer in weights[::-1]:
+        reading = reading @ (layer[0].mean(0).double().numpy() / 2 + np.eye(10) / 2)
+    np.testing.assert_allclose(ex.values[0], np.repeat(reading, 2) / 2, atol=1e-6)
+    assert any("over 10 frames" in note for note in ex.provenance.notes)

@@ -67,8 +67,23 @@ def test_the_sequences_values_are_the_sums_of_its_tokens() -> None:
         assert ex.values.shape == (1, 3, len(ex.class_names)) and ex.class_names[-1] == "sequence"
         np.testing.assert_allclose(ex.values[..., :-1].sum(-1), ex.values[..., -1], atol=1e-5)
         whole = explainer.explain(model, TEXTS[1], method, target=" in Paris", verify=False, **options)
-        assert whole.target == ("sequence",)
+        assert whole.target == ("sequence of ' in Paris'",) and ex.target == ("all of ' in Paris'",)
         np.testing.assert_allclose(whole.values, ex.values[..., -1], atol=1e-6)
+
+
+def test_the_target_says_which_continuation_and_others_are_not_compared() -> None:
+    model = explainer.wrap(gpt2())
+    one, other = (explainer.explain(model, TEXTS[1], "saliency", target=t, verify=False) for t in (" in Paris", " the person"))
+    assert one.target == ("sequence of ' in Paris'",) and "' in Paris'" in explainer.plot(one).layout.title.text
+    with pytest.raises(InvalidInput, match="different targets .*' in Paris'.*' the person'"):
+        explainer.compare([one, other])
+    every = [explainer.explain(model, TEXTS[1], "saliency", target=("tokens", t), verify=False) for t in (" in Paris", " the person")]
+    with pytest.raises(InvalidInput, match="different targets"):
+        explainer.compare(every)
+    assert set(every[0].to_frame()["target"]) == {f"{name} of ' in Paris'" for name in every[0].class_names}
+    assert "sequence of ' in Paris'" in explainer.plot(every[0], output="sequence").layout.title.text
+    with pytest.raises(InvalidInput, match="pass that target's model"):
+        explainer.evaluate(one, model.continuing(" the person"))
 
 
 def test_two_next_tokens_are_compared_and_tokens_generated_earlier_are_explained() -> None:

@@ -51,6 +51,32 @@ def test_broken_files_are_named(ex, tmp_path):
         explainer.load(tmp_path / "ex")
 
 
+def test_results_of_every_kind_are_read_by_load(tmp_path):
+    import importlib
+    import pkgutil
+
+    import explainer.inspection as room
+    from explainer.inspection import saving
+
+    modules = [importlib.import_module(f"explainer.inspection.{m.name}") for m in pkgutil.iter_modules(room.__path__)]
+    kinds = {
+        name: module.__name__.rpartition(".")[2] for module in modules for name, kind in vars(module).items()
+        if isinstance(kind, type) and kind.__module__ == module.__name__ and hasattr(kind, "save") and hasattr(kind, "load")
+    }  # fmt: skip
+    assert kinds == saving._HOMES
+    found = explainer.permutation_importance(regression(wavy), frame(), frame().sum(axis=1).to_numpy(), repeats=3)
+    back = explainer.load(found.save(tmp_path / "importance.json"))
+    assert type(back) is type(found)
+    pd.testing.assert_frame_equal(back.to_frame(), found.to_frame())
+    (tmp_path / "other.json").write_text('{"result": "Sonnet", "schema": 1}')
+    for name in ("other.json", "text.json"):
+        (tmp_path / "text.json").write_text("no JSON")
+        with pytest.raises(CorruptFile, match="is no saved result .*Activations"):
+            explainer.load(tmp_path / name)
+    with pytest.raises(InvalidInput, match="holds no saved explanation"):
+        explainer.load(tmp_path / "nowhere")
+
+
 def test_a_full_disk_leaves_nothing_half_written(ex, tmp_path, monkeypatch):
     def full(_handle):
         raise OSError(28, "No space left on device")
@@ -69,6 +95,47 @@ def test_frames_and_shap(ex):
     np.testing.assert_array_equal(theirs.values, ex.values)
     np.testing.assert_array_equal(theirs.base_values, ex.base_values)
     assert list(theirs.feature_names) == list(ex.feature_names[0])
+
+
+def slow_rows(ex):
+    """The long table cell by cell."""
+    rows = []
+    for i, one in enumerate(ex):
+        by_output = one.axes[-1] == "output"
+        for where in np.ndindex(one.values.shape[1:]):
+            cell, shape = where[:-1] if by_output else where, one.values.shape[1:-1] if by_output else one.values.shape[1:]
+            names = one.feature_names[0]
+            own = names[int(np.ravel_multi_index(cell, shape))] if len(names) == int(np.prod(shape)) else None
+            place = names[cell[0]] if len(names) == shape[0] else ", ".join(map(str, cell))
+            row = {"instance": i, "feature": own if own is not None else place}
+            row |= {axis: k for axis, k in zip(one.axes[1:], where, strict=True) if len(one.axes) > 2}
+            row["target"] = one.class_names[where[-1]] if by_output else one.target[0]
+            row["value"] = float(one.values[0][where])
+            row["stderr"] = float("nan") if one.stderr is None else float(one.stderr[0][where])
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("sizes", [(4,), (3, 2), (2, 3, 4, 4)])
+@pytest.mark.parametrize("outputs", [0, 2])
+@pytest.mark.parametrize("named", ["cells", "first axis", "none"])
+def test_the_long_table_is_that_of_a_loop_over_the_cells(sizes, outputs, named):
+    from explainer.explanation import Explanation, Provenance, Verdict
+
+    rng, n = np.random.default_rng(0), 3
+    shape = (n, *sizes, *([outputs] if outputs else []))
+    names = {"cells": range(int(np.prod(sizes))), "first axis": range(sizes[0]), "none": ()}[named]
+    values = rng.normal(size=shape)
+    if named == "none":
+        values[1, -1] = np.nan  # a shorter input
+    ex = Explanation(
+        values=values, axes=("instance", *"abcd"[: len(sizes)], *(["output"] if outputs else [])), base_values=np.zeros(n),
+        scores=np.zeros((n, outputs) if outputs else n), target=("all",) * n if outputs else ("u", "v", "u"),
+        feature_names=(tuple(f"f{k}" for k in names),) * n, inputs=np.zeros((n, 1)), method="m", modality="image", output="raw",
+        class_names=("u", "v"), verdicts=(Verdict(),) * n, provenance=Provenance("m", {}, 0, 0, 0.0, "cpu", {}, "", ""),
+        stderr=np.abs(values) if len(sizes) == 2 else None,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(ex.to_frame(), slow_rows(ex))
 
 
 def test_shap_plots_accept_it(ex):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from explainer.errors import InvalidInput, UnknownName
-from explainer.target import resolve
+from explainer.target import resolve, shared
 
 SCORES = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
 NAMES = ("cat", "dog", "cow")
@@ -34,10 +34,22 @@ def test_perturbed_copies_keep_the_class_of_their_instance():
     np.testing.assert_allclose(goal(flipped, 0)[:, 0], flipped[:, 1])
 
 
+def test_what_targets_have_in_common():
+    assert shared(["cat", "cat"], "?") == "cat" and shared(["cat", "dog"], "?") == "?"
+    assert shared(["a of 'x' (word 3)", "a of 'x' (word 0)"], "?") == "a of 'x'"
+    assert shared(["a of 'x' (word 3)"], "?") == "a of 'x' (word 3)" and shared(["a of 'x' (word 3)", "a of 'y' (word 3)"], "?") == "?"
+
+
 def test_names_that_do_not_exist():
     with pytest.raises(UnknownName, match="Did you mean 'cow'"):
         resolve("cov", SCORES, NAMES)
     with pytest.raises(UnknownName, match=r"0 \(cat\)"):
         resolve(7, SCORES, NAMES)
+    with pytest.raises(InvalidInput, match="target has 3 entries, and 2 inputs are explained"):
+        resolve([0, 1, 2], SCORES, NAMES)
+    for wrong in (("margin", 0), ("token", "cat", "dog"), ()):
+        with pytest.raises(InvalidInput, match=r"\('margin', a, b\) is the score of class a less"):
+            resolve(wrong, SCORES, NAMES)
+    assert resolve(np.array(1), SCORES, NAMES).labels == ("dog", "dog")
     with pytest.raises(InvalidInput, match="one number per row"):
         resolve(lambda s: s, SCORES, NAMES)

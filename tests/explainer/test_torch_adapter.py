@@ -12,7 +12,7 @@ import torch_gallery as gallery
 from torch import nn
 
 import explainer
-from explainer.errors import InvalidInput, Unsupported
+from explainer.errors import InvalidInput, UnknownName, Unsupported
 
 
 def snapshot(module: nn.Module) -> dict[str, object]:
@@ -106,6 +106,53 @@ def test_scores_are_taken_out_of_containers(kind: str) -> None:
     inner = gallery.mlp()
     boxed = gallery.tabular(gallery.Container(inner, kind))
     np.testing.assert_array_equal(boxed.scores(gallery.table()), gallery.tabular(inner).scores(gallery.table()))
+
+
+class Named(nn.Module):
+    """Hands out what it knows under the names told: features of 3 or 5 columns, scores of 3, a loss, labels."""
+
+    def __init__(self, *names: str, wide: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head, self.names = nn.Linear(5, 5 if wide else 3), nn.Linear(5 if wide else 3, 3), names
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.body(x)
+        scores = self.head(hidden)
+        whole = {"loss": scores.mean(1), "features": hidden, "labels": scores.argmax(1), "scores": scores, "other": scores, "a": scores}
+        return {name: whole[name] for name in self.names}
+
+
+@pytest.mark.parametrize(
+    ("names", "wide", "options"),
+    [
+        (("features", "scores"), False, {}),  # by its name
+        (("features", "other"), True, {}),  # by its columns
+        (("loss", "labels", "a"), False, {}),  # neither a loss nor labels
+        (("features", "a", "other"), False, {"output": "other"}),
+    ],
+)
+def test_scores_are_the_entry_whose_name_or_columns_tell(names: tuple[str, ...], wide: bool, options: dict[str, str]) -> None:
+    module = Named(*names, wide=wide)
+    model = gallery.tabular(module, class_names=["a", "b", "c"], **options)
+    x = torch.tensor(gallery.table().to_numpy(), dtype=torch.float32)
+    np.testing.assert_allclose(model.scores(gallery.table(), "logit"), module.head(module.body(x)).detach().numpy(), atol=1e-6)
+    (fact,) = [f for f in model.anatomy().facts if f.what == "output in a container"]
+    assert fact.consequence == f"the scores are its entry {options.get('output', names[-1])!r}"
+
+
+def test_entries_that_cannot_be_told_apart_are_named_and_asked_for() -> None:
+    for background in (None, gallery.table()):
+        with pytest.raises(InvalidInput, match=r"'features' \(1, 3\), 'a' \(1, 3\).*output='features'"):
+            gallery.tabular(Named("features", "a"), class_names=["a", "b", "c"], background=background)
+    with pytest.raises(InvalidInput, match="none has one column per class"):
+        gallery.tabular(Named("features", "a"), class_names=["a", "b", "c", "d"])
+    with pytest.raises(UnknownName, match="Did you mean 'features'"):
+        gallery.tabular(Named("features", "a"), output="feature", class_names=["a", "b", "c"])
+    with pytest.raises(InvalidInput, match="gives one tensor"):
+        gallery.tabular(gallery.mlp(), output="scores", background=gallery.table())
+    one, other = (gallery.tabular(Named("features", "a"), class_names=["a", "b", "c"], output=name) for name in ("features", "a"))
+    assert one.fingerprint() != other.fingerprint()
 
 
 @pytest.mark.parametrize("rows", [1, 3, 256])

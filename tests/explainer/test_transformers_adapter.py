@@ -228,6 +228,31 @@ def test_a_token_classifier_asks_which_word_and_names_those_there_are() -> None:
     assert some[1].verdict.status == "fail" and "Unknown word 'Paris'" in some[1].verdict.reason
 
 
+def test_the_target_says_which_word_and_others_are_not_compared(tmp_path: Any) -> None:
+    model = explainer.wrap(bert("ForTokenClassification"))
+    one, other = (explainer.explain(model, SENTENCE, "saliency", target=("token", w, "high"), verify=False) for w in ("Paris", 8))
+    assert one.target == ("high of 'Paris' (word 3)",) and other.target == ("high of 'London' (word 8)",)
+    with pytest.raises(InvalidInput, match="different targets .*'Paris'.*'London'"):
+        explainer.compare([one, other])
+    assert "high of 'Paris' (word 3)" in explainer.plot(one).layout.title.text
+    assert explainer.load(one.save(tmp_path / "ex")).target == one.target
+    every = explainer.explain(model, SENTENCE, "saliency", target=("token", "Paris", "all"), verify=False)
+    assert list(every.to_frame()["target"][:3]) == [f"{c} of 'Paris' (word 3)" for c in model.class_names]
+    each = explainer.explain(model, ["Paris", "to Paris"], "saliency", target=("token", "Paris", ["low", "high"]), verify=False)
+    drives = explainer.importance(model, [SENTENCE, "to Paris"], method="shap", target=("token", "Paris", "high"), budget=20)
+    assert drives.target == "high of 'Paris'"
+    assert each.target == ("low of 'Paris' (word 0)", "high of 'Paris' (word 1)")
+
+
+def test_a_word_that_stands_twice_is_not_guessed() -> None:
+    model = explainer.wrap(bert("ForTokenClassification"))
+    with pytest.raises(InvalidInput, match=r"'the' stands 2 times in the text, in words 0, 5 .*model.at\(0\)"):
+        explainer.explain(model, SENTENCE, target=("token", "the", "high"))
+    for number in (0, 5):
+        ex = explainer.explain(model, SENTENCE, "ablation", target=("token", number, "high"), verify=False)
+        assert ex.target == (f"high of 'the' (word {number})",)
+
+
 @pytest.mark.parametrize("target", [("token", "Paris", "high"), "classes"])
 def test_results_on_views_are_measured_saved_and_compared(target: Any, tmp_path: Any) -> None:
     model = explainer.wrap(bert("ForTokenClassification")) if target != "classes" else explainer.wrap(llama())

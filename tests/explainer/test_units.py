@@ -235,6 +235,24 @@ def test_channels_last_grids_are_turned() -> None:
     assert ex.values.shape == (4, 5, 8, 8) and len(ex.feature_names[0]) == 5
 
 
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "layer_conductance", "grad_cam", "score_cam"])
+def test_a_layer_may_be_the_module_itself(method: str) -> None:
+    model, module, images, _ = pictures()
+    own = explain(model, images[:1], method, layer=module.second, verify=True)
+    named = explain(model, images[:1], method, layer="second", verify=True)
+    np.testing.assert_array_equal(own.values, named.values)
+    assert own.provenance.parameters["layer"] == "second" and own.verdict == named.verdict
+    for strange in (nn.Conv2d(1, 3, 3), module):
+        with pytest.raises(InvalidInput, match=r"no layer inside the module wrapped. Name one of first, act, second, head"):
+            explain(model, images[:1], method, layer=strange)
+
+
+def test_what_is_read_inside_takes_the_layer_itself() -> None:
+    model, module, images, _ = pictures()
+    assert list(explainer.activations(model, images, layers=module.second).to_frame()["layer"]) == ["second"]
+    assert list(explainer.activations(model, images, layers=[module.act, "second"]).to_frame()["layer"]) == ["act", "second"]
+
+
 def test_the_module_is_as_it_was_and_results_are_kept_drawn_and_listed(tmp_path: Any) -> None:
     for case in ("mlp", "cnn", "encoder"):
         model, inputs, layer = CASES[case]()
