@@ -206,6 +206,9 @@ class TorchModel(Model):
     def meet(self, inputs: Any) -> None:
         if self.sample() is None:
             self._sample, self._anatomy = take(inputs, slice(0, 1)), None
+        from explainer.adapters.anatomy import met
+
+        self._anatomy = met(self, self.anatomy(), inputs)
 
     def sample(self) -> Any:
         """One canonical input to probe with: a background row, or a made-up input that the module takes; None where none is."""

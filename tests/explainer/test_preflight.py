@@ -202,3 +202,44 @@ def test_the_command_shows_what_was_found(tmp_path) -> None:
     shown = CliRunner().invoke(app, ["methods", f"{tmp_path / 'made.py'}:make"])
     assert shown.exit_code == 0, shown.output
     assert "half precision" in shown.output and "DeepLIFT" not in shown.output.partition("found in the module")[2]
+
+
+class OfTheBatch(nn.Module):
+    """Which way all rows go is decided by their mean: two rows often go the same way, alone and together."""
+
+    def __init__(self, share: float = 1.0) -> None:
+        super().__init__()
+        self.first, self.again, self.last, self.share = nn.Linear(5, 12), nn.Linear(12, 12), nn.Linear(12, 3), share
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if h.mean() > 0.1:
+            h = h + self.share * (3 * self.again(h) - h)
+        return self.last(h)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_branch_on_the_whole_batch_is_refused(seed: int) -> None:
+    torch.manual_seed(seed)
+    model = gallery.tabular(OfTheBatch(), background=gallery.table(30, seed=seed))
+    able = model.capabilities()
+    assert all(one.level == "unsupported" and "__bool__ in OfTheBatch" in one.reason for one in (able["shap"], able["saliency"]))
+    with pytest.raises(Unsupported, match="values of the whole batch"):
+        explainer.explain(model, gallery.table(3), "shap")
+
+
+def test_a_branch_that_the_given_inputs_show_is_refused_when_they_come() -> None:
+    torch.manual_seed(0)
+    model = gallery.tabular(OfTheBatch(0.0), background=gallery.table(8, seed=1))
+    assert model.anatomy().branches and not model.anatomy().obstacle
+    model.core.share = 1.0  # what the made-up rows did not show
+    with pytest.raises(Unsupported, match="values of the whole batch"):
+        explainer.explain(model, gallery.table(8, seed=2), "saliency")
+
+
+def test_a_branch_of_each_row_and_a_slight_one_are_not_refused() -> None:
+    able = model_gallery.made("control flow")[0].capabilities()["shap"]
+    assert able.level == "exact" and "batch" not in able.reason
+    torch.manual_seed(0)
+    slight = gallery.tabular(OfTheBatch(0.01), background=gallery.table(8, seed=1)).capabilities()["shap"]
+    assert slight.level == "approximate" and "Rather noisy here" in slight.reason and "values of the whole batch" in slight.reason
