@@ -52,6 +52,7 @@ class TorchModel(Model):
         self.overwrites = False  # whether the module writes over what its own backward pass needs; found by the anatomy
         self._sample: Any = None
         self._anatomy: Anatomy | None = None
+        self._met: Any = None  # inputs to be explained, of which the anatomy has not been told
         super().__init__(**names)
 
     # -- scores ------------------------------------------------------------------------------------------------------
@@ -201,14 +202,16 @@ class TorchModel(Model):
             from explainer.adapters.anatomy import read_anatomy
 
             self._anatomy = read_anatomy(self)
+        if self._met is not None:
+            from explainer.adapters.anatomy import met
+
+            self._anatomy, self._met = met(self, self._anatomy, self._met), None
         return self._anatomy
 
     def meet(self, inputs: Any) -> None:
         if self.sample() is None:
             self._sample, self._anatomy = take(inputs, slice(0, 1)), None
-        from explainer.adapters.anatomy import met
-
-        self._anatomy = met(self, self.anatomy(), inputs)
+        self._met = inputs
 
     def sample(self) -> Any:
         """One canonical input to probe with: a background row, or a made-up input that the module takes; None where none is."""
