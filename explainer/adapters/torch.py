@@ -154,6 +154,12 @@ class TorchModel(Model):
         first = first_layer(self.core)
         wants = f" Its first layer is {first}." if first is not None else ""
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "more than 1 value per channel" in reason:
+            return (
+                f"The module {type(self.core).__name__} cannot score {arguments.describe()}: {reason}. A batch norm without running "
+                "statistics takes them from the batch, so that the score of an input depends on what stands beside it: give it some "
+                "(track_running_stats=True), or wrap a function that scores row by row."
+            )
         return (
             f"The module {type(self.core).__name__} failed on {arguments.describe()}: {reason}.{wants} "
             "Check the shape of the inputs, or give the preprocess= that the module was trained with."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import model_gallery
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from typer.testing import CliRunner
 
 import explainer
 from explainer.cli import app
-from explainer.errors import Unsupported
+from explainer.errors import InvalidInput, Unsupported
 from explainer.methods import METHODS
 
 TEXTS = {
@@ -243,3 +245,35 @@ def test_a_branch_of_each_row_and_a_slight_one_are_not_refused() -> None:
     torch.manual_seed(0)
     slight = gallery.tabular(OfTheBatch(0.01), background=gallery.table(8, seed=1)).capabilities()["shap"]
     assert slight.level == "approximate" and "Rather noisy here" in slight.reason and "values of the whole batch" in slight.reason
+
+
+def test_a_batch_norm_that_takes_no_single_row_is_named() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3))
+    with pytest.raises(InvalidInput, match="track_running_stats=True") as caught:
+        gallery.tabular(module, background=gallery.table(8)).scores(gallery.table(1))
+    assert "preprocess" not in str(caught.value)
+
+
+def test_refusals_name_what_was_found() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 3)
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.layer(torch.cat([a, b], 1))
+
+    def halves(frame: Any) -> tuple[Tensor, Tensor]:
+        rows = torch.tensor(frame.to_numpy())
+        return rows[:, :2], rows[:, 2:]
+
+    why = gallery.tabular(Two(), background=gallery.table(8), preprocess=halves).capabilities()["saliency"].reason
+    assert "only one of them" in why and "the float one" not in why
+    import transformers
+
+    small = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4, "num_labels": 3}
+    swin = transformers.SwinForImageClassification(transformers.SwinConfig(**small)).eval()
+    windows = explainer.wrap(swin, modality="image", background=np.zeros((1, 32, 32, 3), np.float32), class_names=list("abc"))
+    why = windows.capabilities()["attention"].reason
+    assert "within windows" in why and "no positions" not in why
