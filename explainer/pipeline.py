@@ -82,6 +82,7 @@ def explain(
     are explained. Raises InvalidInput where none can be, UnknownName, or Unsupported when the method would not be right here.
     """
     started = time.perf_counter()
+    _whole(seed)
     model = model if isinstance(model, Model) else wrap(model)
     given = model.canonical(inputs)
     model, target = model.aimed(target, given)
@@ -166,6 +167,11 @@ class _Lazy:
 
     def __init__(self, make: Any) -> None:
         self.make = make
+
+
+def _whole(seed: Any) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InvalidInput(f"seed={seed!r} is not valid; pass a whole number of at least 0, such as seed=0.")
 
 
 def _scale(model: Model, output: str) -> str:

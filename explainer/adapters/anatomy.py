@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -14,6 +14,7 @@ from explainer.adapters import ways
 from explainer.adapters.facts import Fact, facts, in_words
 from explainer.adapters.probe import Watch
 from explainer.errors import ExplainerError
+from explainer.inputs import join, take
 
 if TYPE_CHECKING:
     from explainer.adapters.gradients import GradientView
@@ -128,9 +129,7 @@ def read_anatomy(model: TorchModel) -> Anatomy:
 def _probed(model: TorchModel, sample: Any) -> _Probe:
     """One pass, watched. A probe that fails is a fact about the model, not a failure of the reader."""
     probe = _Probe()
-    unsteady, why = _told(lambda: ways.unsteady(model, sample), (0.0, ""))
-    probe.obstacle = why if unsteady > ways.NO_FUNCTION else ""
-    probe.noise = f"Rather noisy here: {why}." if ways.NOISY < unsteady <= ways.NO_FUNCTION else ""
+    found = _told(lambda: ways.unsteady(model, sample), (0.0, ""))
     try:
         view = model.gradient_view(sample)
         probe.view = view
@@ -153,7 +152,29 @@ def _probed(model: TorchModel, sample: Any) -> _Probe:
         probe.gradient_obstacle = f"{type(error).__name__}: {error}"
     if probe.watch is None:
         probe.watch = _watched_plainly(model, sample)
+    if probe.watch is not None and probe.watch.branches:
+        branches = in_words(probe.watch.branches)
+        crowded = _told(lambda: ways.crowded(model, ways.crowd(model, sample), branches), found)
+        found = crowded if crowded[1] else found
+    probe.obstacle, probe.noise = _weighed(*found)
     return probe
+
+
+def _weighed(unsteady: float, why: str) -> tuple[str, str]:
+    """Obstacle and noise, from how far the scores are from a function of the input."""
+    if unsteady > ways.NO_FUNCTION:
+        return why, ""
+    return "", f"Rather noisy here: {why}." if unsteady > ways.NOISY else ""
+
+
+def met(model: TorchModel, anatomy: Anatomy, given: Any) -> Anatomy:
+    """``anatomy``, with what the inputs to be explained tell of a module whose way depends on values."""
+    if not anatomy.branches or anatomy.obstacle:
+        return anatomy
+    shown = take(given, slice(0, ways.CROWD))
+    rows = _told(lambda: join([shown, ways.crowd(model, take(given, slice(0, 1)))]), shown)
+    obstacle, noise = _weighed(*_told(lambda: ways.crowded(model, rows, anatomy.branches), (0.0, "")))
+    return replace(anatomy, obstacle=obstacle, noise=noise or anatomy.noise)
 
 
 def _told(ask: Callable[[], T], otherwise: T) -> T:

@@ -163,7 +163,8 @@ def _float_input(model: TorchModel, arguments: Arguments, floats: Sequence[int],
     if model.modality == "tabular" and (len(floats) > 1 or integers):
         raise Unsupported(
             f"preprocess gives {arguments.describe()}: the columns enter the module by several ways, and gradients would see only "
-            "the float one. Use 'shap' or 'lime', or give the module one float tensor (one-hot for categories)."
+            f"{'one of them' if len(floats) > 1 else 'the float one'}. Use 'shap' or 'lime', or give the module one float tensor (one-hot "
+            "for categories)."
         )
     return max(floats, key=lambda i: (arguments.tensors[i].ndim > 1, arguments.tensors[i][0].numel()))
 

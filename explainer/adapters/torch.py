@@ -52,6 +52,7 @@ class TorchModel(Model):
         self.overwrites = False  # whether the module writes over what its own backward pass needs; found by the anatomy
         self._sample: Any = None
         self._anatomy: Anatomy | None = None
+        self._met: Any = None  # inputs to be explained, of which the anatomy has not been told
         super().__init__(**names)
 
     # -- scores ------------------------------------------------------------------------------------------------------
@@ -153,6 +154,12 @@ class TorchModel(Model):
         first = first_layer(self.core)
         wants = f" Its first layer is {first}." if first is not None else ""
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "more than 1 value per channel" in reason:
+            return (
+                f"The module {type(self.core).__name__} cannot score {arguments.describe()}: {reason}. A batch norm without running "
+                "statistics takes them from the batch, so that the score of an input depends on what stands beside it: give it some "
+                "(track_running_stats=True), or wrap a function that scores row by row."
+            )
         return (
             f"The module {type(self.core).__name__} failed on {arguments.describe()}: {reason}.{wants} "
             "Check the shape of the inputs, or give the preprocess= that the module was trained with."
@@ -202,11 +209,16 @@ class TorchModel(Model):
             from explainer.adapters.anatomy import read_anatomy
 
             self._anatomy = read_anatomy(self)
+        if self._met is not None:
+            from explainer.adapters.anatomy import met
+
+            self._anatomy, self._met = met(self, self._anatomy, self._met), None
         return self._anatomy
 
     def meet(self, inputs: Any) -> None:
         if self.sample() is None:
             self._sample, self._anatomy = take(inputs, slice(0, 1)), None
+        self._met = inputs
 
     def sample(self) -> Any:
         """One canonical input to probe with: a background row, or a made-up input that the module takes; None where none is."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from explainer.adapters.probe import spread
-from explainer.inputs import take
+from explainer.inputs import join, take
 
 if TYPE_CHECKING:
     from explainer.adapters.gradients import GradientView
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Of the difference between two inputs' scores: what moves more than this from call to call, or with its neighbours in the
 # batch, is noise that an explanation shows, or is not a function of the input at all.
 NOISY, NO_FUNCTION = 0.01, 0.1
+CROWD = 48  # inputs that a module whose way depends on values is tried on
 _STEADY = 1e-3  # of the scores' size: what moves less when it should not move is rounding
 
 
@@ -42,14 +43,37 @@ def unsteady(model: TorchModel, sample: Any) -> tuple[float, str]:
         return 0.0, ""
     with model.scoring():
         alone, beside = (model.forward(model.encode(rows), core=True)[:1].double() for rows in (take(pair, slice(0, 1)), pair))
-    moved = float((alone - beside).abs().max())
-    if moved > _STEADY * max(float(alone.abs().max()), unit):
-        return moved / unit, (
-            f"the score of an input depends on what stands beside it in the batch: it moves by {moved:.2g} with one more row. A batch norm "
-            "without running statistics does that (give it some: track_running_stats=True), and dynamic quantisation a little. Or wrap a "
-            "function that scores row by row"
-        )
-    return 0.0, ""
+    return _held(float((alone - beside).abs().max()), float(alone.abs().max()), unit, "one more row")
+
+
+def crowded(model: TorchModel, rows: Any, branches: str) -> tuple[float, str]:
+    """How far the scores of ``rows`` together are from those of each alone, as :func:`unsteady` has it; told of ``branches``.
+
+    For modules whose way depends on values: two rows may happen to take the same way, where many do not.
+    """
+    if len(rows) < 2 or (model.padding_counts and isinstance(rows, list)):
+        return 0.0, ""
+    with model.scoring():
+        alone = torch.cat([model.forward(model.encode(take(rows, slice(i, i + 1))), core=True).double() for i in range(len(rows))])
+        beside = model.forward(model.encode(rows), core=True).double()
+    size = float(alone.abs().max())
+    unit = max(_STEADY, float((alone.amax(0) - alone.amin(0)).max()))
+    return _held(float((alone - beside).abs().max()), size, unit, f"{len(rows) - 1} more rows", branches)
+
+
+def _held(moved: float, size: float, unit: float, company: str, branches: str = "") -> tuple[float, str]:
+    """What it means that a score moves by ``moved`` with its company in the batch."""
+    if moved <= _STEADY * max(size, unit):
+        return 0.0, ""
+    cause = (
+        f"Which way the module goes is decided by values of the whole batch ({branches}); decide for each row, as torch.where does"
+        if branches
+        else "A batch norm without running statistics does that (give it some: track_running_stats=True), and dynamic quantisation a little"
+    )
+    return moved / unit, (
+        f"the score of an input depends on what stands beside it in the batch: it moves by {moved:.2g} with {company}. {cause}. Or wrap a "
+        "function that scores row by row"
+    )
 
 
 def _apart(model: TorchModel, pair: Any) -> float:
@@ -73,6 +97,30 @@ def varied(model: TorchModel, sample: Any) -> Any:
     import pandas as pd
 
     return pd.concat([sample, sample + rng.normal(size=sample.shape).astype(np.float32)], ignore_index=True)
+
+
+def crowd(model: TorchModel, sample: Any) -> Any:
+    """Some ``CROWD`` inputs of one shape: background rows, mixtures and extremes of them, or noise of many sizes around the sample."""
+    rng = np.random.default_rng(1729)
+    if model.background is not None and model.modality == "tabular" and len(model.background) > 1:
+        rows = take(model.background, rng.permutation(len(model.background))[: CROWD // 3])
+        mixed, far = rows.copy(), rows.copy()
+        for j in range(rows.shape[1]):  # as coalitions mix them, and three times as far from their mean
+            column = rows.iloc[:, j]
+            mixed.isetitem(j, column.to_numpy()[rng.permutation(len(rows))])
+            if column.dtype.kind == "f":
+                far.isetitem(j, (3 * column - 2 * column.mean()).astype(column.dtype))
+        return join([rows, mixed, far])
+    if model.modality == "text":
+        return [" ".join(rng.permutation(sample[0].split())) for _ in range(CROWD)]
+    sizes = np.geomspace(0.1, 10, CROWD) * np.where(np.arange(CROWD) % 2, -1, 1)
+    if model.modality == "series":
+        return [(sample[0] + size * (1 + rng.normal(size=sample[0].shape))).astype(sample[0].dtype) for size in sizes]
+    if model.modality == "image":
+        shades = np.linspace(0, 1, CROWD)  # from black to white, each with noise of its own
+        noisy = [0.5 * shade + 0.5 * rng.random(sample.shape[1:]) * shade for shade in shades]
+        return (np.stack(noisy) * max(1.0, float(np.max(sample)))).astype(np.float32)
+    return join([sample, *(sample + (size * (1 + rng.normal(size=sample.shape))).astype(np.float32) for size in sizes)])
 
 
 def slope_error(model: TorchModel, sample: Any) -> float:

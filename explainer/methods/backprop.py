@@ -16,9 +16,13 @@ from explainer.methods.passes import Progress
 from explainer.model import Capability, Model
 from explainer.target import Target
 
+_INSTEAD = "It shows edges of the input more than reasons of the model; set integrated_gradients beside it."
 _FLAG = (
     "Guided backpropagation is known to fail the randomisation test (Adebayo et al. 2018, arXiv:1810.03292): on deep networks its picture "
-    "is much the same with random weights. It shows edges of the input more than reasons of the model; set integrated_gradients beside it."
+    f"is much the same with random weights. {_INSTEAD}"
+)
+_FLAG_DECONVOLUTION = (
+    f"Deconvolution is known to restore the input, much the same for every class (Nie, Zhang & Patel 2018, arXiv:1805.07039). {_INSTEAD}"
 )
 
 
@@ -34,8 +38,15 @@ def guided_backprop(
     Raises Unsupported on models without gradients or without a ReLU.
     """
     found = at_the_input("guided_backprop", model, inputs, target, output, None, progress, lambda x, g: g, {}, Guided)
-    found.notes = (*found.notes, _FLAG)
-    found.checks = [{"class sensitivity": Check("class sensitivity", "warn", _FLAG)}] * len(found.values)
+    return flagged(found)
+
+
+def flagged(found: Attribution, deconvolution: bool = False) -> Attribution:
+    """With the note, and the check that always warns, of methods that change the gradient at ReLUs."""
+    flag = _FLAG_DECONVOLUTION if deconvolution else _FLAG
+    found.notes = (*found.notes, flag)
+    checks = found.checks or [{}] * len(found.values)
+    found.checks = [{**own, "class sensitivity": Check("class sensitivity", "warn", flag)} for own in checks]
     return found
 
 

@@ -23,6 +23,7 @@ from explainer.coalitions import Budget
 from explainer.errors import ExplainerError, InvalidInput, Unsupported, unknown
 from explainer.inputs import take
 from explainer.methods.attribution import Attribution
+from explainer.methods.backprop import flagged
 from explainer.methods.captum_baselines import Baselines
 from explainer.methods.captum_parts import Parts
 from explainer.methods.passes import Batch, Functional, Progress, Run
@@ -79,6 +80,7 @@ class CaptumMethod:
         self._accepts = {*_parameters(obj), *(_parameters(self._inner) if self._inner is not obj else ())}
         self._layered = hasattr(self._inner, "layer")
         self._hooks = self._layered or hasattr(self._inner, "model") or hasattr(self._inner, "grad_cam")
+        self._perturbs = any(c.__name__ == "PerturbationAttribution" for c in type(self._inner).__mro__)
         self._rules = any(word in self.inner_name for word in _RULES)
         self._model = torch_model
         self._inside = ""  # where the module stands in the one that runs
@@ -114,7 +116,11 @@ class CaptumMethod:
         run = Run(torch_model, inputs, target, output, progress)
         run.notes.extend(notes)
         distribution = any(word in self.inner_name for word in ("GradientShap", "DeepLiftShap", "InputBaselineXGradient"))
-        baselines = Baselines(torch_model, inputs, given.pop("baselines", baseline), background, seed, distribution)
+        start = given.pop("baselines", baseline)
+        if self._takes_baselines and not distribution and torch_model.modality != "text" and isinstance(start, str) and start == "auto":
+            start = 0  # as captum has it; the words of a text have a padding token for that
+            run.notes.append(f"captum's {self.name} takes zeros where no baselines= are given, and so it is here.")
+        baselines = Baselines(torch_model, inputs, start, background, seed, distribution)
         base = np.full((len(inputs), target.k), np.nan)
         parts = Parts(self, torch_model, given)
         used: dict[str, Any] = {}
@@ -322,7 +328,7 @@ class CaptumMethod:
         if self.inner_name != self.name:
             shown["of"] = self.inner_name
         run.notes.extend(parts.notes)
-        found = run.attribution(shown)
+        found = run.attribution(shown, self._nothing)
         if parts.of_layer:
             found.names = [parts.units(len(values)) for values in found.values]
             found.extras = {}
@@ -330,7 +336,17 @@ class CaptumMethod:
         found.about = parts.about
         if self.name in _RANDOM or self.inner_name in _RANDOM or self.name in ("ShapleyValueSampling", "FeaturePermutation"):
             found.checks = untold(f"captum's {self.name}", len(found.values))
+        if any(word in self.inner_name for word in _GUIDED):
+            found = flagged(found, deconvolution="Deconvolution" in self.inner_name)
         return found
+
+    @property
+    def _nothing(self) -> str:
+        """What it means that all values of an input are 0, where that is not a gradient."""
+        if not self._perturbs:
+            return ""
+        penalty = " Its model is fitted under a penalty, which may set every coefficient to 0." if self.inner_name == "Lime" else ""
+        return f"captum's {self.name} found no part that moves the score, and has nothing to say about it.{penalty}"
 
 
 class Face(nn.Module):

@@ -66,6 +66,8 @@ def deeplift(
 
     ``(x - x') * m(x, x')``, m the product of the layers' multipliers: Shrikumar, Greenside & Kundaje 2017, arXiv:1704.02685
     (captum's ``DeepLift``, and with ``layer`` its ``LayerDeepLift``). The rules stand in :mod:`explainer.adapters.multipliers`.
+    A maximum gives its change to the entry that is the larger of the two maxima, captum's rule too. Where a ReLU and a pooling follow
+    each other directly, captum 0.9 goes past the rule of the later: its hooks stand on one tensor, and the earlier reads it first.
 
     Parameters
     ----------

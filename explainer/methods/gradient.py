@@ -16,11 +16,12 @@ from explainer.inputs import take
 from explainer.methods.attribution import Attribution
 from explainer.methods.passes import Batch, Functional, Progress, Run
 from explainer.methods.references import per_input, said
-from explainer.methods.way import Rung, Way, gauss, nested
+from explainer.methods.way import Rung, Way, gauss, kronrod, nested, settled
 from explainer.model import Model
 from explainer.target import Target
 
-_LADDER = (gauss(16), nested(32, new=True), *map(nested, (64, 128, 256, 512)))
+_LADDER = (kronrod(), nested(32, new=True), *map(nested, (64, 128, 256, 512)))
+_NONE = 1e-6  # of the scale: the largest value, where a change of the values is not looked at below that
 _FLOOR = 0.01  # a difference from the baseline below 1 % of the scale is held to the error allowed at 1 %
 
 
@@ -95,15 +96,17 @@ def integrated_gradients(
 ) -> Attribution:
     """Each part's share of ``f(x) - f(x')``, from the gradients along the straight way from a baseline x' to the input x.
 
-    ``(x - x') * integral over a in [0, 1] of the gradient at x' + a (x - x')``, by Gauss-Legendre quadrature (captum's
+    ``(x - x') * integral over a in [0, 1] of the gradient at x' + a (x - x')``, by quadrature (captum's
     ``IntegratedGradients``, and with ``layer`` its ``LayerIntegratedGradients``). Sundararajan, Taly & Yan 2017, arXiv:1703.01365.
 
     Parameters
     ----------
     baseline, background : see :meth:`~explainer.adapters.gradients.GradientView.baseline`.
-    steps : an int, or "auto": 16, and for the inputs whose values then miss ``f(x) - f(x')`` by more than ``tolerance`` of it a
-        nested rule of 32, doubled to at most 512 (:func:`~explainer.methods.way.nested`), which takes no gradient twice.
-    tolerance : the completeness error aimed at, as a share of the difference to be explained.
+    steps : an int for that many of Gauss-Legendre, or "auto": 15 (:func:`~explainer.methods.way.kronrod`), and for the inputs whose
+        values then miss ``tolerance`` a nested rule of 32, doubled to at most 512 (:func:`~explainer.methods.way.nested`), which takes
+        no gradient twice.
+    tolerance : both the completeness error aimed at, as a share of the difference to be explained, and how much a finer rule may
+        still change a value, as a share of the largest; the latter is the check "integration" of the verdict.
     layer : see :func:`saliency`; x and x' are then what the layer gives for input and baseline, and what goes past the layer
         stays as the input has it: the values add up to the score minus that with the layer at x'.
 
@@ -117,6 +120,7 @@ def integrated_gradients(
     run = Run(torch_model, inputs, target, output, progress, layer)
     base = np.empty((len(inputs), target.k))
     taken, missed = np.zeros(len(inputs), dtype=int), np.zeros(len(inputs), dtype=bool)
+    change = np.zeros(len(inputs))
     with torch_model.differentiating():
         for batch in run.batches(len(ladder[0].nodes)):
             start = batch.view.baseline(take(reference, batch.rows) if reference is not None else baseline, background)
@@ -126,13 +130,16 @@ def integrated_gradients(
                 base[batch.rows, j] = path.first
                 taken[batch.rows] = np.maximum(taken[batch.rows], path.steps)
                 missed[batch.rows] |= path.missed
+                change[batch.rows] = np.maximum(change[batch.rows], path.change)
                 run.keep(batch, j, values)
     if missed.any() and steps == "auto":
         count = int(missed.sum())
         run.notes.append(f"{count} of {len(inputs)} inputs keep a completeness error above {tolerance:.1%} at {ladder[-1].steps} steps.")
     most = int(taken.max())
-    rule = "Gauss-Legendre" if len(ladder) == 1 or most == ladder[0].steps else "Gauss-Legendre, then nested"
+    rule = "Gauss-Legendre" if steps != "auto" else "Gauss-Kronrod" if most == ladder[0].steps else "Gauss-Kronrod, then nested"
     found = run.attribution({**said(torch_model, baseline, background), "steps": most, "tolerance": tolerance, "quadrature": rule})
+    if steps == "auto":
+        found.checks = [{"integration": settled(float(one), tolerance)} for one in change]
     found.base = base
     return found
 
@@ -151,35 +158,47 @@ class _Path:
         run.evaluations += 2 * len(self.first)
         self.steps = np.zeros(len(self.first), dtype=int)
         self.missed = np.zeros(len(self.first), dtype=bool)
+        self.change = np.zeros(len(self.first))
+        self._least = _NONE * np.broadcast_to(scale, self.first.shape)
 
     def integrate(self, ladder: tuple[Rung, ...], tolerance: float) -> Tensor:
-        """Values shaped like ``x``; only inputs still above the tolerance go on to the next rung, and the best is kept."""
+        """Values shaped like ``x``; only inputs above the tolerance, in their sum or in what the last rung changed, go on to the next."""
         values = torch.zeros_like(self.view.x, dtype=torch.float64)
         error, left = np.full(len(self.first), np.inf), np.arange(len(self.first))
         means = values.clone()
         for rung in ladder:
             index = torch.from_numpy(left).to(values.device)
-            means[index] = rung.carried * means[index] + self._mean(rung, left)
-            found = means[index] * (self.view.x[index] - self.start[index])
-            missing = np.abs(found.flatten(1).sum(1).cpu().numpy() - (self.last - self.first)[left]) / self._unit[left]
-            better = missing < error[left]
-            chosen = left[better]
-            values[index[torch.from_numpy(better)]], error[chosen], self.steps[chosen] = (
-                found[torch.from_numpy(better)],
-                missing[better],
-                rung.steps,
-            )
-            left = left[missing > tolerance]
+            mean, coarse = self._mean(rung, left)
+            means[index] = rung.carried * means[index] + mean
+            way = self.view.x[index] - self.start[index]
+            found, before = means[index] * way, values if coarse is None else coarse * way
+            error[left] = np.abs(found.flatten(1).sum(1).cpu().numpy() - (self.last - self.first)[left]) / self._unit[left]
+            after = values.clone()
+            after[index], self.steps[left] = found, rung.steps
+            if coarse is not None or rung is not ladder[0]:
+                self.change[left] = self._changed(before, after, left)
+            values = after
+            left = left[np.maximum(error, self.change)[left] > tolerance]
             if len(left) == 0:
                 break
         self.missed = error > tolerance
         return values
 
-    def _mean(self, rung: Rung, left: np.ndarray) -> Tensor:
-        total = torch.zeros((len(left), *self.view.x.shape[1:]), dtype=torch.float64, device=self.view.x.device)
-        weights = torch.from_numpy(rung.weights).to(total)
+    def _changed(self, before: Tensor, after: Tensor, left: np.ndarray) -> np.ndarray:
+        """The largest change of a named part's value, as a share of the largest value, of the rows ``left``."""
+        earlier, later = self.view.collapse_all(before), self.view.collapse_all(after)
+        moved, largest = (np.array([np.abs(part).max(initial=0.0) for part in parts]) for parts in (
+            [later[i] - earlier[i] for i in left], [later[i] for i in left],
+        ))  # fmt: skip
+        return moved / np.maximum(largest, np.maximum(self._least[left], 1e-300))
+
+    def _mean(self, rung: Rung, left: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """The mean gradient, and by the rung's coarser rule."""
+        rules = [rung.weights] if rung.coarse is None else [rung.weights, rung.coarse]
+        total = torch.zeros((len(rules), len(left), *self.view.x.shape[1:]), dtype=torch.float64, device=self.view.x.device)
+        weights = torch.from_numpy(np.stack(rules)).to(total)
         for chunk, (gradients,) in self._way.walk(rung.nodes, left, lambda points, rest: (self.function.gradient(points, rest),)):
-            total += torch.tensordot(weights[chunk], gradients, 1)
+            total += torch.tensordot(weights[:, chunk], gradients, 1)
             del gradients  # before the next ones are made
             self.run.tick()
-        return total
+        return total[0], total[1] if len(rules) > 1 else None

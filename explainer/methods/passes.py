@@ -250,11 +250,13 @@ class Run:
         if self.progress is not None:
             self.progress(self._done, len(self._values) * self.target.k)
 
-    def attribution(self, parameters: dict[str, Any]) -> Attribution:
+    def attribution(self, parameters: dict[str, Any], nothing: str = "") -> Attribution:
+        """What is stored, with a note where all values are 0: ``nothing`` says what that means where it is not a gradient's doing."""
         if self._still:
+            what, meaning = "The gradient is", "the score does not react there, and this method has nothing to say about it."
+            what, meaning = ("The values are", nothing) if nothing else (what, meaning)
             self.notes.append(
-                f"The gradient is exactly 0 everywhere for {len(self._still)} of {len(self._values)} inputs (first: {min(self._still)}): "
-                "the score does not react there, and this method has nothing to say about it."
+                f"{what} exactly 0 everywhere for {len(self._still)} of {len(self._values)} inputs (first: {min(self._still)}): {meaning}"
             )
         keys = self._extras[0]
         if self.layer is not None:

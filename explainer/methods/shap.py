@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class ShapMethod:
         known = inspect.signature(self.obj.__call__).parameters
         quiet = {name: value for name, value in (("silent", True), ("check_additivity", False)) if name in known}  # the verdict checks it
         given = np.asarray(inputs, dtype=object) if model.modality == "text" else inputs
-        found = self.obj(given, **{**quiet, **own})
+        found = self._without_bars()(given, **{**quiet, **own})
         if isinstance(found, list):
             raise Unsupported(f"shap's {self.name} gave {len(found)} explanations for one batch; make it explain one thing.")
         n, parts = len(inputs), {"tabular": 1, "text": 1, "image": np.ndim(inputs) - 1}[model.modality]
@@ -133,6 +134,14 @@ class ShapMethod:
         values = [one if one.ndim == parts + 1 else one[..., None] for one in listed]
         names = [tuple(str(t) for t in found.data[i]) for i in range(n)] if model.modality == "text" else None
         return _Found(values, _base_of(found.base_values, n), names)
+
+    def _without_bars(self) -> Any:
+        """The object, or a copy of one that shows progress and hides it only when its ``shap_values`` is told to."""
+        if self.name != "SamplingExplainer":
+            return self.obj
+        twin = copy.copy(self.obj)
+        twin.shap_values = partial(self.obj.shap_values, silent=True)
+        return twin
 
     def _of_module(self, model: Any, inputs: Any, own: Mapping[str, Any]) -> _Found:
         """Deep and Gradient explainers, on a copy of the module and the tensor the wrapped model gives it."""

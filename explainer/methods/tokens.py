@@ -50,6 +50,11 @@ class Tokens:
         if self.width is not None:
             return
         wanted = list(dict.fromkeys(widths))
+        if not wanted:
+            raise Unsupported(
+                f"{type(self._model.core).__name__} attends within windows or over pooled positions, nowhere over the whole input at once: "
+                "attention is not followed from one window to the next. Use 'integrated_gradients' or 'shap'."
+            )
         why = "in different layers, and one grid of patches is followed only"
         if len(wanted) == 1:
             try:
@@ -59,7 +64,7 @@ class Tokens:
             except Unsupported as error:
                 why = f"and which is which part of the picture cannot be told: {error}"
         raise Unsupported(
-            f"{type(self._model.core).__name__} attends over {', '.join(map(str, wanted)) or 'no'} positions, {why.rstrip('.')}. "
+            f"{type(self._model.core).__name__} attends over {', '.join(map(str, wanted))} positions, {why.rstrip('.')}. "
             "Use 'integrated_gradients' or 'shap'."
         )
 

@@ -12,12 +12,11 @@ from torch import Tensor
 from explainer.adapters.layerview import LayerView, layer_named
 from explainer.adapters.torch import TorchModel, require_torch
 from explainer.errors import ExplainerError, InvalidInput
-from explainer.explanation import Check, grade
 from explainer.inputs import take
 from explainer.methods.attribution import Attribution
 from explainer.methods.passes import Batch, Functional, Progress, Run
 from explainer.methods.references import per_input, said
-from explainer.methods.way import Rung, Way, gauss, nested
+from explainer.methods.way import Rung, Way, gauss, nested, settled
 from explainer.model import Capability, Model
 from explainer.target import Target
 
@@ -116,13 +115,8 @@ def internal_influence(
     found.parameters = {**found.parameters, "steps": max(most for most, _ in outcomes), "tolerance": tolerance, "quadrature": rule}
     found.base = None
     if steps == "auto":
-        found.checks = [{"integration": _settled(changes[i], tolerance)} for i in range(len(found.values))]
+        found.checks = [{"integration": settled(changes[i], tolerance)} for i in range(len(found.values))]
     return found
-
-
-def _settled(change: float, tolerance: float) -> Check:
-    reason = f"Twice the steps change the values by {change:.2g} of the largest."
-    return Check("integration", grade(change, tolerance, 5 * tolerance), reason, change, tolerance)
 
 
 def fits(model: Model) -> Capability | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from explainer.adapters.gradients import GradientView
 from explainer.adapters.layerview import LayerView
+from explainer.explanation import Check, grade
 from explainer.methods.passes import Run
 
 Work = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
@@ -47,18 +48,35 @@ class Way:
 
 @dataclass(frozen=True)
 class Rung:
-    """A quadrature on [0, 1]: the mean at ``nodes`` under ``weights``, and ``carried`` times the rung before, whose nodes it shares."""
+    """A quadrature on [0, 1]: the mean at ``nodes`` under ``weights``, and ``carried`` times the rung before, whose nodes it shares.
+
+    ``coarse``: weights of a coarser rule on some of the same nodes, which a first rung can be compared with.
+    """
 
     steps: int
     nodes: np.ndarray
     weights: np.ndarray
     carried: float = 0.0
+    coarse: np.ndarray | None = None
 
 
 def gauss(steps: int) -> Rung:
     """Gauss-Legendre."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     return Rung(steps, (nodes + 1) / 2, weights / 2)
+
+
+def kronrod() -> Rung:
+    """Gauss-Legendre at 7 nodes, and its extension by 8 to a rule of degree 22 (Kronrod 1965), to tell the error of the first by."""
+    gauss7, added = np.polynomial.legendre.leggauss(7), np.array(_ADDED)
+    nodes = np.concatenate([gauss7[0], added, -added])
+    # The weights that integrate the first 15 Legendre polynomials; of which all but the constant have integral 0.
+    weights = np.linalg.solve(np.polynomial.legendre.legvander(nodes, 14).T, np.eye(15)[0])
+    coarse = np.concatenate([gauss7[1] / 2, np.zeros(8)])
+    return Rung(15, (nodes + 1) / 2, weights, coarse=coarse)
+
+
+_ADDED = (0.991455371120812639, 0.864864423359769073, 0.586087235467691130, 0.207784955007898468)  # zeros of a Stieltjes polynomial
 
 
 def nested(steps: int, new: bool = False) -> Rung:
@@ -70,3 +88,9 @@ def nested(steps: int, new: bool = False) -> Rung:
     t = np.arange(1, steps) / steps if new else np.arange(1, steps, 2) / steps
     weights = (1 - np.cos(2 * np.pi * t)) / steps
     return Rung(steps, t - np.sin(2 * np.pi * t) / (2 * np.pi), weights, 0.0 if new else 0.5)
+
+
+def settled(change: float, tolerance: float) -> Check:
+    """The check that values no longer depend on how many steps are taken."""
+    reason = f"Twice the steps change the values by {change:.2g} of the largest."
+    return Check("integration", grade(change, tolerance, 5 * tolerance), reason, change, tolerance)

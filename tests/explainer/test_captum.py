@@ -356,7 +356,9 @@ def test_scales_and_targets():
     model = wrapped(net)
     obj = ca.IntegratedGradients(net)
     for output in ("probability", "logit"):
-        named = explainer.explain(model, DATA, "integrated_gradients", ("margin", 0, 2), steps=40, output=output, verify=False)
+        named = explainer.explain(
+            model, DATA, "integrated_gradients", ("margin", 0, 2), steps=40, output=output, baseline="zeros", verify=False
+        )
         ours = explained(obj, model, target=("margin", 0, 2), n_steps=40, output=output)
         np.testing.assert_allclose(ours.values, named.values, atol=1e-6)
         assert ours.output == output
@@ -461,3 +463,37 @@ def test_a_full_verdict_reruns_on_random_weights():
     random = explained(ca.KernelShap(net), verify="full", n_samples=40)
     assert "tells no standard error" in random.verdict.checks["sampling error"].reason
     assert random.verdict.checks["stability"].status != "not run"
+
+
+# -- what captum takes where nothing is told, and what is known of its methods ---------------------------------------------
+
+WITHOUT = {"IntegratedGradients": {"n_steps": 7}, "DeepLift": {}, "FeatureAblation": {}, "ShapleyValues": {}}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_without_baselines_there_are_captums_own_zeros(name):
+    net = mlp()
+    direct = seeded(lambda: getattr(ca, name)(net).attribute(X.clone(), target=1, **WITHOUT[name]))
+    ex = explained(getattr(ca, name)(net), **WITHOUT[name])
+    np.testing.assert_allclose(ex.values, direct.detach().numpy(), atol=1e-6)
+    assert any("takes zeros where no baselines= are given" in note for note in ex.provenance.notes)
+    assert ex.provenance.parameters["baselines"] == "0 everywhere"
+    told = explained(getattr(ca, name)(net), baselines="mean", **WITHOUT[name])
+    assert not np.allclose(told.values, ex.values) and not any("takes zeros" in note for note in told.provenance.notes)
+
+
+@pytest.mark.parametrize("name", ["GuidedBackprop", "Deconvolution"])
+def test_methods_that_are_no_gradients_are_flagged_as_ours_is(name):
+    net = mlp()
+    ex = explained(getattr(ca, name)(net), verify=True)
+    assert ex.verdict.checks["class sensitivity"].status == "warn"
+    assert any("set integrated_gradients beside it" in note for note in ex.provenance.notes)
+    assert "class sensitivity" not in explained(ca.Saliency(net), verify=True).verdict.checks
+
+
+def test_nothing_found_by_perturbation_is_not_called_a_gradient():
+    net = nn.Sequential(nn.Linear(5, 3))
+    with torch.no_grad():
+        net[0].weight.mul_(1e-4)
+    (note,) = (note for note in explained(ca.Lime(net), n_samples=20).provenance.notes if "exactly 0" in note)
+    assert "gradient" not in note and "penalty" in note

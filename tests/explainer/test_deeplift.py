@@ -83,6 +83,38 @@ def test_equals_shap_on_maximum_pooling() -> None:
     np.testing.assert_allclose(ex.values, theirs, atol=1e-6)
 
 
+class Larger(nn.Module):
+    """Convolution, ReLU and maximum pooling, with ``between`` the two, which are to be told apart by captum's hooks."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), between, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_equals_captum_on_maximum_pooling_where_its_hooks_do_not_meet() -> None:
+    """An average over one pixel changes nothing but the tensor that the hooks of ReLU and pooling stand on."""
+    from captum.attr import DeepLift
+
+    ours, theirs = [], []
+    for between in (nn.AvgPool2d(1), nn.Identity()):
+        net, pictures, start = Larger(between).eval(), gallery.images(4), gallery.images(5)[4:]
+        x, b = torch.tensor(pictures)[:, None], torch.tensor(start)[:, None].expand(4, -1, -1, -1)
+        model = explainer.wrap(net, modality="image")
+        ours.append(explainer.explain(model, pictures, "deeplift", target=1, output="logit", baseline=start, verify=False).values)
+        theirs.append(DeepLift(net).attribute(x, b.clone(), target=1).detach().numpy()[:, 0])
+        change = (net(x) - net(b))[:, 1].detach().numpy()
+        np.testing.assert_allclose(ours[-1].sum((1, 2)), change, atol=1e-5)
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-6)
+    np.testing.assert_allclose(ours[1], ours[0], atol=1e-6)
+    assert np.abs(theirs[1] - ours[1]).max() > 1e-2  # captum's own sum is wrong by then
+    assert np.abs(theirs[1].sum((1, 2)) - change).max() > 1e-2
+
+
 def by_the_paper(layers: list[nn.Module], x: np.ndarray, b: np.ndarray, output: int) -> np.ndarray:
     """Shrikumar et al., section 3.5: one input, one reference, in float64, the chain rule of multipliers as matrices."""
     here, there, chain = x.astype(np.float64), b.astype(np.float64), np.eye(len(x))

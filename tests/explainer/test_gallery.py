@@ -177,6 +177,25 @@ def test_the_same_reasons_and_the_same_values_again(name: str) -> None:
             np.testing.assert_allclose(both[0].values, explained(name, method).values, rtol=2e-3, atol=2e-5)
 
 
+@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift", "grad_cam", "attention", "lime", "occlusion"])
+@pytest.mark.parametrize("name", NAMES[::3])
+def test_more_methods_are_the_same_again_in_a_batch_and_with_all_targets(name: str, method: str) -> None:
+    model, given = model_gallery.made(name)
+    if model.capabilities()[method].level == "unsupported" or name == "quantised":
+        return
+    one = explained(name, method)
+    assert one is not None
+    again = explainer.explain(model, take(given, slice(0, 1)), method, verify=False, **options(method))
+    np.testing.assert_array_equal(again.values, one.values)
+    both = explainer.explain(model, given, method, verify=False, **options(method))
+    size = max(1e-3, float(np.nanmax(np.abs(one.values))))
+    np.testing.assert_allclose(both[0].values, one[0].values, rtol=2e-3, atol=2e-3 * size)
+    every = explainer.explain(model, take(given, slice(0, 1)), method, "all", verify=False, **options(method))
+    index = model.class_names.index(one.target[0])
+    assert every.values.shape == (*one.values.shape, len(model.class_names))
+    np.testing.assert_allclose(every.values[..., index], one.values, rtol=2e-3, atol=2e-3 * size)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_refused_is_what_must_be(name: str) -> None:
     model, _ = model_gallery.made(name)

@@ -19,6 +19,7 @@ import explainer
 from explainer.errors import Cancelled, InvalidInput, Unsupported
 from explainer.methods.attribution import Attribution
 from explainer.methods.gradient import integrated_gradients, saliency
+from explainer.methods.way import kronrod
 from explainer.target import Target, resolve
 
 
@@ -228,12 +229,59 @@ def test_more_steps_go_only_to_the_inputs_that_need_them() -> None:
     model = gallery.tabular(Kinked(), background=frame)
     first = run(integrated_gradients, model, frame.iloc[:1], baseline="zeros", tolerance=2e-3)
     both = run(integrated_gradients, model, frame, baseline="zeros", tolerance=2e-3)
-    assert first.parameters["steps"] == 16
-    assert first.evaluations == 2 + 16
-    assert both.parameters["steps"] > 16
+    assert first.parameters["steps"] == 15
+    assert first.evaluations == 2 + 15
+    assert both.parameters["steps"] > 15
     # The inner nodes of 32, 64, ... steps of one input only, and none of them twice.
     assert both.evaluations - 2 * first.evaluations == both.parameters["steps"] - 1 in (31, 63, 127, 255, 511)
     np.testing.assert_allclose(both.values[0], first.values[0], atol=1e-6)
+
+
+def test_the_rule_of_15_nodes_is_of_degree_22_and_its_coarser_one_of_13() -> None:
+    rule = kronrod()
+    assert rule.coarse is not None and len(rule.nodes) == 15 and (rule.weights > 0).all()
+    for weights, degree in ((rule.weights, 22), (rule.coarse, 13)):
+        # The mean of a Legendre polynomial is 0, but for the first.
+        moments = np.abs(weights @ np.polynomial.legendre.legvander(2 * rule.nodes - 1, degree + 2) - np.eye(degree + 3)[0])
+        assert moments[: degree + 1].max() < 1e-12 and moments[degree + 1 :].max() > 1e-4
+
+
+def relu_networks() -> list[tuple[explainer.Model, pd.DataFrame, np.ndarray]]:
+    """Networks full of kinks, inputs, and their values of class 0 from zero on, by 4000 midpoints in float64."""
+    found = []
+    for seed in range(12):
+        torch.manual_seed(seed)
+        module = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3))
+        frame = pd.DataFrame(np.random.default_rng(seed).normal(0, 3, (6, 5)).astype(np.float32), columns=[f"f{j}" for j in range(5)])
+        x, wide = torch.tensor(frame.to_numpy()).double(), copy.deepcopy(module).double()
+        points = (((torch.arange(4000) + 0.5) / 4000)[:, None, None] * x).requires_grad_()
+        (gradients,) = torch.autograd.grad(wide(points).softmax(-1)[..., 0].sum(), points)
+        found.append((gallery.tabular(module, background=frame), frame, (gradients.mean(0) * x).detach().numpy()))
+    return found
+
+
+def test_values_that_pass_are_right_one_by_one_and_not_only_in_their_sum() -> None:
+    wrong, passed = [], 0
+    for model, frame, wanted in relu_networks():
+        ex = explainer.explain(model, frame, "integrated_gradients", 0, baseline="zeros")
+        error = np.abs(ex.values - wanted).max(1) / np.abs(wanted).max(1)
+        checks = [verdict.checks["integration"] for verdict in ex.verdicts]
+        right = np.array([check.status == "pass" for check in checks])
+        passed += int(right.sum())
+        wrong.extend(error[right])
+        # The measured change tells the size of the error.
+        assert (error <= 5 * np.array([check.value for check in checks]) + 1e-6).all()
+    assert passed > 60 and max(wrong) < 0.02
+
+
+def test_a_smooth_model_needs_no_more_than_15_gradients() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 16), nn.GELU(), nn.Linear(16, 3))
+    ex = explainer.explain(gallery.tabular(module), gallery.table(), "integrated_gradients", 0, baseline="zeros")
+    assert ex.provenance.parameters["steps"] == 15 and ex.provenance.parameters["quadrature"] == "Gauss-Kronrod"
+    assert all(verdict.checks["integration"].status == "pass" for verdict in ex.verdicts)
+    fixed = explainer.explain(gallery.tabular(module), gallery.table(), "integrated_gradients", 0, baseline="zeros", steps=15)
+    assert "integration" not in fixed.verdicts[0].checks  # there is nothing that it could be compared with
 
 
 # -- grouping, baselines, honesty ------------------------------------------------------------------------------------------

@@ -290,3 +290,11 @@ def test_budgets():
     for bad in (0, -3, True, "1 apple", "0s"):
         with pytest.raises(InvalidInput):
             Budget.parse(bad)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, True, "1", None])
+def test_a_seed_that_is_none_is_refused_by_every_method(seed):
+    for method in ("shap", "lime", lambda model, inputs, target: np.zeros((1, 5))):
+        with pytest.raises(InvalidInput, match=r"seed=.* whole number of at least 0"):
+            explainer.explain(regression(wavy), frame(1), method, seed=seed)
+    assert explainer.explain(regression(wavy), frame(1), "shap", seed=np.int64(3)).provenance.seed == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import model_gallery
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from typer.testing import CliRunner
 
 import explainer
 from explainer.cli import app
-from explainer.errors import Unsupported
+from explainer.errors import InvalidInput, Unsupported
 from explainer.methods import METHODS
 
 TEXTS = {
@@ -202,3 +204,76 @@ def test_the_command_shows_what_was_found(tmp_path) -> None:
     shown = CliRunner().invoke(app, ["methods", f"{tmp_path / 'made.py'}:make"])
     assert shown.exit_code == 0, shown.output
     assert "half precision" in shown.output and "DeepLIFT" not in shown.output.partition("found in the module")[2]
+
+
+class OfTheBatch(nn.Module):
+    """Which way all rows go is decided by their mean: two rows often go the same way, alone and together."""
+
+    def __init__(self, share: float = 1.0) -> None:
+        super().__init__()
+        self.first, self.again, self.last, self.share = nn.Linear(5, 12), nn.Linear(12, 12), nn.Linear(12, 3), share
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if h.mean() > 0.1:
+            h = h + self.share * (3 * self.again(h) - h)
+        return self.last(h)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_branch_on_the_whole_batch_is_refused(seed: int) -> None:
+    torch.manual_seed(seed)
+    model = gallery.tabular(OfTheBatch(), background=gallery.table(30, seed=seed))
+    able = model.capabilities()
+    assert all(one.level == "unsupported" and "__bool__ in OfTheBatch" in one.reason for one in (able["shap"], able["saliency"]))
+    with pytest.raises(Unsupported, match="values of the whole batch"):
+        explainer.explain(model, gallery.table(3), "shap")
+
+
+def test_a_branch_that_the_given_inputs_show_is_refused_when_they_come() -> None:
+    torch.manual_seed(0)
+    model = gallery.tabular(OfTheBatch(0.0), background=gallery.table(8, seed=1))
+    assert model.anatomy().branches and not model.anatomy().obstacle
+    model.core.share = 1.0  # what the made-up rows did not show
+    with pytest.raises(Unsupported, match="values of the whole batch"):
+        explainer.explain(model, gallery.table(8, seed=2), "saliency")
+
+
+def test_a_branch_of_each_row_and_a_slight_one_are_not_refused() -> None:
+    able = model_gallery.made("control flow")[0].capabilities()["shap"]
+    assert able.level == "exact" and "batch" not in able.reason
+    torch.manual_seed(0)
+    slight = gallery.tabular(OfTheBatch(0.01), background=gallery.table(8, seed=1)).capabilities()["shap"]
+    assert slight.level == "approximate" and "Rather noisy here" in slight.reason and "values of the whole batch" in slight.reason
+
+
+def test_a_batch_norm_that_takes_no_single_row_is_named() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3))
+    with pytest.raises(InvalidInput, match="track_running_stats=True") as caught:
+        gallery.tabular(module, background=gallery.table(8)).scores(gallery.table(1))
+    assert "preprocess" not in str(caught.value)
+
+
+def test_refusals_name_what_was_found() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 3)
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.layer(torch.cat([a, b], 1))
+
+    def halves(frame: Any) -> tuple[Tensor, Tensor]:
+        rows = torch.tensor(frame.to_numpy())
+        return rows[:, :2], rows[:, 2:]
+
+    why = gallery.tabular(Two(), background=gallery.table(8), preprocess=halves).capabilities()["saliency"].reason
+    assert "only one of them" in why and "the float one" not in why
+    import transformers
+
+    small = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4, "num_labels": 3}
+    swin = transformers.SwinForImageClassification(transformers.SwinConfig(**small)).eval()
+    windows = explainer.wrap(swin, modality="image", background=np.zeros((1, 32, 32, 3), np.float32), class_names=list("abc"))
+    why = windows.capabilities()["attention"].reason
+    assert "within windows" in why and "no positions" not in why

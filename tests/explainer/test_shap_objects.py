@@ -59,6 +59,12 @@ def test_values_are_shaps_own_and_judged(name):
     assert told == (name in ("Permutation", "Kernel", "Sampling"))
 
 
+@pytest.mark.parametrize("name", ["Sampling", "Kernel", "Permutation"])
+def test_no_bars_are_drawn(name, capfd):
+    explainer.explain(explainer.wrap(FOREST, background=BACKGROUND), GIVEN, CALLABLES[name][0](), target="yes")
+    assert "%|" not in "".join(capfd.readouterr())
+
+
 def test_the_scale_is_the_one_the_values_add_up_on():
     model = explainer.wrap(BOOSTED, background=BACKGROUND)
     tree = shap.TreeExplainer(BOOSTED)
