@@ -376,7 +376,7 @@ def test_another_way_for_the_reference_is_refused() -> None:
     module, rows = Odd(branching), gallery.table(3)
     with torch.no_grad():
         module.enter.weight.abs_()
-    seen = Odd(lambda m, h: h.relu() if float(h.detach().sum()) > 0 else h.tanh())
+    seen = Odd(lambda m, h: torch.stack([row.relu() if float(row.detach().sum()) > 0 else row.tanh() for row in h]))
     with pytest.raises(Unsupported, match=r"Which way the module goes depends on the input's values \(__float__ in Odd\)"):
         explain(seen, rows, background=BACKGROUND)
     for method in ("deeplift", "deeplift_shap"):
