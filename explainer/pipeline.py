@@ -302,7 +302,7 @@ def _verify(
     if verify is False:
         verdicts: tuple[Verdict, ...] = (Verdict(),) * len(given)
     else:
-        values = np.stack([goal(scores[i : i + 1], i)[0] for i in range(len(given))])
+        values = _at_inputs(goal, scores)
         engine, why_not = None, early
         if goal.k == 1 and not early:
             try:
@@ -352,7 +352,7 @@ def _freeze(
     verdicts: tuple[Verdict, ...], seed: int, seconds: float, own: Mapping[str, Any],
 ) -> Explanation:  # fmt: skip
     every = isinstance(target, str) and target == "all"
-    at_input = np.stack([goal(scores[i : i + 1], i)[0] for i in range(len(given))])
+    at_input = _at_inputs(goal, scores)
     base = np.full_like(at_input, np.nan) if found.base is None else np.asarray(found.base, dtype=np.float64)
     provenance = Provenance(
         method=method.name, parameters={**own, **found.parameters}, seed=seed, evaluations=found.evaluations, seconds=seconds,
@@ -407,9 +407,20 @@ def _with_extras(found: Attribution, cut: _Cut, n: int) -> Attribution:
     return found
 
 
+def _at_inputs(goal: Target, scores: np.ndarray) -> np.ndarray:
+    """The target's values ``(n, k)`` at the inputs; all functionals of all inputs at once could be more than memory holds."""
+    if goal.k == 1:
+        return np.asarray(goal(scores, np.arange(len(scores))))
+    return np.stack([goal(scores[i : i + 1], i)[0] for i in range(len(scores))])
+
+
 def _stack(values: Sequence[np.ndarray], every: bool) -> np.ndarray:
     """One array over instances of unequal length, padded with NaN."""
-    shape = tuple(max(sizes) for sizes in zip(*(v.shape for v in values), strict=True))
+    shapes = {v.shape for v in values}
+    if len(shapes) == 1:
+        stacked = np.array(values, dtype=np.float64)
+        return stacked if every else stacked[..., 0]
+    shape = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
     stacked = np.full((len(values), *shape), np.nan)
     for i, one in enumerate(values):
         stacked[i][tuple(slice(0, s) for s in one.shape)] = one
