@@ -139,7 +139,9 @@ class OddProcess:
 
     def fitted(self, *, refine: bool = False, control: np.ndarray | None = None) -> OddProcess:
         """The same process, used in this way."""
-        return replace(self, refine=refine, control=control)
+        used = replace(self, refine=refine, control=control)
+        used.__dict__["order"] = self.order  # worked out once for all games on these masks
+        return used
 
     @cached_property
     def order(self) -> np.ndarray:
