@@ -51,18 +51,30 @@ def kind_of(inputs: Any) -> str:
 
 def _measure(score: Callable[[Any], Any], inputs: Any, usual: int, most: int) -> int:
     pace: dict[int, float] = {}
-    rows = FEWEST
-    while rows <= most:
-        sample = take(inputs, np.arange(rows) % len(inputs))
-        seconds = min(_timed(score, sample) for _ in range(3))
-        pace[rows] = seconds / rows
-        if seconds > _LONGEST or pace[rows] > 1.5 * min(pace.values()):
+    rows, worse = FEWEST, 0
+    # Two sizes in a row must be worse: one may have met what else the machine was doing, and the figure is kept for long.
+    while rows <= most and worse < 2:
+        pace[rows] = _pace(score, inputs, rows)
+        if pace[rows] * rows > _LONGEST:
             break
+        worse = worse + 1 if pace[rows] > 1.5 * min(pace.values()) else 0
         rows *= 2
-    equal = [rows for rows, cost in pace.items() if cost <= _EQUAL * min(pace.values())]
+    best = min(pace.values())
+    equal = [rows for rows, cost in pace.items() if cost <= _EQUAL * best]
     if isinstance(inputs, list):
         return min(max(min(equal), _FEWEST_UNEQUAL), most)
-    return usual if usual in equal else max(equal)
+    found = max(equal)
+    if usual in equal or usual > most:
+        return usual if usual in equal else found
+    if usual * best > _LONGEST or _pace(score, inputs, found) * _EQUAL < _pace(score, inputs, usual):
+        return found
+    return usual
+
+
+def _pace(score: Callable[[Any], Any], inputs: Any, rows: int) -> float:
+    """Seconds a row at ``rows`` at once, the best of three."""
+    sample = take(inputs, np.arange(rows) % len(inputs))
+    return min(_timed(score, sample) for _ in range(3)) / rows
 
 
 def _timed(score: Callable[[Any], Any], sample: Any) -> float:

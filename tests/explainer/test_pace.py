@@ -47,6 +47,15 @@ def test_the_fastest_size_is_found(monkeypatch, per_call, per_row, cliff, usual,
     assert pace.rows_at_once("a module", lambda sample: None, np.zeros((3, 4)), usual, pace.MOST) == expected
 
 
+def test_a_disturbed_trial_decides_nothing(monkeypatch):
+    calls: list[int] = []
+    quick = costing(1e-3, 1e-6, calls=calls)
+    for disturbed in (32, 64, 4096):
+        monkeypatch.setattr(pace, "_timed", lambda score, sample, at=disturbed: quick(score, sample) * (50 if len(sample) == at else 1))
+        found = pace.rows_at_once(f"a module disturbed at {disturbed}", lambda sample: None, np.zeros((3, 4)), 4096, pace.MOST)
+        assert found == (4096 if disturbed < 4096 else 2048)
+
+
 def test_it_is_measured_once_and_kept_for_the_next_process(monkeypatch, own_cache):
     calls: list[int] = []
     monkeypatch.setattr(pace, "_timed", costing(1e-5, 1e-4, 64, calls))
