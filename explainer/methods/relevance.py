@@ -8,7 +8,7 @@ says so (automatic relevance determination; MacKay 1994, Neal 1996). With s_j = 
 sinh(sum_j s_j x_j y_j) / sinh(sum_j s_j), and its covariance with a Shapley value is again an integral over t in (0, 1), of
 prod (1 + t rho_j y_j). The strengths follow the importance u of each player in a first fit, rho_j ~ rho u_j^a and
 lambda_j ~ u_j^a; how well held-out rows are predicted picks rho, a and the additive share. It takes factorisations per game
-and output, about 0.02 s, so it is for models slower than that.
+and output, some hundredths of a second, so it is for models slower than that.
 """
 
 from __future__ import annotations
