@@ -53,8 +53,8 @@ def shap(
         al. 2022); ``"kernel"``, the paired regression of KernelSHAP (Covert & Lee 2021); ``"stratified"``, strata by size of the
         coalition (Castro et al. 2017). ``"auto"`` takes tree, exact or gaussian, the first that the model and the budget allow.
     relevance : whether the Gaussian process learns a strength for every part (:mod:`explainer.methods.relevance`): fewer evaluations
-        for the same error, at some hundredths of a second per instance and output. "auto": where scoring takes longer than that, which is assumed
-        but for torch modules on tables with fewer than 16 background rows.
+        for the same error, at some hundredths of a second per instance and output. "auto": where scoring takes longer than that,
+        which is assumed but for torch modules on tables with fewer than 16 background rows.
     control : values ``(n, parts[, k])`` of an additive game thought to be close, or an explanation that has them; the Gaussian process
         is fitted to what they leave of the scores, per instance and output where the evidence for that is higher. "auto":
         expected gradients, where the model has gradients and the budget is below three evaluations per part, beyond which they do
