@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,23 @@ ROWS_SHOWN = 100  # a person looks at a screenful; the count says how many there
 EVIDENCE_SHOWN = 20
 
 
+@dataclass(frozen=True)
+class Check:
+    """One check: what it looks at, on which kinds of data, why it matters and what to do when it fails.
+
+    ``code`` is the code that would do what the advice says, with ``{columns}`` and ``{rows}`` for those found.
+    """
+
+    name: str
+    modalities: tuple[str, ...]
+    function: Callable[[Context], Finding]
+    why: str
+    advice: str
+    code: str = ""
+    alone: bool = False  # runs even where there is not a single item
+    asked: bool = False  # runs only where it is named
+
+
 class NotRun(Exception):
     """Raised by a check that cannot judge these data; the reason becomes its finding."""
 
@@ -31,6 +48,8 @@ class Context:
     reference: View | None = None
     reference_labels: Labels | None = None
     groups: Mapping[str, np.ndarray] | None = None
+    splits: np.ndarray | None = None  # (n,) the name of each item's split, None where it has none
+    time: np.ndarray | None = None  # (n,) float: seconds, or whatever numbers were given; NaN where not known
     model: Any = None
     unreadable: tuple[tuple[str, str], ...] = ()
     attempted: int = 0  # items met on reading, readable or not

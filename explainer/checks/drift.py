@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed
+from explainer.checks.documents import DRIFT_WORDS, TextView
 from explainer.checks.finding import Finding
-from explainer.checks.tabular import TableView
-from explainer.checks.text import DRIFT_WORDS, TextView
+from explainer.checks.frame import TableView
 from explainer.checks.view import View
+from explainer.inputs import MODALITIES
 
 FALSE_SHARE = 0.01  # Benjamini-Hochberg: of the columns said to differ, at most this share by chance
 EFFECT = 0.10  # and a tenth of the rows would have to change for the two to agree, however sure the difference
@@ -197,3 +198,28 @@ def schema(context: Context) -> Finding:
         return failed(f"The data are built otherwise than the reference set: {'; '.join(problems)}.",
                       value=len(problems), threshold=0, columns=columns, count=max(len(columns), len(problems)))  # fmt: skip
     return passed("The data are built as the reference set is.", value=0, threshold=0)
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "schema",
+        MODALITIES,
+        schema,
+        "What is built otherwise is misread or refused.",
+        "Bring the data to the reference set's form.",
+    ),
+    Check(
+        "drift",
+        MODALITIES,
+        drift,
+        "A model is only known to work on data like those it was tested on.",
+        "Find what changed (source, time, unit); retrain or re-test on data like these.",
+    ),
+    Check(
+        "label drift",
+        MODALITIES,
+        label_drift,
+        "With other class shares, thresholds and calibration no longer hold.",
+        "Recalibrate, or re-weight the figures to the new shares.",
+    ),
+)

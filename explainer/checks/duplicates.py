@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, failed, passed, plural, share
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, failed, passed, plural, share
 from explainer.checks.finding import Finding
+from explainer.inputs import MODALITIES
 
 # Independent columns give so many repeats; real columns hang together, and give more. A hundred times more is still no proof
 # of copying, so repeats are called copies only beyond that.
@@ -119,3 +120,35 @@ def near_overlap(context: Context) -> Finding:
 
 def _unique(values: object) -> Sequence[int]:
     return sorted(set(values))  # type: ignore[call-overload]
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "exact duplicates",
+        MODALITIES,
+        exact_duplicates,
+        "Copies count twice in training, and once they fall on both sides of a split they inflate every figure.",
+        "Keep one of each, before splitting.",
+    ),
+    Check(
+        "near duplicates",
+        MODALITIES,
+        near_duplicates,
+        "Near-copies across a split let a model be right by memory.",
+        "Look at the pairs; keep one of each, or keep them on one side of the split.",
+    ),
+    Check(
+        "overlap, exact",
+        MODALITIES,
+        exact_overlap,
+        "Items the model was trained on are no test.",
+        "Drop them from one side (from the test, if training is done).",
+    ),
+    Check(
+        "overlap, near",
+        MODALITIES,
+        near_overlap,
+        "Near-copies of training items are hardly a test.",
+        "Look at the pairs; drop them from one side, or split by source.",
+    ),
+)

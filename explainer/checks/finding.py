@@ -18,7 +18,9 @@ class Finding:
     """What was checked, how it ended, how bad it is, where, why it matters and what to do.
 
     ``rows`` are positions in the data as given, capped; ``count`` is how many there are in all. ``evidence`` holds
-    small JSON-able details (per column figures, group names). ``value`` is held against ``threshold``.
+    small JSON-able details (per column figures, group names). ``value`` is held against ``threshold``; ``interval`` is its
+    95 % confidence interval and ``p`` the p-value, where the check has them. ``files`` name the rows, where items are files.
+    ``code`` is Python that would do what ``advice`` says.
     """
 
     check: str
@@ -26,12 +28,16 @@ class Finding:
     message: str
     value: float | None = None
     threshold: float | None = None
+    p: float | None = None
+    interval: tuple[float, float] | None = None
     count: int = 0
     rows: tuple[int, ...] = ()
     columns: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
     advice: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True)

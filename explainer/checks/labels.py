@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from explainer.checks.columns import column_of, normalised
-from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, percent, plural, share
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, plural, share
 from explainer.checks.finding import Finding
 from explainer.checks.view import Reading
 from explainer.errors import InvalidInput
+from explainer.inputs import MODALITIES
 
 MOST_CLASSES = 100  # whole numbers with more values than this are measures
 CLASSES_SHARE = 0.05  # and so are those whose values are more than this share of the rows (beyond the first 20)
@@ -219,3 +220,49 @@ def fits_model(context: Context) -> Finding:
         message = "; ".join(problems)
         return failed(f"{message[0].upper()}{message[1:]}.", value=len(problems), threshold=0, rows=rows, columns=columns)
     return passed("The data have what the model needs, and their classes are the model's.", value=0, threshold=0)
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "missing labels",
+        MODALITIES,
+        missing_labels,
+        "Rows without a label silently drop out of training and of every figure.",
+        "Label them or leave them out on purpose.",
+    ),
+    Check(
+        "class names",
+        MODALITIES,
+        class_names,
+        "Two spellings of a class are two classes to a model.",
+        "Write each class one way.",
+    ),
+    Check(
+        "class balance",
+        MODALITIES,
+        class_balance,
+        "A model can ignore a rare class and still look accurate.",
+        "Judge by recall and precision per class; weight or collect more of the rare ones.",
+    ),
+    Check(
+        "conflicting labels",
+        MODALITIES,
+        conflicting_labels,
+        "Equal items with different labels: one label is wrong, or what tells them apart is not in the data.",
+        "Have these labels checked; add what tells them apart.",
+    ),
+    Check(
+        "group sizes",
+        MODALITIES,
+        group_sizes,
+        "On a small group, a fair and an unfair model look alike.",
+        "Collect more of it, or report its figures with their intervals.",
+    ),
+    Check(
+        "fits the model",
+        MODALITIES,
+        fits_model,
+        "The model cannot be scored on data built otherwise than what it was trained on.",
+        "Add or rename the columns; bring labels to the model's classes.",
+    ),
+)

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from explainer.checks.columns import CODE_LEVELS, normalised
-from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, percent
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent
+from explainer.checks.documents import SIGNAL_WORDS, TextView
 from explainer.checks.finding import Finding
 from explainer.checks.labels import Labels
-from explainer.checks.text import SIGNAL_WORDS, TextView
+from explainer.inputs import MODALITIES
 
 FOLDS = 5
 BINS = 32  # quantile bins of a number; most frequent levels of a category
@@ -216,3 +217,14 @@ def _words(context: Context, labels: Labels, usable: np.ndarray) -> dict[str, di
                 told = f"the name of class {labels.names[k]!r}, {where}"
                 found[f"word {vocabulary[w]}"] = {"power": float((recall[w] + specificity[w]) / 2), "why": told}
     return found
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "label given away",
+        MODALITIES,
+        given_away,
+        "A feature that holds the answer is usually known only after it; a model built on it fails in use.",
+        "Ask when each of these features is known. If after the label, leave it out.",
+    ),
+)

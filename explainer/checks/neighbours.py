@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from explainer.checks.columns import Column
-    from explainer.checks.tabular import TableView
+    from explainer.checks.frame import TableView
 
 RANK_WIDTH = 0.01  # numbers closer than this share of a column's rows are nearly equal
 INDEX_COLUMNS = 24  # columns in the search tree; the rest only confirm

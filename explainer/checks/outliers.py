@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, plural, share
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, plural, share
 from explainer.checks.finding import Finding
+from explainer.inputs import MODALITIES
 
 LEAST = 50  # values needed before a tail can be judged
 DISTINCT_LEAST = 11  # a column of fewer values is a code, and a rare code is no outlier
@@ -190,3 +191,21 @@ def _strangest(frame: pd.DataFrame, points: np.ndarray, row: int) -> list[str]:
     with np.errstate(invalid="ignore", divide="ignore"):
         order = ((values - middle).abs() / spread).replace(np.inf, np.nan).sort_values(ascending=False).index[:3]
     return [f"{name} = {values[name]:.4g}" for name in order]
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "outlying values",
+        MODALITIES,
+        outlying_values,
+        "One value of another order of magnitude pulls scaling, means and gradients to itself.",
+        "Check unit and typing at the source; correct, cap or leave out.",
+    ),
+    Check(
+        "outlying items",
+        MODALITIES,
+        outlying_items,
+        "An item unlike all others is an error or a case the model has not learnt.",
+        "Look at them one by one; correct, or say that the model is not for such cases.",
+    ),
+)

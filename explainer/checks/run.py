@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from explainer.checks import image, sequence, tabular, text
-from explainer.checks.catalogue import Check, checks
-from explainer.checks.context import Context, NotRun, plural
+from explainer.checks import documents, frame, pictures, recordings
+from explainer.checks.catalogue import checks
+from explainer.checks.context import Check, Context, NotRun, plural
 from explainer.checks.finding import Finding, Findings
 from explainer.checks.labels import labels_of
 from explainer.checks.read import Data, read
@@ -27,6 +27,8 @@ def check(
     reference_labels: Any = None,
     model: Any = None,
     groups: Any = None,
+    splits: Any = None,
+    time: Any = None,
     only: Sequence[str] | None = None,
     progress: bool | Callable[[int, int], Any] = False,
 ) -> Findings:
@@ -41,6 +43,8 @@ def check(
     reference, reference_labels : the set to hold the data against (the training set, for a test set).
     model : a :class:`explainer.Model` the data are meant for.
     groups : a DataFrame or dict of columns (``(n,)`` each) whose groups should be large enough to measure; or column names.
+    splits : the name of each item's split (``"train"``, ``"test"``), or the column that holds it: what two splits share is found.
+    time : when each item was recorded (dates or numbers), or the column that holds it.
     only : names of the checks wanted, where not all are.
     progress : True for a bar, or a function called with (done, total), which may raise to stop.
 
@@ -61,8 +65,19 @@ def check(
         there_labels = labels_of(other.labels, other_reading, "reference_labels")
     elif reference_labels is not None:
         raise InvalidInput("reference_labels came without a reference set; pass reference=... as well.")
-    grouped = _groups(groups, found, reading)
-    context = Context(reading.view, labels_read, there, there_labels, grouped, model, reading.unreadable, reading.attempted, reading.lost)
+    context = Context(
+        reading.view,
+        labels_read,
+        there,
+        there_labels,
+        _groups(groups, found, reading),
+        _beside(splits, found, reading, "splits"),
+        _times(time, found, reading),
+        model,
+        reading.unreadable,
+        reading.attempted,
+        reading.lost,
+    )
     return run(context, found, progress, only)
 
 
@@ -74,6 +89,8 @@ def run(context: Context, found: Data, progress: bool | Callable[[int, int], Any
             if name not in {c.name for c in todo}:
                 raise unknown(f"check of {context.view.modality} data", name, [c.name for c in todo])
         todo = tuple(c for c in todo if c.name in only)
+    else:
+        todo = tuple(c for c in todo if not c.asked)
     findings: list[Finding] = []
     with _Reporter(progress, len(todo)) as report:
         for one in todo:
@@ -99,21 +116,22 @@ def _run_one(one: Check, context: Context) -> Finding:
         finding = Finding(one.name, "error", f"The check itself failed with {type(error).__name__}: {str(error)[:300]}",
                           evidence={"exception": type(error).__name__})  # fmt: skip
     advice = finding.advice or (one.advice if finding.state == "fail" else "")
-    return replace(finding, check=one.name, why=finding.why or one.why, advice=advice)
+    code = finding.code or (one.code.format(columns=list(finding.columns), rows=list(finding.rows)) if finding.state == "fail" else "")
+    return replace(finding, check=one.name, why=finding.why or one.why, advice=advice, code=code)
 
 
 def _with_files(finding: Finding, found: Data) -> Finding:
     """The names of the flagged files, where items are files."""
     if not found.files or not finding.rows:
         return finding
-    return replace(finding, evidence={**finding.evidence, "files": [found.files[r] for r in finding.rows if r < len(found.files)]})
+    return replace(finding, files=tuple(found.files[r] for r in finding.rows if r < len(found.files)))
 
 
 def view_of(found: Data) -> Reading:
     """The data as the checks see them, with what could not be read."""
     inputs, bad = found.inputs, list(found.unreadable)
     if found.modality == "tabular":
-        view: View = tabular.TableView(inputs, found.positions)
+        view: View = frame.TableView(inputs, found.positions)
         return Reading(view, tuple(bad), (), view.n + len(bad), np.arange(view.n), view.n)
     inputs = [inputs] if isinstance(inputs, str) else inputs if hasattr(inputs, "__len__") else _items(inputs)
     if found.modality == "series" and isinstance(inputs, np.ndarray) and inputs.ndim == 2 and inputs.dtype != object:
@@ -126,17 +144,17 @@ def view_of(found: Data) -> Reading:
     outer = np.arange(len(inputs)) if found.positions is None else np.asarray(found.positions)
     missed: list[tuple[int, str]]
     if found.modality == "image":
-        read_, missed = image.pictures(inputs)
+        read_, missed = pictures.pictures(inputs)
         lost = {i for i, _ in missed}
         kept = [i for i in range(len(read_) + len(missed)) if i not in lost]
         outer = outer if len(outer) == len(read_) + len(missed) else np.arange(len(read_) + len(missed))
-        view = image.ImageView(read_, outer[kept])
+        view = pictures.ImageView(read_, outer[kept])
     elif found.modality == "text":
-        texts, kept, missed = text.texts_of(inputs)
-        view = text.TextView(texts, outer[kept])
+        texts, kept, missed = documents.texts_of(inputs)
+        view = documents.TextView(texts, outer[kept])
     else:
-        series, kept, missed = sequence.series_of(inputs)
-        view = sequence.SeriesView(series, outer[kept])
+        series, kept, missed = recordings.series_of(inputs)
+        view = recordings.SeriesView(series, outer[kept])
     bad += [(f"{view.noun} {outer[i] if i < len(outer) else i}", reason) for i, reason in missed]
     rows = [int(outer[i]) for i, _ in missed if i < len(outer)]
     if found.files:
@@ -173,6 +191,38 @@ def _groups(groups: Any, found: Data, reading: Reading) -> Mapping[str, np.ndarr
     frame = groups if isinstance(groups, pd.DataFrame) else pd.DataFrame({"group": list(groups)})
     frame = frame.iloc[reading.align(len(frame), "group rows")]
     return {str(name): frame.iloc[:, i].astype(object).to_numpy() for i, name in enumerate(frame.columns)}
+
+
+def _beside(values: Any, found: Data, reading: Reading, what: str) -> np.ndarray | None:
+    """One value per item, given as such or as the name of a column."""
+    if values is None:
+        return None
+    if isinstance(values, str):
+        if not hasattr(found.inputs, "columns"):
+            raise InvalidInput(f"{what}={values!r} names a column, but the data are not a table; pass one value per item.")
+        names = [str(c) for c in found.inputs.columns]
+        if values not in names:
+            raise unknown(f"{what} column", values, names)
+        values = found.inputs.iloc[:, names.index(values)]
+    import pandas as pd
+
+    series = pd.Series(values.to_numpy() if hasattr(values, "to_numpy") else list(values))
+    return series.iloc[reading.align(len(series), what)].astype(object).to_numpy()
+
+
+def _times(values: Any, found: Data, reading: Reading) -> np.ndarray | None:
+    import pandas as pd
+
+    items = _beside(values, found, reading, "time")
+    if items is None:
+        return None
+    numbers = pd.to_numeric(pd.Series(items), errors="coerce").astype(float)
+    if numbers.notna().mean() < 0.5:  # not numbers, so dates
+        dates = pd.to_datetime(pd.Series(items), errors="coerce", utc=True, format="mixed")
+        numbers = pd.Series(np.where(dates.notna(), dates.astype("int64") / 1e9, np.nan))
+    if not numbers.notna().any():
+        raise InvalidInput(f"time holds neither numbers nor dates (the first is {items[0]!r}); pass datetimes, ISO dates or numbers.")
+    return numbers.to_numpy()
 
 
 class _Reporter:

@@ -1,140 +1,30 @@
-"""Tables: columns of any type brought to numbers or codes, and the checks that only tables need."""
+"""The checks that only tables need."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 import warnings
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from explainer.checks.columns import MIXED_LEAST, Column, column_of
-from explainer.checks.context import EVIDENCE_SHOWN, Context, NotRun, count, failed, listed, passed, percent, share
+from explainer.checks.columns import MIXED_LEAST, Column
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, share
 from explainer.checks.finding import Finding
-from explainer.checks.neighbours import close_ranks
-from explainer.checks.view import View
+from explainer.checks.frame import IDENTIFIER_LEAST, TableView
 
+MISSING_COLUMN = 0.05  # up to 5 % of a column can be filled or its rows left out with little harm (Schafer, 1999)
+MISSING_ROW = 0.5  # a row that lacks more than half of itself is mostly guesswork
 REDUNDANT_RANK = 0.9999  # rank correlation of two columns that order the rows alike
 REDUNDANT_LINEAR = 0.999  # with it 99.8 % of one column's variance is the other's
 CORRELATION_ROWS = 20_000  # a correlation of 0.999 is known to the fourth digit on this many
-IDENTIFIER_SHARE = 0.99  # distinct in this share of rows
-IDENTIFIER_LEAST = 30  # rows: with fewer, all values may differ by chance
 PLACEHOLDERS = frozenset(
     {"?", "-", "--", "n/a", "nan", "null", "missing", "#n/a", "(null)", "<na>", "not available"}
 )  # "none" may be a kind
 SENTINEL = re.compile(r"^-?(9{3,}|6{3,}|8{3,}|7{3,})$|^-(9|99|1)$")
 SENTINEL_LEAST = 2  # the same odd number twice is a code, once is an outlier
-
-
-class TableView(View):
-    """A table as columns of numbers and codes."""
-
-    modality = "tabular"
-    noun = "row"
-
-    def __init__(self, frame: Any, positions: np.ndarray | None = None) -> None:
-        if not isinstance(frame, pd.DataFrame):
-            array = np.asarray(frame)
-            if array.ndim > 2:
-                array = array.reshape(len(array), -1)
-            array = array.reshape(-1, 1) if array.ndim < 2 else array
-            frame = pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
-        self.frame = frame
-        self.n = len(frame)
-        self.positions = np.arange(self.n) if positions is None else positions
-        self.columns = [column_of(str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
-
-    @cached_property
-    def keys(self) -> np.ndarray:
-        return self._digests(self._content)
-
-    @cached_property
-    def _content(self) -> list[Column]:
-        """The columns that say something of a row; a copy under a new number is a copy."""
-        return [c for c in self.columns if not self.identifier(c)] or self.columns
-
-    @property
-    def aside(self) -> str:
-        names = [c.name for c in self.columns if self.identifier(c)]
-        return f" (leaving out {listed(map(repr, names))})" if names and len(names) < len(self.columns) else ""
-
-    def keys_against(self, other: View) -> tuple[np.ndarray, np.ndarray]:
-        """Digests of the columns both tables have, identifiers of either left out."""
-        assert isinstance(other, TableView)
-        shared = {c.name for c in self._content} & {c.name for c in other._content}
-        if not shared:
-            raise NotRun("The two tables have no column in common.")
-        order = sorted(shared)
-        sides = [{c.name: c for c in reversed(table._content)} for table in (self, other)]
-        return self._digests([sides[0][name] for name in order]), other._digests([sides[1][name] for name in order])
-
-    def _digests(self, columns: list[Column]) -> np.ndarray:
-        keys = np.zeros(self.n, dtype=np.uint64)
-        for column in columns:
-            keys = (keys ^ column.hashes) * np.uint64(0x9E3779B97F4A7C15)
-            keys ^= keys >> np.uint64(29)
-        return keys
-
-    @cached_property
-    def blank(self) -> np.ndarray:
-        return np.logical_and.reduce([c.missing for c in self.columns]) if self.columns else np.ones(self.n, dtype=bool)
-
-    @cached_property
-    def summary(self) -> pd.DataFrame:
-        """The table's own columns, each a float column or a column of strings."""
-        return _frame_of([c for c in self.columns if c.kind not in ("text", "empty")], self.n)
-
-    @property
-    def signals(self) -> pd.DataFrame:
-        return _frame_of([c for c in self.columns if c.kind != "empty"], self.n)
-
-    def identifier(self, column: Column) -> str:
-        """Why ``column`` merely names the rows, or "" if it does not."""
-        known = self.n - int(column.missing.sum())
-        if self.n < IDENTIFIER_LEAST or known < self.n * IDENTIFIER_SHARE or column.distinct < known * IDENTIFIER_SHARE:
-            return ""
-        if column.kind == "category":
-            return "a different text in every row"
-        if column.kind == "number" and column.numbers is not None:
-            present = column.numbers[~column.missing]
-            if not np.isfinite(present).all() or not (present == np.round(present)).all():
-                return ""
-            steps = np.diff(np.sort(present))
-            if len(steps) and (steps == 1).mean() >= IDENTIFIER_SHARE:
-                return "a running number"
-            if re.search(r"(^|[\W_])(id|key|uuid|guid|nr|number|index)$", column.name, re.I) or column.name.endswith(("Id", "ID")):
-                return "a different whole number in every row, under the name of an identifier"
-        return ""
-
-    def chance(self) -> float:
-        """N (n - 1) / 2 times the product over columns of the chance that two distinct rows agree in it."""
-        kept = np.unique(self.keys, return_index=True)[1]
-        agree = 1.0
-        if any(c.kind == "text" for c in self._content):  # prose is not repeated by chance
-            return 0.0
-        for column in self._content:
-            sizes = np.unique(column.codes[kept], return_counts=True)[1].astype(float)
-            agree *= float((sizes * (sizes - 1)).sum() / max(1.0, len(kept) * (len(kept) - 1.0)))
-        return agree * self.n * (self.n - 1) / 2
-
-    def near(self, other: View | None = None) -> tuple[list[tuple[int, int, float]], float]:
-        return close_ranks(self, other if isinstance(other, TableView) else None)
-
-
-def _frame_of(columns: list[Column], n: int) -> pd.DataFrame:
-    data: dict[str, Any] = {}
-    for column in columns:
-        name, i = column.name, 2
-        while name in data:
-            name, i = f"{column.name} ({i})", i + 1
-        if column.numbers is not None:
-            data[name] = column.numbers
-        else:
-            data[name] = pd.Categorical.from_codes(column.codes, categories=pd.Index(column.levels, dtype=object))
-    return pd.DataFrame(data, index=range(n))
 
 
 def _table(context: Context) -> TableView:
@@ -371,28 +261,104 @@ def constant_rows(context: Context) -> Finding:
     return passed("No row holds the same number throughout.", value=float(flat.mean()), threshold=0)
 
 
-def missing_cells(context: Context, column_limit: float, row_limit: float) -> Finding:
-    """Columns with more than ``column_limit`` of their cells missing, rows with more than ``row_limit``."""
+def missing_cells(context: Context) -> Finding:
+    """Columns with more than ``MISSING_COLUMN`` of their cells missing, rows with more than ``MISSING_ROW``."""
     view = _table(context)
     grid = np.column_stack([c.missing for c in view.columns])
     by_column, by_row = grid.mean(axis=0), grid.mean(axis=1)
-    bad = np.flatnonzero(by_column > column_limit)
-    sparse = by_row > row_limit
+    bad = np.flatnonzero(by_column > MISSING_COLUMN)
+    sparse = by_row > MISSING_ROW
     worst = np.argsort(-by_column, kind="stable")[: max(EVIDENCE_SHOWN, 1)]
     evidence = {view.columns[i].name: {"missing": int(grid[:, i].sum()), "share": by_column[i]} for i in worst if by_column[i] > 0}
     some = int((by_column > 0).sum())
-    details: dict[str, Any] = {"value": by_column.max(initial=0.0), "threshold": column_limit, "evidence": evidence}
+    details: dict[str, Any] = {"value": by_column.max(initial=0.0), "threshold": MISSING_COLUMN, "evidence": evidence}
     if len(bad) or sparse.any():
         parts = []
         if len(bad):
             order = bad[np.argsort(-by_column[bad], kind="stable")]
             shown = listed(f"{view.columns[i].name!r} {percent(by_column[i])}" for i in order)
-            parts.append(f"{count(len(bad), 'column')} with more than {percent(column_limit)} of values missing: {shown}")
+            parts.append(f"{count(len(bad), 'column')} with more than {percent(MISSING_COLUMN)} of values missing: {shown}")
         if sparse.any():
-            parts.append(f"{count(int(sparse.sum()), 'row')} with more than {percent(row_limit)} of values missing")
+            parts.append(f"{count(int(sparse.sum()), 'row')} with more than {percent(MISSING_ROW)} of values missing")
         rows = view.at(sparse if not len(bad) else grid[:, bad].any(axis=1) | sparse)
         return failed("; ".join(parts) + ".", rows=rows, columns=[view.columns[i].name for i in bad], **details)
     if some:
-        message = f"{share(int(grid.sum()), grid.size)} cells are missing, in {count(some, 'column')}, none above {percent(column_limit)}."
+        message = (
+            f"{share(int(grid.sum()), grid.size)} cells are missing, in {count(some, 'column')}, none above {percent(MISSING_COLUMN)}."
+        )
         return passed(message, rows=view.at(grid.any(axis=1)), columns=[view.columns[i].name for i in worst if by_column[i] > 0], **details)
     return passed(f"None of {grid.size:,} cells is missing.", **details)
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "missing values",
+        ("tabular",),
+        missing_cells,
+        "Many models refuse missing values; others fill them in by a guess that becomes a pattern.",
+        "Find out why they are missing; fill them in inside the pipeline with an indicator column, or leave the column out.",
+    ),
+    Check(
+        "placeholder values",
+        ("tabular",),
+        placeholders,
+        "A model takes 999 for a large number and '?' for a kind.",
+        "Read these codes as missing (na_values=... on loading).",
+    ),
+    Check(
+        "infinite values",
+        ("tabular",),
+        infinite_values,
+        "Infinite values break scaling and gradients.",
+        "Find the division by zero or overflow they come from.",
+    ),
+    Check(
+        "mixed types",
+        ("tabular",),
+        mixed_types,
+        "A column of mixed types is read as text, and its numbers lose their order.",
+        "Convert the column to one type and look at what does not convert.",
+    ),
+    Check(
+        "spelling of categories",
+        ("tabular",),
+        spellings,
+        "Two spellings of one value split its evidence.",
+        "Write each value one way (strip, lower case, a mapping).",
+    ),
+    Check(
+        "column names",
+        ("tabular",),
+        column_names,
+        "Tools pick one of two columns of one name, not always the same.",
+        "Give each column its own name.",
+    ),
+    Check(
+        "constant columns",
+        ("tabular",),
+        constant_columns,
+        "A column that never changes tells nothing and hides a lost feature.",
+        "Leave it out, after finding out whether it should vary.",
+    ),
+    Check(
+        "constant rows",
+        ("tabular",),
+        constant_rows,
+        "A row of one number throughout is usually a default, not a measurement.",
+        "Look at these rows in the source.",
+    ),
+    Check(
+        "redundant columns",
+        ("tabular",),
+        redundant_columns,
+        "Two columns that say the same share the credit for it, and either explanation is half wrong.",
+        "Keep the one a person understands.",
+    ),
+    Check(
+        "identifier columns",
+        ("tabular",),
+        identifiers,
+        "A model can memorise rows by their number, and numbers often follow time or source.",
+        "Keep it as an index, not as a feature.",
+    ),
+)
