@@ -181,7 +181,7 @@ def test_a_folder_of_images_gives_labels_and_unreadable_files_as_findings(tmp_pa
     assert (broken.state, broken.count) == ("fail", 2)
     assert {item["name"] for item in broken.evidence["items"]} == {"cat/01.png", "dog/00.png"}
     assert set(broken.files) == {"cat/01.png", "dog/00.png"}
-    assert state(findings, "blank images").files == ["dog/99.png"]
+    assert state(findings, "blank images").files == ("dog/99.png",)
     assert state(findings, "class balance").evidence["classes"] == {"dog": 20, "cat": 19}
     assert str(tmp_path) not in findings.to_json()
 
