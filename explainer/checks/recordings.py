@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +52,12 @@ class SeriesView(View):
     @cached_property
     def blank(self) -> np.ndarray:
         return np.asarray(self.flat.all(axis=1)) if self.channels else np.ones(self.n, dtype=bool)
+
+    def take(self, index: np.ndarray) -> list[np.ndarray]:
+        return [self.series[i] for i in index]
+
+    def whole(self, names: Sequence[str] = ()) -> np.ndarray:
+        return np.array([s.shape[1] == self.channels and bool(np.isfinite(s).all()) for s in self.series], dtype=bool)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
