@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from explainer.checks.columns import Column, column_of
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, plural
 from explainer.checks.drift import benjamini_hochberg
 from explainer.checks.finding import Finding
@@ -110,7 +111,8 @@ def _features(context: Context, rows: np.ndarray) -> pd.DataFrame:
         frame = frame.drop(columns=[c.name for c in context.view.columns if c.name in frame.columns and context.view.identifier(c)])
     for name, values in (context.groups or {}).items():
         if name not in frame.columns:
-            frame[name] = pd.Categorical(pd.Series(values[rows]).map(lambda v: None if pd.isna(v) else str(v)))
+            codes, levels = _coded(column_of(name, pd.Series(values)))
+            frame[name] = pd.Categorical.from_codes(codes[rows], categories=pd.Index(levels, dtype=object))
     return frame
 
 
@@ -250,27 +252,27 @@ def _groups(context: Context) -> dict[str, _Group]:
         wanted = [n for n in named if n in theirs] or [n for n, c in mine.items() if c.kind == "category" and n in theirs]
         for name in wanted:
             if theirs[name].distinct <= GROUP_VALUES:
-                here = pd.Series(named[name]) if name in named else view.frame.iloc[:, list(mine).index(name)]
-                found[name] = _group(here, reference.frame.iloc[:, list(theirs).index(name)])
+                here = column_of(name, pd.Series(named[name])) if name in named else mine[name]
+                found[name] = _group(_coded(here), _coded(theirs[name]))
     labels, others = context.labels, context.reference_labels
     if not found and labels is not None and others is not None and labels.kind == others.kind == "class":
-        sides = (
-            pd.Series(pd.Categorical.from_codes(side.codes, categories=pd.Index(side.names, dtype=object))) for side in (labels, others)
-        )
-        found["class"] = _group(*sides)
+        found["class"] = _group((labels.codes, labels.names), (others.codes, others.names))
     if not found:
         raise NotRun(f"The two sets of {plural(view.noun)} share no groups: no column of categories, and no classes on both sides.")
     return found
 
 
-def _group(here: pd.Series, there: pd.Series) -> _Group:
+def _coded(column: Column) -> tuple[np.ndarray, list[str]]:
+    if column.numbers is None:
+        return column.codes, column.levels
+    values = np.unique(column.numbers[~column.missing])
+    return np.where(column.missing, -1, np.searchsorted(values, column.numbers)), [f"{v:g}" for v in values]
+
+
+def _group(*sides: tuple[np.ndarray, list[str]]) -> _Group:
     levels: dict[str, int] = {}
-    sides = []
-    for side in (here, there):
-        codes, values = pd.factorize(side)
-        place = np.array([levels.setdefault(str(v), len(levels)) for v in values] + [-1])
-        sides.append(place[codes])
-    return _Group(list(levels), *sides)
+    common = [np.array([levels.setdefault(name, len(levels)) for name in names] + [-1])[codes] for codes, names in sides]
+    return _Group(list(levels), *common)
 
 
 def _counts(names: tuple[str, ...], groups: dict[str, _Group]) -> list[dict[str, Any]]:
