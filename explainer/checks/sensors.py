@@ -17,10 +17,10 @@ MISSED = 1.5  # times the usual step
 STUCK = 10  # equal values in a row
 STUCK_SHARE = 0.1  # of the series
 BEYOND = 3.0  # times what nine series in ten stay below
-RAIL = 8  # samples at the extreme
+RAIL, RAIL_SHORT = 8, 5  # samples at the extreme; of a short series, a quarter of it
 RAIL_RUN = 4  # of them in a row
 RAIL_TIMES = 5  # as many as at the value next to it
-RAIL_LEVELS = 20  # distinct values below which a series is a code, and sits at its extremes by nature
+RAIL_LEVELS = 20  # distinct values (or half the steps) below which a series is a code, and sits at its extremes by nature
 LARGE, LARGE_NORMAL = 0.9, 1.645  # the series' larger steps are its measure (much of speech is silence), as standard deviations
 PEAK = 4.0  # times the steps on either side: a peak of a signal rises over several steps
 SPIKE = 8.0  # of those
@@ -28,6 +28,7 @@ SPIKE_USUAL = 4.0  # times what three series in four stay below
 SERIES_LEAST = 20  # before one can be odd among them
 RATE = 1.7  # times as rough, or as smooth
 SMOOTH_LEAST = 6  # steps
+RATE_BOTH = 0.7  # of these bounds, where both measures of smoothness are off the same way
 RATE_SPREAD = 6.0  # and this many robust standard deviations off
 
 
@@ -40,7 +41,7 @@ def runs(marks: np.ndarray) -> np.ndarray:
     """``(k, C)``: the longest run of True along the steps of ``(k, T, C)``."""
     step = np.arange(1, marks.shape[1] + 1, dtype=np.int32)[None, :, None]
     broken = np.maximum.accumulate(np.where(marks, np.int32(0), step), axis=1)
-    return np.asarray((step - broken).max(axis=1))
+    return np.asarray((step - broken).max(axis=1, initial=0))
 
 
 def per_series(view: SeriesView, measure: Any, fill: float = np.nan) -> np.ndarray:
@@ -140,10 +141,11 @@ def flat_stretches(context: Context) -> Finding:
 
 
 def saturation(context: Context) -> Finding:
-    """Eight or more samples at the exact extreme of the series, four in a row, and five times as many as at the next value."""
+    """Eight or more samples (of a short series five) at its exact extreme, four in a row, and five times as many as at the next value."""
     view = view_of(context)
 
     def clipped(values: np.ndarray) -> np.ndarray:
+        least = np.clip(values.shape[1] // 4, RAIL_SHORT, RAIL)
         ordered = np.sort(values, axis=1)
         levels = (np.diff(ordered, axis=1) > 0).sum(axis=1) + 1
         result = np.zeros(values.shape[::2])
@@ -153,15 +155,15 @@ def saturation(context: Context) -> Finding:
             hits = there.sum(axis=1)
             following = np.nanmax(np.where(there, -np.inf, at), axis=1, keepdims=True)
             next_ = (at == following).sum(axis=1)
-            bad = (hits >= RAIL) & (runs(there) >= RAIL_RUN) & (hits >= RAIL_TIMES * next_)
-            result = np.maximum(result, np.where(bad & (levels >= RAIL_LEVELS), hits, 0))
+            bad = (hits >= least) & (runs(there) >= RAIL_RUN) & (hits >= RAIL_TIMES * next_)
+            result = np.maximum(result, np.where(bad & (levels >= min(RAIL_LEVELS, values.shape[1] // 2)), hits, 0))
         return result
 
     hits = np.where(view.flat, np.nan, per_series(view, clipped))
     return _told(
         view,
         hits,
-        np.full_like(hits, RAIL - 1),
+        np.full_like(hits, RAIL_SHORT - 1),
         "are cut off at their highest or lowest value",
         "No series is cut off at a highest or lowest value",
     )
@@ -243,7 +245,7 @@ def sampling_rate(context: Context) -> Finding:
 
     Smoothness is the spread of steps over the spread of values, and the spread of second differences over that of steps (log,
     mean of channels): a series read twice as often has half the first and a smaller second. A series is odd where one of them is
-    off by a factor of 1.7 and by 6 robust standard deviations, and beyond all but a few of its kind.
+    off by a factor of 1.7 and by 6 robust standard deviations, or both the same way by seven tenths of that.
     """
     view = view_of(context)
     context.need_rows(SERIES_LEAST)
@@ -261,13 +263,11 @@ def sampling_rate(context: Context) -> Finding:
         known = np.isfinite(figures[0]) & np.isfinite(figures[1])
         if known.sum() < SERIES_LEAST:
             raise NotRun("Too few series are long enough to tell how smooth they are.")
-        bad, off = np.zeros(view.n, dtype=bool), np.zeros(view.n)
-        for figure in figures:
-            middle = np.median(figure[known])
-            spread = 1.4826 * np.median(np.abs(figure[known] - middle))
-            far = np.where(known, np.abs(figure - middle), 0.0)
-            bad |= far > max(np.log(RATE), RATE_SPREAD * spread)
-            off = np.maximum(off, far)
+        off = np.where(known, [figure - np.median(figure[known]) for figure in figures], 0.0)
+        spread = 1.4826 * np.median(np.abs(off[:, known]), axis=1)[:, None]
+        far = np.abs(off) / np.maximum(np.log(RATE), RATE_SPREAD * spread)
+        bad = (far > 1).any(axis=0) | ((far > RATE_BOTH).all(axis=0) & (off[0] * off[1] > 0) & (np.abs(off).max(axis=0) > np.log(RATE)))
+        off = np.abs(off).max(axis=0)
         details["value"] = float(np.exp(off.max()))
         how = "by how smooth they are"
     if bad.any():
