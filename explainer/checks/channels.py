@@ -9,7 +9,7 @@ import numpy as np
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, failed, listed, passed, share
 from explainer.checks.finding import Finding
 from explainer.checks.recordings import SeriesView
-from explainer.checks.sensors import SERIES_LEAST, names, view_of
+from explainer.checks.sensors import SERIES_LEAST, names, quantile, view_of
 
 CAP = 8.0  # robust standard deviations one statistic of a channel counts at most
 APART = 5.5  # so far apart two channels' statistics must lie for an exchange to gain 60
@@ -32,7 +32,7 @@ def _figures(view: SeriesView) -> np.ndarray:
     for places, values in view.stacks:
         if values.shape[1] < 4:
             continue
-        low, middle, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=1)
+        low, middle, high = quantile(values, [0.1, 0.5, 0.9])
         step = np.nanmean(np.abs(np.diff(values, axis=1)), axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             result[places] = np.stack([middle, np.log(high - low), np.log(step)], axis=2)

@@ -44,6 +44,11 @@ def runs(marks: np.ndarray) -> np.ndarray:
     return np.asarray((step - broken).max(axis=1, initial=0))
 
 
+def quantile(values: np.ndarray, share: Any) -> np.ndarray:
+    """Along the steps, leaving out what is missing; much faster where nothing is."""
+    return np.asarray((np.nanquantile if np.isnan(values).any() else np.quantile)(values, share, axis=1))
+
+
 def per_series(view: SeriesView, measure: Any, fill: float = np.nan) -> np.ndarray:
     """``(n, channels)`` of a measure ``(k, T, C) -> (k, C)``; ``fill`` for series with other channels."""
     result = np.full((view.n, view.channels), fill)
@@ -200,10 +205,10 @@ def spikes(context: Context) -> Finding:
         if steps.shape[1] < 4:
             return np.zeros(values.shape[::2])
         lone = _lone(values)
-        usual = np.nanquantile(np.abs(steps), LARGE, axis=1) / LARGE_NORMAL
+        usual = quantile(np.abs(steps), LARGE) / LARGE_NORMAL
         # where nearly all steps are none at all, a quarter of the spread stands in
-        spread = np.nanquantile(values, 0.95, axis=1) - np.nanquantile(values, 0.05, axis=1)
-        return np.nanmax(lone, axis=1) / np.maximum(np.where(usual > 0, usual, spread / 4), 1e-300)
+        low, high = quantile(values, [0.05, 0.95])
+        return np.nanmax(lone, axis=1) / np.maximum(np.where(usual > 0, usual, (high - low) / 4), 1e-300)
 
     found = np.where(view.flat, np.nan, per_series(view, height))
     usual = np.nanquantile(found, 0.75, axis=0) if view.n >= SERIES_LEAST else np.zeros(view.channels)
@@ -226,7 +231,11 @@ def spikes(context: Context) -> Finding:
             f"{share(int(rows.sum()), view.n)} series have a single step far off its neighbours, by up to {shown[0]['times']:.3g} times"
         )
         return failed(
-            f"{message} step, in {listed(channels)}.", rows=view.at(order), columns=channels, evidence={"spikes": shown}, **details
+            f"{message} its larger steps, in {listed(channels)}.",
+            rows=view.at(order),
+            columns=channels,
+            evidence={"spikes": shown},
+            **details,
         )
     return passed("No single step is far off its neighbours.", **details)
 
