@@ -18,7 +18,8 @@ ODD = 0.90  # of the series are taken to be in order
 WORSE = 3.0  # times what another order gains in this share of the series
 GAIN = 60.0  # and squared deviations in all: two channels each off by four in two figures
 FACTOR = 5.0  # a spread and a step so many times that of the rest
-SPREAD_LEAST = 8.0  # and so many robust standard deviations off
+UNIT_LEAST = 5.0  # and both so many robust standard deviations off
+SPREAD_LEAST = 8.0  # robust standard deviations from zero at which a channel has a level to go by
 NEAR = 3.0  # robust standard deviations within which a level, its sign changed, is the usual one
 TURNED = 0.8  # correlation with the usual course, which turned around has the other sign
 LENGTH = 1.5  # times as long or as short
@@ -90,8 +91,8 @@ def swapped_channels(context: Context) -> Finding:
 def scaled_channels(context: Context) -> Finding:
     """Series with a channel that is off by a constant factor: by 10 or 1,000, or turned around.
 
-    By a factor: its spread and its steps are five times those of the rest and eight robust standard deviations (of their log) off,
-    and so is its level where the channel lies far from zero. Turned around: its course goes against the usual one, or its level
+    By a factor: its spread and its steps are five times those of the rest (or a fifth) and five robust standard deviations (of their
+    log) off; of a channel that lies far from zero, its level is. Turned around: its course goes against the usual one, or its level
     has the other sign.
     """
     view = view_of(context)
@@ -100,13 +101,13 @@ def scaled_channels(context: Context) -> Finding:
     middle, spread = _usual(figures)
     factor = np.exp(figures[..., 1] - middle[:, 1])
     off = figures[..., 1:] - middle[:, 1:]
-    scaled = ((np.abs(off) > np.log(FACTOR)) & (np.abs(off) > SPREAD_LEAST * spread[:, 1:])).all(axis=2) & (off[..., 0] * off[..., 1] > 0)
+    scaled = ((np.abs(off) > np.log(FACTOR)) & (np.abs(off) > UNIT_LEAST * spread[:, 1:])).all(axis=2) & (off[..., 0] * off[..., 1] > 0)
     level = np.abs(middle[:, 0]) > SPREAD_LEAST * spread[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = figures[..., 0] / middle[:, 0]
         far = np.abs(np.log(np.abs(ratio)))
     # a course that keeps its level and only moves more is livelier, not in another unit
-    scaled &= ~level | (far > np.log(FACTOR) / 2)
+    scaled = np.where(level, np.isfinite(far) & (far > np.log(FACTOR)), scaled)
     turned = (level & (np.abs(figures[..., 0] + middle[:, 0]) < NEAR * spread[:, 0])) | _against(view)
     bad = np.nan_to_num(scaled | turned).astype(bool)
     rows = bad.any(axis=1)
