@@ -103,7 +103,4 @@ def _scored(score: Callable[[np.ndarray], Any], drawn: np.ndarray, whole: np.nda
             continue
         rows.append(part)
         scores.append(values)
-    if not rows:
-        return np.zeros(0, dtype=int), np.zeros((0, 0))
-    found, order = np.unique(np.concatenate(rows), return_index=True)
-    return found, np.concatenate(scores)[order]
+    return (np.concatenate(rows), np.concatenate(scores)) if rows else (np.zeros(0, dtype=int), np.zeros((0, 0)))

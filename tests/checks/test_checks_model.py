@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import explainer
-from explainer.checks.confidence import validated
+from explainer.checks.confidence import _rising, _skill, validated
 from explainer.checks.context import NotRun
 from explainer.checks.intervals import half_width, needed, wilson
 from explainer.checks.predictions import predictions_of
@@ -82,6 +82,17 @@ def test_label_errors_of_hard_cases_are_not_guessed_at(found):
     assert "do not tell the classes well enough" in finding.message
     noise = np.random.default_rng(0).integers(0, 2, 600)
     assert found("label errors", frame, noise).state == "not run"
+
+
+def test_label_errors_are_told_from_hard_cases_by_how_they_shrink_among_the_surest():
+    assert _rising(5, 16, 100)
+    assert _rising(40, 75, 500)
+    assert not _rising(10, 12, 100)
+    assert not _rising(0, 2, 100)
+    given = np.arange(1000) % 2
+    assert _skill(0.1, given, 0.1) == pytest.approx(1)  # all that is wrong is the labels' noise
+    assert _skill(0.3, given, 0.1) < 0.75
+    assert _skill(0.5, given, 0.5) == 0
 
 
 def test_label_errors_in_the_digits(found):
@@ -350,7 +361,7 @@ def test_items_a_model_cannot_score_are_left_out_and_counted(model):
     careful = explainer.wrap(strict, modality="tabular", feature_names=COLUMNS, class_names=["0", "1"], returns="probability")
     found = predictions_of(careful, view_of(read(frame)).view)
     assert found.refused == 2
-    assert not {3, 700} & set(found.rows.tolist())
+    assert found.rows.tolist() == [i for i in range(800) if i not in (3, 700)]
     np.testing.assert_allclose(found.scores, rule(frame.iloc[found.rows]))
     assert isinstance(predictions_of(None, view_of(read(frame)).view), NotRun)
 

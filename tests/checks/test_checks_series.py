@@ -147,6 +147,8 @@ def test_a_peak_of_a_signal_is_no_spike_and_silence_no_flat_stretch(found):
     rng = np.random.default_rng(0)
     beats = [np.pad([10.0, 90, 250, 110, 20], (60, 60))[:, None] + rng.normal(0, 1, (125, 1)) for _ in range(60)]
     assert found("spikes", beats).state == "pass"
+    mixed = [b if i % 6 == 0 else rng.normal(0, 5, (125, 1)) for i, b in enumerate(beats)]
+    assert found("spikes", mixed).state == "pass"
     speech = [np.concatenate([np.zeros((int(rng.integers(20, 60)), 1)), rng.normal(size=(100, 1))]) for _ in range(60)]
     assert found("flat stretches", speech).state == "pass"
     coarse = [np.round(3 * np.sin(np.linspace(0, 9, 120) + rng.uniform(0, 6)))[:, None] for _ in range(60)]
@@ -189,6 +191,15 @@ def test_windows_of_silence_and_of_whispers_do_not_overlap(found):
     rng = np.random.default_rng(0)
     quiet = [np.where(np.arange(200)[:, None] < 100, 0.0, rng.integers(-2, 3, (200, 1))) for _ in range(60)]
     assert found("overlapping windows", quiet, splits=["a", "b"] * 30).state == "pass"
+    hum = [np.concatenate([np.arange(100)[:, None] % 2, rng.normal(size=(50, 1))]) for _ in range(60)]
+    assert found("overlapping windows", hum, splits=["a", "b"] * 30).state == "pass"
+
+
+def test_equal_series_are_no_overlapping_windows_but_copies(found):
+    series = recordings(20)
+    both = [*series, *[s.copy() for s in series]]
+    assert found("overlapping windows", both, splits=["a"] * 20 + ["b"] * 20).state == "pass"
+    assert found("exact duplicates", both).count == 20
 
 
 def test_subjects_in_both_splits_are_named(found):
