@@ -337,7 +337,7 @@ class Coalitions:
     def _values(self, i: int, scores: np.ndarray, asked: np.ndarray) -> np.ndarray:
         """Values ``(m, k)`` of instance ``i``'s coalitions from the scores of their rows, NaN where not all were asked."""
         repeats = self.features.repeats
-        known: np.ndarray = asked.reshape(-1, repeats).all(axis=1)
+        known = np.asarray(asked.reshape(-1, repeats).all(axis=1))
         whole = bool(known.all())
         own = scores if whole else scores[np.repeat(known, repeats)]
         self.evaluations += len(own) // repeats

@@ -173,14 +173,16 @@ def test_a_model_that_shares_a_print_and_no_pace_is_not_taken_for_the_other():
 
 
 def test_a_slow_model_whose_score_depends_on_its_batch_gives_the_same_bits():
-    rng = np.random.default_rng(0)
+    factor = [1.0]
 
     def uneven(x):
-        time.sleep(4e-4 * len(x) * rng.uniform(0.7, 1.4))  # half a second is about 1200 rows: now above 1024, now below
+        time.sleep(4e-4 * len(x) * factor[0])  # half a second is 1250 rows, then 2083, then 890
         return x.sum(axis=1) + 1e-9 * len(x)
 
     model = regression(uneven, [f"x{j}" for j in range(9)])
     rows = frame(1, [f"x{j}" for j in range(9)])
-    found = [explainer.explain(model, rows, "shap", algorithm="kernel", budget=200, verify=False).values for _ in range(3)]
+    found = []
+    for factor[0] in (1.0, 0.6, 1.4):
+        found.append(explainer.explain(model, rows, "shap", algorithm="kernel", budget=150, verify=False).values)
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])
