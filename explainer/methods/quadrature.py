@@ -24,7 +24,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.lapack import dtrtrs  # solve_triangular without its checks, which cost more than the few rows do
 from scipy.special import gammaln
 
-from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, halves, left_out, legendre, optimism, refined, spread
+from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, halves, left_out, legendre, optimism, refined, size_of, spread
 
 # (Interaction strength rho, prior weight lin of the additive part) tried; the evidence picks one per instance and output.
 STRENGTHS = ((0.02, 10.0), (0.08, 10.0), (0.2, 10.0), (0.4, 10.0), (0.65, 10.0), (0.05, 300.0), (0.2, 300.0))
@@ -190,7 +190,7 @@ class OddProcess:
     def _posterior(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         best = self._evidence(g).argmax(axis=0)
         phi = np.stack([(self.fits[b].weights @ one) for b, one in zip(best, g.T, strict=True)], axis=1)
-        scale = [float(np.mean((self.fits[b].left_out @ one) ** 2)) for b, one in zip(best, g.T, strict=True)]
+        scale = [size_of(self.fits[b].left_out @ one) for b, one in zip(best, g.T, strict=True)]
         widen = optimism(len(g), 0)
         return phi, np.stack([self.fits[b].variance * scale[j] * widen for j, b in enumerate(best)], axis=1)
 

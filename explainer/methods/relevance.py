@@ -29,7 +29,7 @@ _OPTIONS = {"rho": (0.02, 0.05, 0.12, 0.25, 0.45, 0.7), "power": (0.0, 0.5, 1.0,
 _FLOOR = 0.05  # of the mean importance: a player that looks idle may still be found to matter
 _ROUNDS = 2
 _CHOICE = 4.0  # degrees of freedom that choosing among the fits takes
-_LEARNT = 20.0  # and learning strengths, which follow a first fit by a law of three numbers
+_LEARNT = 8.0  # and learning strengths, which follow a first fit by a law of three numbers
 _NODES = 24
 
 
@@ -116,8 +116,9 @@ def _posterior(
     cross = _cross(x, rho) + 2 * additive[:, None] * x.T
     half = solve_triangular(solved.factor, cross.T, lower=True, check_finite=False)
     variance = np.maximum(_prior_variance(rho) + 4 * additive - (half**2).sum(axis=0), 0)
-    late = solved.left_out() if whole else solved.white[len(x) // 2 :]
-    return half.T @ solved.white, variance * (float(late @ late) / len(late))
+    late = solved.white[len(x) // 2 :]
+    scale = size_of(solved.left_out()) if whole else float(late @ late) / len(late)
+    return half.T @ solved.white, variance * scale
 
 
 class _Solved:
@@ -152,6 +153,14 @@ class _Solved:
         many = min(LEARN, len(self.white) - 1)
         last, size = left_out(self.factor, many)
         return (last.T @ self.white[-many:]) / size
+
+
+def size_of(errors: np.ndarray) -> float:
+    """The variance that standardised errors speak for: their mean square, or that of normal errors of their fourth moment if larger.
+
+    Where a few rows alone go wrong, as where most repeat what others say of the few players that matter, the values hang on those few.
+    """
+    return max(float(np.mean(errors**2)), math.sqrt(float(np.mean(errors**4)) / 3))
 
 
 def left_out(factor: np.ndarray, many: int) -> tuple[np.ndarray, np.ndarray]:
