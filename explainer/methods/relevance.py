@@ -29,7 +29,7 @@ _OPTIONS = {"rho": (0.02, 0.05, 0.12, 0.25, 0.45, 0.7), "power": (0.0, 0.5, 1.0,
 _FLOOR = 0.05  # of the mean importance: a player that looks idle may still be found to matter
 _ROUNDS = 2
 _CHOICE = 4.0  # degrees of freedom that choosing among the fits takes
-_LEARNT = 8.0  # and learning strengths, which follow a first fit by a law of three numbers
+_LEARNT = 5.0  # and learning strengths, which follow a first fit by a law of three numbers
 _NODES = 24
 
 
@@ -156,11 +156,11 @@ class _Solved:
 
 
 def size_of(errors: np.ndarray) -> float:
-    """The variance that standardised errors speak for: their mean square, or that of normal errors of their fourth moment if larger.
+    """The variance that standardised errors speak for: their mean square, or that of normal errors of their sixth moment if larger.
 
     Where a few rows alone go wrong, as where most repeat what others say of the few players that matter, the values hang on those few.
     """
-    return max(float(np.mean(errors**2)), math.sqrt(float(np.mean(errors**4)) / 3))
+    return max(float(np.mean(errors**2)), (float(np.mean(errors**6)) / 15) ** (1 / 3))
 
 
 def left_out(factor: np.ndarray, many: int) -> tuple[np.ndarray, np.ndarray]:
