@@ -3,8 +3,9 @@
 Run ``python benchmarks/memory.py``. A table of 10,000 rows x 200 columns, once against 100 background rows and once against a
 baseline row, counts whole: interpreter, libraries, model, data and result. All rows have 32 evaluations each; the default of 2,048 is
 run on 50 rows, for it would take all of them an hour, and shap's KernelExplainer on 10 rows with as many. A picture of 1024 x 1024
-with 200 superpixels counts what explaining adds to the process, which a bare pass of one batch, and the picture once more, must cover. So do integrated
-gradients of 300 steps on a picture of 224 x 224, which bare gradients of the same batches, and half as much again, must cover.
+with 200 superpixels counts what explaining adds to the process, which a bare pass of one batch, and the picture once more, must
+cover. So do integrated gradients of 300 steps on a picture of 224 x 224, which bare gradients of the same batches, and half as much
+again, must cover.
 """
 
 from __future__ import annotations

@@ -327,27 +327,35 @@ class Coalitions:
             if len(pieces) > 1:  # who is at fault shows when each is scored alone
                 return [self._unscored(piece[1]) if self._halted() else self._score([piece])[0] for piece in pieces]
             return self._lost(pieces, reason(error))
+        finite = bool(np.isfinite(scores).all())  # so it is where all rows were asked and the model does as it should
         values, start = [], 0
         for i, masks in pieces:
             rows = slice(start, start + len(masks) * repeats)
-            values.append(self._values(i, scores[rows], asked[rows]))
+            values.append(self._means(i, scores[rows]) if finite else self._known_of(i, scores[rows], asked[rows]))
             start = rows.stop
         return values
 
-    def _values(self, i: int, scores: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        """Values ``(m, k)`` of instance ``i``'s coalitions from the scores of their rows, NaN where not all were asked."""
+    def _means(self, i: int, scores: np.ndarray) -> np.ndarray:
+        """Values ``(m, k)`` of instance ``i``'s coalitions from the scores of their rows."""
+        repeats = self.features.repeats
+        size = len(scores) // repeats
+        self.evaluations += size
+        self.used[i] += size
+        each = np.asarray(self.target(scores, i))
+        return each if repeats == 1 else each.reshape(size, repeats, -1).mean(axis=1)
+
+    def _known_of(self, i: int, scores: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        """The same, NaN for coalitions not all of whose rows were asked, and for all where the model gave no number."""
         repeats = self.features.repeats
         known = np.asarray(asked.reshape(-1, repeats).all(axis=1))
-        whole = bool(known.all())
-        own = scores if whole else scores[np.repeat(known, repeats)]
-        self.evaluations += len(own) // repeats
-        self.used[i] += len(own) // repeats
-        values = np.full((len(known), self.target.k), np.nan)
-        if not np.isfinite(own).all():
-            self.failed.setdefault(i, self._not_finite(int((~np.isfinite(own)).any(axis=1).sum()), len(own), i))
+        own = scores[np.repeat(known, repeats)]
+        values, bad = np.full((len(known), self.target.k), np.nan), int((~np.isfinite(own)).any(axis=1).sum())
+        if bad:
+            self.evaluations += len(own) // repeats
+            self.used[i] += len(own) // repeats
+            self.failed.setdefault(i, self._not_finite(bad, len(own), i))
         elif len(own):
-            each = np.asarray(self.target(own, i))
-            values[known] = each if repeats == 1 else each.reshape(len(own) // repeats, repeats, -1).mean(axis=1)
+            values[known] = self._means(i, own)
         return values
 
     def _halved(self, pieces: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
@@ -398,12 +406,12 @@ class Coalitions:
 
     def _scores_of(self, rows: Any, repeats: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores ``(m, outputs)``, batch by batch of the model's own, and which rows ``(m,)`` were asked before a stop."""
-        parts = list(self.model.batches(rows, self._batch))
-        if len(parts) == 1:
+        parts = list(self.model.batches(rows, self._batch)) if isinstance(rows, list) else []  # of equal rows no more are built at once
+        if len(parts) < 2:
             return self._asked(rows), np.ones(len(rows), dtype=bool)
         scores, asked = np.full((len(rows), len(self.model.class_names)), np.nan), np.zeros(len(rows), dtype=bool)
         try:
-            for number, part in enumerate(spread_out(parts) if isinstance(rows, list) else parts):
+            for number, part in enumerate(spread_out(parts)):
                 if number:
                     self._tick()
                     if self._halted():
