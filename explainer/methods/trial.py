@@ -78,7 +78,9 @@ def _completeness(method: Callable[..., Attribution], trial: Trial) -> str:
 
 def _sampling(method: Callable[..., Attribution], option: str, trial: Trial) -> str:
     found = trial.run(method, **{option: _DRAWS})
-    if found.stderr is None or found.values[0].size < 2:  # of one part alone the value is known from the difference
+    if found.base is not None and found.values[0].size < 2:
+        return "On a sample input of one part, that part takes the whole difference."
+    if found.stderr is None:  # fewer draws than background rows
         return ""
     reach = 1.96 * float(np.max(found.stderr[0])) / max(float(np.abs(found.values[0]).max()), 1e-300)
     intervals = f"95 % intervals of {reach:.1g} of the largest value"
