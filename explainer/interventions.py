@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from explainer.errors import InvalidInput, Unsupported
@@ -87,7 +87,7 @@ def patch(
     lines = []
     for name in found.layers:
         part = frame[(frame["layer"] == name) & (frame["position"] != "all")]
-        most = part.iloc[int(np.argmax(np.abs(part["restored"])))] if len(part) else None
+        most = part.loc[part["restored"].abs().idxmax()] if len(part) else None
         whole = float(frame[(frame["layer"] == name) & (frame["position"] == "all")]["restored"].iloc[0])
         where = ("–", "") if most is None else (terminal.escape(most["position"]), f"{most['restored']:.3g}")
         lines.append((terminal.escape(name), f"{whole:.3g}", *where))
@@ -165,7 +165,7 @@ def visualise(
     if as_json:
         emit(found, saved, capability=able, unit=found.unit, activation=found.activation, best_input=found.best_input)
         return
-    best = f"; the highest of the background: {found.best_input:.3g}" if np.isfinite(found.best_input) else ""
+    best = f"; the highest of the background: {found.best_input:.3g}" if isfinite(found.best_input) else ""
     terminal.say(f"{terminal.escape(found.unit)}: activation {found.activation:.3g}{best}")
     close(0, found.provenance.notes, saved, "visualise")
 
