@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from explainer.errors import InvalidInput, Unsupported
 from explainer.insides import LAYER, OUT, ROWS, SEED, TOP, close, emit, saved_in
-from explainer.model import Capability, Model
 from explainer.options import DATA, JSON, MODEL, target_of
+
+if TYPE_CHECKING:
+    from explainer.model import Model
 
 ONE = f"{DATA} For a text model also the text itself."
 OUTPUT = typer.Option(help="Scale of the scores: probability, logit or raw.")
@@ -87,7 +89,7 @@ def patch(
     lines = []
     for name in found.layers:
         part = frame[(frame["layer"] == name) & (frame["position"] != "all")]
-        most = part.loc[part["restored"].abs().idxmax()] if len(part) else None
+        most = part.iloc[int(part["restored"].abs().argmax())] if len(part) else None
         whole = float(frame[(frame["layer"] == name) & (frame["position"] == "all")]["restored"].iloc[0])
         where = ("–", "") if most is None else (terminal.escape(most["position"]), f"{most['restored']:.3g}")
         lines.append((terminal.escape(name), f"{whole:.3g}", *where))
@@ -183,7 +185,7 @@ def _told(model: Model, view: str, as_json: bool, named: bool = False) -> dict[s
     from explainer import terminal
     from explainer.inspection.views import VIEWS, views
 
-    able: Capability = views(model)[view]
+    able = views(model)[view]
     if able.level == "unsupported" and not named:
         raise Unsupported(f"{VIEWS[view]} is not valid on {model.name}: {able.reason}")
     if able.level != "unsupported" and not as_json:
