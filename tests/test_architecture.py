@@ -24,7 +24,7 @@ FLOORS = (
     ("inspection",),
     ("plots",),
     ("reports",),
-    ("commands", "options", "terminal", "sources", "listing", "judging", "insides", "cli"),
+    ("commands", "options", "terminal", "sources", "listing", "judging", "insides", "interventions", "cli"),
 )
 # `checks` stands beside the house: it knows inputs and errors, and nothing else of it.
 CHECKS_MAY_IMPORT = ("errors", "inputs", "progress", "checks")
@@ -61,6 +61,7 @@ KNOWN_BY = {
         "explainer.options",
         "explainer.judging",
         "explainer.insides",
+        "explainer.interventions",
         "zoo.cli",
         "dashboard.cli",
     ),

@@ -4,7 +4,7 @@
   const none = () => window.dash_clientside.no_update;
   const set = (id, props) => window.dash_clientside.set_props(id, props);
   /* What in an address belongs to one model. */
-  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "output"];
+  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "other", "output"];
   let defaults = {}, shown = null;
 
   function current() {
@@ -231,6 +231,14 @@
         const by = window.dash_clientside.callback_context.triggered_id;
         if (by === "layer-pick" && layer && layer !== current().get("layer")) go({ layer: layer, unit: "" });
         else if (by === "unit-pick" && layer && Number.isInteger(unit)) go({ layer: layer, unit: unit });
+        return none();
+      },
+
+      /* The two inputs of a patching; the first is the row that every page speaks of. */
+      pair: (row, other) => {
+        const by = window.dash_clientside.callback_context.triggered_id;
+        if (by === "inside-row" && Number.isInteger(row) && String(row) !== current().get("row")) go({ row: row, other: "" });
+        else if (by === "inside-other" && Number.isInteger(other)) go({ other: other });
         return none();
       },
 

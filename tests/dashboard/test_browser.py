@@ -192,6 +192,31 @@ def test_a_link_to_a_layer_that_is_not_there_says_so(visit: Callable[..., Any], 
     page.get_by_text("Did you mean 'features.3'").wait_for(timeout=150_000)
 
 
+def test_one_input_through_the_layers_and_a_unit_taken_out(visit: Callable[..., Any], gallery: str) -> None:
+    """What each look inside is on the model stands there before it runs; the fields follow the address."""
+    page = visit(f"{gallery}/global?model=licence-transformer&row=3")
+    card = page.locator("section.card", has_text="One input, layer by layer")
+    card.get_by_text("were never trained to be read by the head").wait_for(timeout=150_000)
+    card.get_by_text("Read row 3 after each layer").click()
+    card.get_by_text("The highest score stays what it is").wait_for()
+    page.locator("#inside-row").fill("0")
+    page.locator("#inside-row").press("Tab")
+    card.get_by_text("Patch row 0 into row 114").click()
+    card.get_by_text("on row 0 and").wait_for()
+    assert "row=0" in page.url and "other" not in page.url
+    page.locator("#inside-other").fill("1")
+    page.locator("#inside-other").press("Tab")
+    card.get_by_text("Patch row 0 into row 1", exact=True).click()
+    card.get_by_text("both need the same length").wait_for()
+    assert "other=1" in page.url
+    _fits(page)
+    page.goto(f"{gallery}/global?model=digits-cnn&row=702")
+    page.locator("section.card", has_text="One input, layer by layer").get_by_text("no stack of like blocks").wait_for(timeout=150_000)
+    page.get_by_text("Watch its layers").click()
+    page.get_by_text("Take it out, on 24 rows").click()
+    page.get_by_text("with the unit held at zero (95 % intervals)").wait_for()
+
+
 def test_attention_heads_and_units_of_a_network(visit: Callable[..., Any], gallery: str) -> None:
     page = visit(f"{gallery}/inspect?model=licence-transformer&row=5&a=attention_relevance&b=saliency")
     _panel(page, "a", 150_000)

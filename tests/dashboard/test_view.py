@@ -21,6 +21,7 @@ def test_an_address_says_it_all_again() -> None:
         ("?row=" + "9" * 40, "row", None),
         ("?row=٣", "row", None),
         ("?unit=-1", "unit", None),
+        ("?other=7", "other", 7),
         ("?cell=4", "cell", ""),
         ("?cell=4,9,1", "cell", ""),
         ("?order=sideways", "order", ""),
