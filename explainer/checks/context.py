@@ -90,20 +90,20 @@ def _ended(state: Any, message: str, *, rows: Sequence[int] | np.ndarray = (), c
     return Finding("", state, message, rows=tuple(rows[:ROWS_SHOWN]), columns=columns[:ROWS_SHOWN], **details)
 
 
-def plain(value: Any) -> Any:
-    """``value`` made of JSON's own types; figures cut to six digits, numbers that are not finite to None."""
+def plain(value: Any, digits: int = 6) -> Any:
+    """``value`` made of JSON's own types; figures cut to ``digits`` digits, numbers that are not finite to None."""
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): plain(v, digits) for k, v in value.items()}
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        return plain(value.tolist(), digits)
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(v) for v in value]
+        return [plain(v, digits) for v in value]
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, np.generic):
-        return plain(value.item())
+        return plain(value.item(), digits)
     if isinstance(value, float):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if np.isfinite(value) else None
     return str(value)
 
 
