@@ -25,7 +25,9 @@ STYLE = """
 .findings pre { overflow-x: auto; padding: 6px 10px; border-radius: 6px; background: rgba(128,128,128,.14); font-size: 12.5px }
 .findings table { border-collapse: collapse; font-size: 12.5px; width: 100%; margin: 6px 0; background: none }
 .findings td, .findings th { padding: 2px 6px; border: 0; text-align: left; background: none; color: inherit; font-weight: 400 }
-.findings th { width: 34% } .findings td.number { width: 18%; text-align: right; font-variant-numeric: tabular-nums }
+.findings th { width: 34% } .findings td.number { width: 1%; white-space: nowrap; text-align: right; font-variant-numeric: tabular-nums }
+.findings caption { text-align: left } .findings .held { position: relative }
+.findings .limit { position: absolute; top: 0; bottom: 0; border-left: 2px dashed currentColor }
 .findings .bar { height: 11px; border-radius: 2px; background: #8073ac; min-width: 1px }
 .findings .grid { width: auto } .findings .grid th { width: auto } .findings .grid td { text-align: right }
 """
@@ -101,13 +103,16 @@ def _facts(finding: Finding) -> list[str]:
 
 def _drawn(drawn: Chart) -> str:
     if isinstance(drawn, Bars):
-        top = max((abs(v) for v in drawn.values), default=0.0) or 1.0
+        if len(drawn.values) == 1 and not drawn.threshold:  # one bar with nothing to hold it against says no more than its number
+            return ""
+        top = max(*map(abs, drawn.values), drawn.threshold or 0.0) or 1.0
+        limit = f"<div class='limit' style='left:{100 * drawn.threshold / top:.1f}%'></div>" if drawn.threshold else ""
         lines = "".join(
-            f"<tr><th>{escape(_clean(name))}</th><td class='number'>{value:.4g}</td>"
-            f"<td><div class='bar' style='width:{100 * abs(value) / top:.1f}%'></div></td></tr>"
+            f"<tr><th>{escape(_clean(name))}</th><td class='number'>{value:.3g}</td>"
+            f"<td><div class='held'><div class='bar' style='width:{100 * abs(value) / top:.1f}%'></div>{limit}</div></td></tr>"
             for name, value in zip(drawn.names, drawn.values, strict=True)
         )
-        held = f", limit {drawn.threshold:.4g}" if drawn.threshold else ""
+        held = f", limit {drawn.threshold:.3g}" if drawn.threshold else ""
         return f'<table><caption class="dim">{escape(_clean(drawn.what))}{held}</caption>{lines}</table>'
     top = max((abs(v) for row in drawn.values for v in row if v is not None), default=0.0) or 1.0
     head = "".join(f"<th>{escape(_clean(c))}</th>" for c in drawn.columns)
