@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from explainer.adapters.acceleration import accelerate as accelerate
+    from explainer.checks.fixes import fix as fix
     from explainer.checks.run import check as check
     from explainer.explanation import Explanation as Explanation
     from explainer.explanation import Verdict as Verdict
@@ -43,7 +44,7 @@ _HOMES = {
     "Explanation": "explainer.explanation", "Verdict": "explainer.explanation", "load": "explainer.explanation",
     "Model": "explainer.model", "wrap": "explainer.model", "explain": "explainer.pipeline",
     "compare": "explainer.trust.agreement", "evaluate": "explainer.trust.faithfulness",
-    "plot": "explainer.plots", "check": "explainer.checks.run",
+    "plot": "explainer.plots", "check": "explainer.checks.run", "fix": "explainer.checks.fixes",
     "contributions": "explainer.inspection.contributions", "counterfactuals": "explainer.inspection.counterfactuals",
     "partial_dependence": "explainer.inspection.dependence",
     "permutation_importance": "explainer.inspection.permutation",

@@ -24,12 +24,12 @@ FLOORS = (
     ("inspection",),
     ("plots",),
     ("reports",),
-    ("commands", "options", "terminal", "sources", "listing", "judging", "insides", "cli"),
+    ("commands", "options", "terminal", "sources", "listing", "judging", "insides", "checking", "cli"),
 )
 # `checks` stands beside the house: it knows inputs and errors, and nothing else of it.
 CHECKS_MAY_IMPORT = ("errors", "inputs", "progress", "checks")
 # Above checks: who may use findings.
-MAY_IMPORT_CHECKS = ("checks", "plots", "reports", "terminal", "sources", "listing", "cli")
+MAY_IMPORT_CHECKS = ("checks", "plots", "reports", "terminal", "sources", "listing", "checking", "cli")
 
 # Imports that go up, each inside a function, each with its reason.
 UPWARD = {
@@ -65,6 +65,7 @@ KNOWN_BY = {
         "explainer.options",
         "explainer.judging",
         "explainer.insides",
+        "explainer.checking",
         "zoo.cli",
         "dashboard.cli",
     ),

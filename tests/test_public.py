@@ -29,6 +29,7 @@ NAMES = (
     "counterfactuals",
     "evaluate",
     "explain",
+    "fix",
     "head_importance",
     "importance",
     "load",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,17 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 100  # a person looks at a screenful; the count says how many there are in all
 EVIDENCE_SHOWN = 20
+_cap: ContextVar[int | None] = ContextVar("rows a finding names", default=ROWS_SHOWN)
+
+
+@contextmanager
+def uncapped() -> Iterator[None]:
+    """Within this, findings name every row and column: for those who act on them rather than read them."""
+    token = _cap.set(None)
+    try:
+        yield
+    finally:
+        _cap.reset(token)
 
 
 @dataclass(frozen=True)
@@ -87,7 +100,7 @@ def _ended(state: Any, message: str, *, rows: Sequence[int] | np.ndarray = (), c
             details[name] = float(details[name])
     details["evidence"] = plain(details.get("evidence", {}))
     columns = tuple(str(c) for c in columns)
-    return Finding("", state, message, rows=tuple(rows[:ROWS_SHOWN]), columns=columns[:ROWS_SHOWN], **details)
+    return Finding("", state, message, rows=tuple(rows[: _cap.get()]), columns=columns[: _cap.get()], **details)
 
 
 def plain(value: Any, digits: int = 6) -> Any:
