@@ -27,6 +27,7 @@ NAMES = (
     "concepts",
     "contributions",
     "counterfactuals",
+    "effect",
     "evaluate",
     "explain",
     "fix",
