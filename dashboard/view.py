@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlencode
 
 from werkzeug.exceptions import BadRequest
 
+from explainer.checks.finding import STATES
+
 ORDERS = ("wrong", "unsure", "sure", "row")
 _LONGEST = 400
 
@@ -20,7 +22,8 @@ class View:
     ``row`` is a position in the test set, ``a`` and ``b`` are methods, ``target`` a class index ("" is the predicted
     class), ``cell`` is "true,predicted" of the confusion matrix, ``order`` how the predictions are sorted,
     ``rows`` a data check whose rows the table shows, ``layer_a`` and ``layer_b`` where in the network the two methods look,
-    ``layer`` and ``unit`` the unit that the page on the whole model shows, ``output`` "logit" where that is explained.
+    ``layer`` and ``unit`` the unit that the page on the whole model shows, ``output`` "logit" where that is explained,
+    ``state`` and ``check`` which findings the data page shows.
     """
 
     model: str = ""
@@ -37,6 +40,8 @@ class View:
     layer: str = ""
     unit: int | None = None
     output: str = ""
+    state: str = ""
+    check: str = ""
 
     @classmethod
     def parse(cls, search: object) -> View:
@@ -53,10 +58,11 @@ class View:
         row, unit = fields.pop("row", ""), fields.pop("unit", "")
         cell = fields.pop("cell", "")
         order = fields.pop("order", "")
-        target, output = fields.pop("target", ""), fields.pop("output", "")
+        target, output, state = (fields.pop(name, "") for name in ("target", "output", "state"))
         return cls(
             row=int(row) if re.fullmatch(r"[0-9]{1,9}", row) else None,
             output=output if output == "logit" else "",
+            state=state if state in STATES else "",
             unit=int(unit) if re.fullmatch(r"[0-9]{1,9}", unit) else None,
             cell=cell if re.fullmatch(r"[0-9]{1,6},[0-9]{1,6}", cell) else "",
             order=order if order in ORDERS else "",

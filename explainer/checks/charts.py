@@ -188,7 +188,7 @@ def _nested(finding: Finding) -> Bars | None:
 
 def _flat(finding: Finding) -> Bars | None:
     """Figures side by side, or lists whose length is the figure: spellings of one value."""
-    numbers = {k: v for k, v in finding.evidence.items() if _number(v)}
+    numbers = {k: v for k, v in finding.evidence.items() if _number(v) and k not in ("p", "adjusted p")}
     if len(numbers) > 1:
         return _bars(list(numbers.items()), "figure")
     lists = {k: v for k, v in finding.evidence.items() if isinstance(v, list) and v and all(isinstance(one, list) for one in v)}

@@ -60,7 +60,11 @@ def _bars(drawn: Bars, title: dict, over: np.ndarray, dark: bool) -> go.Figure:
         tickvals=[f"{k}" for k in range(len(values))], ticktext=labels, autorange="reversed", showgrid=False, type="category"
     )
     top = max(float(values.max(initial=0)), held or 0.0, *(i[1] for i in drawn.intervals if i), 1e-12)
-    figure.update_xaxes(title=escape(drawn.what), range=[min(0.0, 1.08 * float(values.min(initial=0))), 1.08 * top], nticks=6)
+    figure.update_xaxes(
+        title={"text": escape(drawn.what), "font": {"size": 11}},
+        range=[min(0.0, 1.08 * float(values.min(initial=0))), 1.08 * top],
+        nticks=6,
+    )
     return figure.update_layout(margin={"t": 76, "b": 44}, bargap=0.3)
 
 
