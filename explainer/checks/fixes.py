@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,13 +79,19 @@ def fix(
             still = _until_it_passes(one, draft, against, found, key)
             if still is not None:
                 left[one.check] = _why(one, still, against)
-    fixable = {f.check for f in fixes}
-    for name, finding in failed.items():
-        if only is None and name not in fixable:
-            left[name] = f"No program should decide this. {finding.advice}".strip()
-        elif only is not None and name in fixable and name not in only:
-            left[name] = "It was not among those asked for."
+    if only is None:
+        left |= _undecided([name for name in failed if name not in {f.check for f in fixes}], draft.context(against), found, failed)
+    else:
+        left |= {name: "It was not among those asked for." for name in failed if name not in only}
     return Fixed(*_given_back(draft, data, found), tuple(draft.log), draft.origin, left)
+
+
+def _undecided(names: list[str], context: Context, found: Data, failed: Mapping[str, Finding]) -> dict[str, str]:
+    """What has no fix, as far as the fixes of others have not put it right."""
+    if not names:
+        return {}
+    passed = {f.check for f in run(context, found, only=names).of("pass")}
+    return {name: f"No program should decide this. {failed[name].advice}".strip() for name in names if name not in passed}
 
 
 def _until_it_passes(one: Fix, draft: Draft, against: Context | None, found: Data, key: Any) -> Finding | None:

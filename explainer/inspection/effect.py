@@ -19,8 +19,8 @@ from explainer.trust.sanity import rank_correlation
 if TYPE_CHECKING:
     import pandas as pd
 
-ROWS = 40
-BACKGROUND = 60
+ROWS = 30
+BACKGROUND = 20
 SEEDS = 5  # models on each side: the least with which the permutation test over them reaches p = 0.008
 FIRST = 3
 LEVEL = 0.05
@@ -132,7 +132,7 @@ def effect(
         :func:`explainer.wrap` takes; a :class:`Model` where more must be told.
     method, parameters : as for :func:`explainer.explain`; the same for every model.
     target : a class (name or index) that both know; "auto" is the second of two classes, else the commonest.
-    rows : inputs to explain; by default up to 40 training rows that the fix left as they are.
+    rows : inputs to explain; by default up to 30 training rows that the fix left as they are.
     seeds : models on each side, 4 or more; every one has a seed of its own.
     resample : train each on a draw with replacement of its data, so that the noise is that of other data of the same kind too.
 
