@@ -148,7 +148,8 @@ def view_of(found: Data) -> Reading:
         lost = {i for i, _ in missed}
         kept = [i for i in range(len(read_) + len(missed)) if i not in lost]
         outer = outer if len(outer) == len(read_) + len(missed) else np.arange(len(read_) + len(missed))
-        view = pictures.ImageView(read_, outer[kept])
+        origins = found.notes.get("origins") or pictures.origins_of(inputs)
+        view = pictures.ImageView(read_, outer[kept], [origins[i] for i in kept] if origins else ())
     elif found.modality == "text":
         texts, kept, missed = documents.texts_of(inputs)
         view = documents.TextView(texts, outer[kept])
