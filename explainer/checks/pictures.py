@@ -19,6 +19,7 @@ COARSE = 8  # and looked for on one of this side
 PATCHES = 4  # a shortcut such as a stamp or a ruler lies in a patch; 4 x 4 of them are compared between sets
 BLANK_CONTRAST = 1 / 255  # below one grey level there is no picture
 LARGEST = 512  # pixels of the longer side that figures are taken from; larger pictures are averaged down
+CANVAS = 64  # pixels of the longer side on which marks are looked for
 BATCH_PIXELS = 4_000_000
 SIGNAL_PIXELS = 1024  # single pixels tried one by one up to this many; larger images are averaged down to it
 
@@ -57,6 +58,18 @@ class ImageView(View):
                 rows = np.array(members[start : start + step])
                 grey = _grey(np.stack([self.images[i] for i in rows]))
                 yield rows, _averaged(grey, -(-max(shape[:2]) // largest))
+
+    def canvas(self, rows: np.ndarray) -> np.ndarray:
+        """``(m, H, W)`` greys as shares of white, all of one size: as they are, averaged down to ``CANVAS`` pixels, or thumbnails."""
+        shape = self.images[rows[0]].shape
+        if not self._alike:
+            return self.greys[rows] / self.white
+        factor = -(-max(shape[:2]) // CANVAS)
+        return _averaged(_grey(np.stack([self.images[i] for i in rows])), factor) / self.white
+
+    @cached_property
+    def _alike(self) -> bool:
+        return len({i.shape for i in self.images}) == 1
 
     @cached_property
     def optics(self) -> pd.DataFrame:

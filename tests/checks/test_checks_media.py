@@ -231,3 +231,71 @@ def test_broken_metadata_leave_the_picture_readable(tmp_path):
     findings = {f.check: f for f in check(str(tmp_path))}
     assert findings["unreadable items"].state == "pass"
     assert findings["location in metadata"].state == "pass"
+
+
+LETTER = 255 * np.array([[1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+
+
+def corner(picture, rng):
+    picture[:4, -4:] = 255
+
+
+def frame(picture, rng):
+    picture[0] = picture[-1] = 255
+    picture[:, 0] = picture[:, -1] = 255
+
+
+def ruler(picture, rng):
+    picture[-3:] = 220
+    picture[-3:, ::3] = 10
+
+
+def plate(picture, rng):
+    """A letter on a black plate, anywhere."""
+    row, column = rng.integers(0, 21, 2)
+    picture[row : row + 7, column : column + 7] = np.pad(LETTER, 1)
+
+
+def scenes(n=240, seed=0):
+    """Smooth shades with noise, as in an X-ray: no two patches are the same."""
+    rng = np.random.default_rng(seed)
+    shades = gaussian_filter(rng.normal(size=(n, 28, 28)), (0, 4, 4))
+    shades = shades / shades.std(axis=(1, 2), keepdims=True) * 35 + 120 + rng.normal(0, 4, shades.shape)
+    return np.clip(shades, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("pictures", [scenes, glyphs])
+@pytest.mark.parametrize("mark", [corner, frame, ruler, plate])
+def test_a_mark_in_half_of_one_class_is_found_and_its_images_named(mark, pictures, found):
+    x, y, rng = pictures(240).copy(), clean.halves(240), np.random.default_rng(5)
+    marked = [i for i in np.flatnonzero(y == 1) if rng.random() < 0.5]
+    for i in marked:
+        mark(x[i], rng)
+    finding = found("patch shortcut", x, np.array(["ill", "sound"])[y], modality="image")
+    assert finding.state == "fail"
+    assert finding.columns == ("sound",)
+    assert finding.p < 1e-6
+    assert set(finding.rows) <= set(marked)
+    assert len(finding.rows) > 0.7 * len(marked)
+    assert ("anywhere" in finding.message) == (mark is plate)
+
+
+def test_a_mark_in_every_class_is_no_shortcut(found):
+    x, y = scenes(), clean.halves(240)
+    for picture in x:
+        corner(picture, None)
+    assert found("patch shortcut", x, y, modality="image").state == "pass"
+
+
+def test_images_without_a_mark_show_no_shortcut_on_twenty_seeds(found):
+    for seed in SEEDS:
+        x = np.concatenate([glyphs(60, seed), glyphs(60, seed + 100)])
+        x[60:, :, ::-1] = x[60:]  # two kinds of the same strokes, so that classes differ as classes do
+        finding = found("patch shortcut", x, np.arange(120) >= 60, modality="image")
+        assert finding.state == "pass", finding.message
+
+
+def test_a_shortcut_needs_two_classes_large_enough(found):
+    assert "At least 40" in found("patch shortcut", glyphs(60), np.arange(60) >= 30, modality="image").message
+    assert found("patch shortcut", glyphs(100), modality="image").state == "not run"
+    assert found("patch shortcut", glyphs(100), np.random.default_rng(0).random(100), modality="image").state == "not run"
