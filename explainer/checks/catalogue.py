@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from explainer.checks import drift, duplicates, image, labels, leakage, metadata, outliers, sequence, shortcut, tabular, text
+from explainer.checks import (
+    drift,
+    duplicates,
+    image,
+    labels,
+    language,
+    leakage,
+    metadata,
+    outliers,
+    sequence,
+    shortcut,
+    tabular,
+    text,
+    vocabulary,
+    wording,
+)
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, count, failed, listed, passed, plural
 from explainer.checks.finding import Finding
 from explainer.inputs import MODALITIES
@@ -47,7 +62,7 @@ GENERAL: tuple[Check, ...] = (
         alone=True,
     ),
 )
-_ROOMS = (tabular, image, metadata, shortcut, text, sequence, duplicates, outliers, labels, leakage, drift)
+_ROOMS = (tabular, image, metadata, shortcut, text, language, vocabulary, wording, sequence, duplicates, outliers, labels, leakage, drift)
 CHECKS: tuple[Check, ...] = (*GENERAL, *(check for room in _ROOMS for check in room.CHECKS))
 
 
