@@ -67,7 +67,6 @@ def foreign_texts(context: Context) -> Finding:
     if not usual:
         raise NotRun(f"No text has {LETTERS_LEAST} letters or more; shorter ones are not judged.")
     script = usual[0][0]
-    languages: dict[int, str] = {i: f"{name} script" for i, name in enumerate(scripts) if name and name != script}
     sizes = np.array([len(words) for words in view.words])
     judged = np.array([name == script for name in scripts]) & (sizes >= WORDS_LEAST)
     names = list(small_words())
@@ -86,6 +85,10 @@ def foreign_texts(context: Context) -> Finding:
     best = other.argmax(axis=1)
     rows = np.arange(view.n)
     clear = (other[rows, best] >= SMALL_SHARE) & (counts[rows, best] >= SMALL_LEAST) & (kinds[rows, best] >= SMALL_KINDS)
+    languages: dict[int, str] = {}
+    for i, name in enumerate(scripts):
+        if name and name != script:
+            languages[i] = names[best[i]] if clear[i] else f"{name} script"
     for i in np.flatnonzero(judged & clear & (own * AHEAD < other[rows, best])):
         languages[int(i)] = names[best[i]]
     for i in np.flatnonzero(_unlike(view.texts, judged & (sizes >= UNLIKE_WORDS)) & (own < UNLIKE_SMALL)):

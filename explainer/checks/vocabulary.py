@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -11,14 +12,15 @@ from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, fai
 from explainer.checks.documents import TextView
 from explainer.checks.finding import Finding
 
-WORDS_LEAST = 5  # of a text whose share of unknown words is a figure
+WORDS_LEAST = 10  # of a text whose share of unknown words is a figure
 UNKNOWN_MOST = 0.5  # a text of which so much is unknown is read as something else
 UNKNOWN_USUAL = 0.05  # and if so much is unknown over all texts, the vocabulary is not theirs
 REFERENCE_LEAST = 50  # texts
 TIMES = 2.0  # more unknown words than the reference has in its own other half, in all ...
-LIFT = 0.10  # ... and for one text so much above the share that nearly all of the reference's own texts keep
+LIFT = 0.10  # ... and for one text so much above what all but one in a thousand of the reference's own texts keep to
 CUT_TEXTS = 0.01  # of the texts may be cut
 AT_ONCE = 1_000
+DIGIT = re.compile(r"\d")
 
 
 def _texts(context: Context) -> TextView:
@@ -35,8 +37,8 @@ def _reader(context: Context, *needed: str) -> Any:
 def unknown_words(context: Context) -> Finding:
     """The share of words outside the model's vocabulary, or else outside the reference set.
 
-    By the model: over ``UNKNOWN_USUAL`` in all, or over ``UNKNOWN_MOST`` of one text. By the reference: against what one half of
-    the reference does not know of its other half, ``TIMES`` as much in all, or ``LIFT`` above its 99.9 % quantile in one text.
+    By the model: over ``UNKNOWN_USUAL`` in all, or over ``UNKNOWN_MOST`` of one text. By the reference: these, or against what one
+    half of it does not know of its other half, ``TIMES`` as much in all and ``LIFT`` above its 99.9 % quantile in one text, if more.
     """
     view = _texts(context)
     reader = _reader(context, "unknown_share")
@@ -75,14 +77,19 @@ def _by_reference(view: TextView, reference: TextView) -> tuple[np.ndarray, floa
     side = np.random.default_rng(0).permutation(reference.n) % 2 == 0
     known = set().union(*(words for words, first in zip(reference.words, side, strict=True) if first))
     other = [words for words, first in zip(reference.words, side, strict=True) if not first and len(words) >= WORDS_LEAST]
-    own = np.array([sum(word not in known for word in words) / len(words) for words in other] or [0.0])
+    own = np.array([_outside(words, known) for words in other] or [0.0])
     weights = np.array([len(words) for words in other] or [1])
     usual = max(UNKNOWN_USUAL, TIMES * float(np.average(own, weights=weights)))
-    most = min(1.0, float(np.quantile(own, 0.999)) + LIFT)
-    unknown = np.array([sum(word not in known for word in words) / max(1, len(words)) for words in view.words])
+    most = max(UNKNOWN_MOST, float(np.quantile(own, 0.999)) + LIFT)
     seen = known.union(*reference.words)
-    rare = Counter(word for words in view.words for word in set(words) if word not in seen)
+    unknown = np.array([_outside(words, seen) for words in view.words])
+    rare = Counter(word for words in view.words for word in set(words) if word not in seen and not DIGIT.search(word))
     return unknown, usual, most, [word for word, _ in rare.most_common(EVIDENCE_SHOWN)]
+
+
+def _outside(words: list[str], known: set[str]) -> float:
+    """The share of words that are not known; numbers, of which there is no end, count as known."""
+    return sum(word not in known and not DIGIT.search(word) for word in words) / max(1, len(words))
 
 
 def truncated_texts(context: Context) -> Finding:
