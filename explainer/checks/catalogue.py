@@ -9,14 +9,19 @@ from explainer.checks import (
     duplicates,
     image,
     labels,
+    language,
     leakage,
+    metadata,
     missingness,
     outliers,
     privacy,
     sequence,
+    shortcut,
     tabular,
     text,
     units,
+    vocabulary,
+    wording,
 )
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, count, failed, listed, passed, plural
 from explainer.checks.finding import Finding
@@ -62,7 +67,27 @@ GENERAL: tuple[Check, ...] = (
         alone=True,
     ),
 )
-_ROOMS = (tabular, missingness, dates, units, categories, image, text, sequence, duplicates, outliers, labels, leakage, drift, privacy)
+_ROOMS = (
+    tabular,
+    missingness,
+    dates,
+    units,
+    categories,
+    image,
+    metadata,
+    shortcut,
+    text,
+    language,
+    vocabulary,
+    wording,
+    sequence,
+    duplicates,
+    outliers,
+    labels,
+    leakage,
+    drift,
+    privacy,
+)
 CHECKS: tuple[Check, ...] = (*GENERAL, *(check for room in _ROOMS for check in room.CHECKS))
 
 

@@ -67,6 +67,7 @@ class Context:
     unreadable: tuple[tuple[str, str], ...] = ()
     attempted: int = 0  # items met on reading, readable or not
     lost: tuple[int, ...] = ()  # the places of those that could not be read
+    words: tuple[str, ...] = ()  # a person's own list, for the check that looks for words
 
     def need_labels(self) -> Labels:
         if self.labels is None:

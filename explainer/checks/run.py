@@ -29,6 +29,7 @@ def check(
     groups: Any = None,
     splits: Any = None,
     time: Any = None,
+    words: Sequence[str] = (),
     only: Sequence[str] | None = None,
     progress: bool | Callable[[int, int], Any] = False,
 ) -> Findings:
@@ -45,6 +46,7 @@ def check(
     groups : a DataFrame or dict of columns (``(n,)`` each) whose groups should be large enough to measure; or column names.
     splits : the name of each item's split (``"train"``, ``"test"``), or the column that holds it: what two splits share is found.
     time : when each item was recorded (dates or numbers), or the column that holds it.
+    words : the list of words that "toxic words" looks for in texts, in place of its own short one.
     only : names of the checks wanted, where not all are.
     progress : True for a bar, or a function called with (done, total), which may raise to stop.
 
@@ -77,6 +79,7 @@ def check(
         reading.unreadable,
         reading.attempted,
         reading.lost,
+        tuple(words),
     )
     return run(context, found, progress, only)
 
@@ -148,7 +151,8 @@ def view_of(found: Data) -> Reading:
         lost = {i for i, _ in missed}
         kept = [i for i in range(len(read_) + len(missed)) if i not in lost]
         outer = outer if len(outer) == len(read_) + len(missed) else np.arange(len(read_) + len(missed))
-        view = pictures.ImageView(read_, outer[kept])
+        origins = found.notes.get("origins") or pictures.origins_of(inputs)
+        view = pictures.ImageView(read_, outer[kept], [origins[i] for i in kept] if origins else ())
     elif found.modality == "text":
         texts, kept, missed = documents.texts_of(inputs)
         view = documents.TextView(texts, outer[kept])
