@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from explainer.checks.draft import Change, Fixed
+from explainer.checks.origin import GPS
 from explainer.checks.read import FILE_SUFFIXES, INPUT_KEYS, Data
 from explainer.errors import InvalidInput, Unsupported
 
@@ -185,14 +186,14 @@ def strip_location(path: Path) -> None:
     with Image.open(path) as picture:
         picture.load()
         exif = picture.getexif()
-        exif.pop(0x8825, None)
+        exif.pop(GPS, None)
         kept: dict[str, Any] = {k: v for k, v in picture.info.items() if k in ("icc_profile", "dpi")}
         if picture.format == "JPEG":
             kept |= {"quality": "keep", "subsampling": "keep"}
         if picture.format == "WEBP":  # it does not say how it was saved; larger, but not a pixel is lost
             kept |= {"lossless": True}
-        picture.info.pop("xmp", None)
-        picture.info.pop("XML:com.adobe.xmp", None)
+        for name in ("xmp", "XML:com.adobe.xmp"):
+            picture.info.pop(name, None)
         picture.save(path, format=picture.format, exif=exif, **kept)
 
 

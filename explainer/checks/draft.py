@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -140,18 +141,24 @@ class Draft:
             self._note("cell", int(place), str(self.frame.columns[j]), column.iloc[place], None, why)
         self.frame.isetitem(j, column.mask(where).array)
 
-    def set(self, places: Sequence[int] | np.ndarray, j: int, values: Sequence[Any], why: str) -> None:
-        """Set cells of column ``j`` of a table, or whole items of other data, to ``values``."""
+    def strip(self, place: int, why: str) -> None:
+        """Note that something beside the data of an item is to go."""
+        self._note("file stripped", place, "", None, None, why)
+
+    def set(self, places: Sequence[int] | np.ndarray, j: int, values: Sequence[Any], why: str, told: Any = None) -> None:
+        """Set cells of column ``j`` of a table, or whole items of other data, to ``values``; the log says ``told`` for what was there."""
         name = "" if self.frame is None else str(self.frame.columns[j])
         column: Any = self.items if self.frame is None else self.frame.iloc[:, j].astype(object).to_numpy(copy=True)
         for place, value in zip(places, values, strict=True):
-            self._note("cell", int(place), name, column[place], value, why)
+            self._note("cell", int(place), name, column[place] if told is None else told, value, why)
             column[place] = value
         if self.frame is not None:
             import pandas as pd
 
-            before = self.frame.iloc[:, j].dtype
-            self.frame.isetitem(j, pd.Series(column, dtype=object).astype(before).array)
+            made = pd.Series(column, dtype=object)
+            with suppress(TypeError, ValueError):  # a column of numbers holds no text
+                made = made.astype(self.frame.iloc[:, j].dtype)
+            self.frame.isetitem(j, made.array)
 
     def convert(self, j: int, column: pd.Series, changed: Mapping[int, Any], why: str) -> None:
         """Put ``column`` in the place of column ``j``; ``changed`` are the cells whose value is not merely written otherwise."""

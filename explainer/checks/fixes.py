@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from explainer.checks import dates
 from explainer.checks.columns import column_of, normalised
 from explainer.checks.context import Context, uncapped
+from explainer.checks.damage import find
 from explainer.checks.documents import TextView
 from explainer.checks.draft import Draft, Fixed
 from explainer.checks.finding import Finding, Findings
 from explainer.checks.frame import TableView
 from explainer.checks.labels import _signs, labels_of
 from explainer.checks.read import Data, read
+from explainer.checks.restoration import repaired, without_location
 from explainer.checks.run import run, view_of
 from explainer.checks.tabular import _empty_words, _sentinels, _spelling
-from explainer.checks.text import CONTROL, DAMAGE
 from explainer.errors import InvalidInput, unknown
 from explainer.inputs import MODALITIES
 
-_STRETCH = re.compile(r"([^\x00-\x7f]+)")
 ROUNDS = 5  # a code for missing may hide another behind it; more layers than this are no accident
 
 
@@ -304,53 +304,56 @@ def damaged(draft: Draft, context: Context, finding: Finding, key: Any) -> None:
     assert isinstance(view, TextView)
     for i in range(view.n):
         text = view.texts[i]
-        if DAMAGE.search(text) or CONTROL.search(text):
-            lost = "\ufffd" in text
-            why = "UTF-8 that was read as another encoding" + (", and letters that no reading brings back" if lost else "")
-            draft.set(view.at([i]), 0, [repaired(text)], why)
+        hit = find(text)
+        if hit is not None:
+            draft.set(view.at([i]), 0, [repaired(text)], f"{hit.kind}, read as it was meant where that can be told")
 
 
-def repaired(text: str) -> str:
-    """A text with its damaged stretches read as UTF-8 again, what is lost taken out; a text without damage as it is."""
-    if DAMAGE.search(text):
-        before = ""
-        while text != before:  # it can have been misread more than once; each reading shortens it
-            before, text = text, "".join(_again(piece) for piece in _STRETCH.split(text)).replace("\ufffd", "")
-        text = DAMAGE.sub("", text)
-    return CONTROL.sub("", text)
+def impossible_dates(draft: Draft, context: Context, finding: Finding, key: Any) -> None:
+    """Days that cannot be become missing; of two dates in the wrong order nobody knows which is wrong."""
+    view = _table(context)
+    for j in draft.columns(finding.columns):
+        read_ = dates._dates(view, j, view.columns[j])
+        if read_ is not None:
+            for reason, where in {**read_.wrong, **dates._out_of_time(read_), **dates._defaults(read_)}.items():
+                if where.any():
+                    draft.blank(np.flatnonzero(where), j, f"a date {reason}")
 
 
-def _again(stretch: str) -> str:
-    """Letters outside ASCII taken for the bytes they were made of, each two to four of them that are UTF-8 read as its letter."""
-    if stretch.isascii():
-        return stretch
-    bytes_ = [_byte(c) for c in stretch]
-    read_, i = [], 0
-    while i < len(stretch):
-        for size in (4, 3, 2):
-            chunk = bytes_[i : i + size]
-            if len(chunk) == size and None not in chunk:
-                try:
-                    letter = bytes(chunk).decode("utf-8")  # type: ignore[arg-type]
-                except UnicodeDecodeError:
-                    continue
-                if len(letter) == 1:
-                    read_.append(letter)
-                    i += size
-                    break
+def personal_data(draft: Draft, context: Context, finding: Finding, key: Any) -> None:
+    """Personal data are masked, or with a key replaced by pseudonyms; the log does not repeat them."""
+    from explainer.checks import privacy
+
+    def hidden(values: Any, whole: bool) -> list[Any]:
+        made = privacy.mask(values, parts=not whole) if key is None else privacy.pseudonymise(values, key=key, parts=not whole)
+        return list(made)
+
+    why = "personal data" + ("" if key is None else ", replaced by a pseudonym under the key")
+    if draft.frame is None:
+        _hide(draft, 0, list(draft.items), hidden(list(draft.items), False), why)
+        return
+    for name, one in finding.evidence.items():
+        for j in draft.columns([name]):
+            values = draft.frame.iloc[:, j]
+            _hide(draft, j, values.tolist(), hidden(values, bool(one.get("whole"))), why)
+
+
+def _hide(draft: Draft, j: int, before: list[Any], after: list[Any], why: str) -> None:
+    moved = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if isinstance(b, str) and a != b]
+    draft.set(moved, j, [after[i] for i in moved], why, told="[personal data]")
+
+
+def locations(draft: Draft, context: Context, finding: Finding, key: Any) -> None:
+    """The place a picture was taken at goes from its metadata; of a folder, when the copy is written."""
+    origins = draft.notes.get("origins")
+    for place in finding.rows:
+        if origins is not None:
+            origins[place] = replace(origins[place], located=False)
+        elif hasattr(draft.items[place], "getexif"):
+            draft.items[place] = without_location(draft.items[place])
         else:
-            read_.append(stretch[i])
-            i += 1
-    return "".join(read_)
-
-
-def _byte(letter: str) -> int | None:
-    for encoding in ("cp1252", "latin-1"):
-        try:
-            return letter.encode(encoding)[0]
-        except UnicodeEncodeError:
             continue
-    return None
+        draft.strip(place, "a picture's place may be somebody's home")
 
 
 def _table(context: Context) -> TableView:
@@ -363,12 +366,15 @@ FIXES: tuple[Fix, ...] = (
     Fix("missing labels", MODALITIES, _drop("it has no label"), "dropped"),
     Fix("class names", MODALITIES, class_names, "written one way"),
     Fix("damaged characters", ("text",), damaged, "read again as UTF-8"),
+    Fix("personal data", ("tabular", "text"), personal_data, "masked"),
+    Fix("location in metadata", ("image",), locations, "taken out"),
     Fix("missing values", ("text",), _drop("there is no text"), "dropped"),
     Fix("empty texts", ("text",), _drop("there is no word in it"), "dropped"),
     Fix("blank images", ("image",), _drop("one flat grey: there is nothing to see"), "dropped"),
     Fix("flat series", ("series",), _drop("a flat line: nothing was recorded"), "dropped"),
     Fix("placeholder values", ("tabular",), placeholders, "set to missing"),
     Fix("infinite values", ("tabular",), infinite, "set to missing"),
+    Fix("impossible dates", ("tabular",), impossible_dates, "set to missing"),
     Fix("mixed types", ("tabular",), mixed_types, "brought to one type"),
     Fix("spelling of categories", ("tabular",), spellings, "written one way"),
     Fix("missing values", ("tabular",), empty_columns, "taken out (columns without a value)"),

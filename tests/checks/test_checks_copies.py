@@ -172,6 +172,22 @@ def test_a_folder_is_copied_without_what_was_dropped(tmp_path):
     assert {c.check for c in fixed.log} == {"unreadable items", "blank images", "class names"}
 
 
+def test_a_copy_of_a_folder_names_no_place(tmp_path):
+    source, out = tmp_path / "pictures", tmp_path / "clean"
+    source.mkdir()
+    for k, image in enumerate((clean.images(40) * 255).astype(np.uint8)):
+        exif = Image.Exif()
+        exif[0x010F] = "Maker"
+        if k in (3, 7):
+            exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)})
+        Image.fromarray(image).save(source / f"{k:02d}.jpg", exif=exif)
+    fixed, after = cleaned(source, out, only=["location in metadata"])
+    holds(after, ("location in metadata",))
+    assert [(c.row, c.action) for c in fixed.log] == [(3, "file stripped"), (7, "file stripped")]
+    assert Image.open(out / "03.jpg").getexif()[0x010F] == "Maker"
+    assert (out / "04.jpg").read_bytes() == (source / "04.jpg").read_bytes()
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 def test_the_place_goes_and_the_rest_of_the_metadata_stays(tmp_path, suffix):
     pixels = (clean.images(1)[0] * 255).astype(np.uint8)

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import explainer
 from explainer.checks.catalogue import CHECKS
 from explainer.checks.finding import Finding, Findings
-from explainer.checks.fixes import FIXES, repaired
+from explainer.checks.fixes import FIXES
+from explainer.checks.restoration import repaired, without_location
 from explainer.checks.run import check
 from explainer.errors import InvalidInput, UnknownName
 
@@ -51,6 +53,25 @@ def put(items, place, value):
     return [*items[:place], value, *items[place + 1 :]]
 
 
+def mails(n):
+    return [f"{a}{i}@mail.org" for i, a in enumerate(np.random.default_rng(0).choice(["jane", "ali", "bo"], n))]
+
+
+def days(n):
+    made = pd.date_range("2019-01-01", periods=n).strftime("%Y-%m-%d").tolist()
+    return put(put(made, 3, "2019-02-30"), 8, "2019-13-01")
+
+
+def picture(array, located=False):
+    made = Image.fromarray((np.asarray(array) * 255).astype(np.uint8))
+    if located:
+        exif = Image.Exif()
+        exif[0x010F] = "Maker"
+        exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)})
+        made.info["exif"] = exif.tobytes()
+    return made
+
+
 def codes(frame):
     return cell(cell(frame, [3, 9], "age", 9999), [12], "city", "N/A")
 
@@ -78,6 +99,10 @@ PLANTS = {
     ("flat series", "series"): lambda x, y: (put(x, 2, flat(x[2])), y, {2}, set(), {}),
     ("placeholder values", "tabular"): lambda f, y: (codes(f), y, {3, 9, 12}, {"age", "city"}, {}),
     ("infinite values", "tabular"): lambda f, y: (cell(f, [5, 7], "n2", np.inf), y, {5, 7}, {"n2"}, {}),
+    ("personal data", "tabular"): lambda f, y: (f.assign(contact=mails(len(f))), y, set(range(len(f))), {"contact"}, {}),
+    ("personal data", "text"): lambda x, y: (put(x, 5, x[5] + " write to jane.roe@mail.org"), y, {5}, set(), {}),
+    ("location in metadata", "image"): lambda x, y: (put([picture(i) for i in x], 5, picture(x[5], True)), y, {5}, set(), {}),
+    ("impossible dates", "tabular"): lambda f, y: (f.assign(visited=days(len(f))), y, {3, 8}, {"visited"}, {}),
     ("mixed types", "tabular"): lambda f, y: (cell(f.assign(age=f["age"].astype(str)), [0, 8], "age", "old"), y, {0, 8}, {"age"}, {}),
     ("spelling of categories", "tabular"): lambda f, y: (cell(f, [7], "city", "roma "), y, {7}, {"city"}, {}),
     ("missing values", "tabular"): lambda f, y: (f.assign(nothing=np.nan), y, set(), {"nothing"}, {}),
@@ -266,13 +291,50 @@ def test_a_misread_text_is_read_back(text, times):
     for _ in range(times):
         raw = wrong.encode("utf-8")
         wrong = "".join(bytes([b]).decode("cp1252") if b not in (0x81, 0x8D, 0x8F, 0x90, 0x9D) else chr(b) for b in raw)
-    if text.isascii() or "Ã" in wrong or "â€" in wrong:
-        assert repaired(wrong) == text
+    assert repaired(wrong) == text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("na\ufffdve", "nave"), ("caf\\u00e9", "café"), ("caf=C3=A9 noir", "café noir"), ("you &amp; me", "you & me"), ("a\x07b", "ab"),
+     ("zero\u200bwidth", "zerowidth"), ("&amp;lt;b&amp;gt;", "<b>")],
+)  # fmt: skip
+def test_other_damage_is_undone_or_taken_out(wrong, right):
+    assert repaired(wrong) == right
 
 
 def test_a_text_without_damage_is_left_as_it_is():
     for text in ["Ünïcode Â at the end Â", "São Paulo", "a\tb\nc", "ÂNGELA"]:
         assert repaired(text) == text
+
+
+def test_personal_data_are_in_no_log_and_pseudonyms_keep_who_is_who():
+    frame, labels = table()
+    frame["contact"] = mails(200) * 2
+    frame["phone"] = [4930123400000 + i for i in range(400)]
+    findings = check(frame, labels, only=["personal data"])
+    fixed = explainer.fix(frame, findings, labels, key=b"k" * 32)
+    told = fixed.to_frame().to_csv()
+    assert "@mail.org" not in told and "personal data" in told
+    assert fixed.data["contact"].nunique() == 200 and (fixed.data["contact"][:200].tolist() == fixed.data["contact"][200:].tolist())
+    assert explainer.fix(frame, findings, labels).data["contact"].nunique() == 1
+    assert check(fixed.data, fixed.labels, only=["personal data"])[0].state == "pass"
+
+
+def test_of_two_dates_in_the_wrong_order_neither_is_taken_away():
+    frame, labels = table()
+    start = pd.date_range("2019-01-01", periods=400)
+    frame["start date"], frame["end date"] = start, start + pd.Timedelta(days=5)
+    frame.loc[3, "end date"] = pd.Timestamp("2018-06-01")
+    findings = check(frame, labels, only=["impossible dates"])
+    assert findings[0].state == "fail"
+    fixed = explainer.fix(frame, findings, labels)
+    assert not fixed.log and "impossible dates" in fixed.left
+
+
+def test_a_picture_keeps_what_else_its_metadata_say():
+    made = without_location(picture(clean.images(1)[0], True))
+    assert 0x8825 not in made.getexif() and made.getexif()[0x010F] == "Maker"
 
 
 def test_a_finding_that_is_no_longer_true_changes_nothing():
