@@ -139,10 +139,13 @@ def finding_facts(findings: Findings) -> dict[str, Any]:
 def print_findings(findings: Findings, name: str) -> None:
     """Every finding, worst first: what, how bad, where, why it matters and what to do; what passed by name."""
     terminal.say(f"[bold]{terminal.escape(name)}[/]: {findings.rows:,} items, {findings.modality}")
-    for state in ("fail", "error", "not run"):
-        rows = [(terminal.state(state), terminal.escape(f.check), _told(f)) for f in findings.of(state)]
-        if rows:
-            terminal.table(("", "check", "finding"), rows, widths=(9, 18))
+    rows = [(terminal.state(f.state), terminal.escape(f.check), _told(f)) for f in (*findings.of("fail"), *findings.of("error"))]
+    reasons: dict[str, list[str]] = {}
+    for f in findings.of("not run"):  # many could not run for one reason
+        reasons.setdefault(f.message.removeprefix("Not run: "), []).append(f.check)
+    rows += [(terminal.state("not run"), terminal.escape(",\n".join(names)), terminal.escape(why)) for why, names in reasons.items()]
+    if rows:
+        terminal.table(("", "check", "finding"), rows, widths=(9, 20))
     passed = findings.of("pass")
     if passed:
         terminal.say(f"{terminal.state('pass')} {terminal.escape(', '.join(f.check for f in passed))}")

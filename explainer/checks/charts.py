@@ -12,10 +12,11 @@ from explainer.checks.finding import Finding
 SHOWN = 20  # bars a person compares at a glance
 # Which figure of an entry is drawn where it holds several, and which word names it.
 FIGURES = (
-    "share", "distance", "likeness", "error", "accuracy", "score", "loss", "gap", "ratio", "times", "strength", "value", "power", "auc",
-    "missing", "count", "rows", "size", "n", "k", "p",
+    "half-width", "effect", "share", "distance", "likeness", "error", "accuracy", "score", "loss", "gap", "ratio", "times", "factor",
+    "steps", "strength", "value", "power", "auc", "missing", "count", "rows", "size", "n",
 )  # fmt: skip
-NAMES = ("segment", "column", "feature", "group", "class", "name", "word", "pattern", "split", "channel", "series", "rule", "row", "item")
+NAMES = ("segment", "figure", "output", "column", "feature", "word", "group", "pattern", "split", "rule", "name", "class")
+PLACES = ("row", "channel", "step", "reference row", "other row", "p", "adjusted p")  # numbers that say where or how sure, not how much
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,11 @@ def _pairs(finding: Finding) -> Bars | None:
         return None
     named = []
     for pair in pairs:
-        ends = pair["rows"] if isinstance(pair.get("rows"), list) else [v for k, v in pair.items() if "row" in str(k)]
-        named.append((" ~ ".join(map(str, ends)), pair.get("likeness", 1.0)))
-    return _bars(named, "likeness")
+        ends = pair["rows"] if isinstance(pair.get("rows"), list) else [v for k, v in pair.items() if str(k) in PLACES and "row" in str(k)]
+        if len(ends) != 2:
+            return None
+        named.append((" ~ ".join(map(str, ends)), pair.get("likeness", pair.get("steps in common", 1.0))))
+    return _bars(named, "steps in common" if "steps in common" in pairs[0] else "likeness")
 
 
 def _limits(finding: Finding) -> Bars | None:
@@ -127,7 +130,7 @@ def _limits(finding: Finding) -> Bars | None:
         if not isinstance(entry, Mapping) or "plausible from" not in entry or not _number(entry.get("median")):
             return None
         reach = []
-        for value in (v for v in entry.get("found", ()) if _number(v)):
+        for value in (v for v in entry.get("found", (entry.get("shortest"), entry.get("longest"))) if _number(v)):
             limit = entry["to"] if value > entry["median"] else entry["plausible from"]
             if _number(limit) and limit != entry["median"]:
                 reach.append((value - entry["median"]) / (limit - entry["median"]))
@@ -140,7 +143,7 @@ def _listed(finding: Finding) -> Bars | None:
     for key, entries in finding.evidence.items():
         if isinstance(entries, list) and entries and all(isinstance(e, Mapping) for e in entries):
             figure = next((f for f in FIGURES if all(_number(e.get(f)) for e in entries)), None)
-            figure = figure or next((f for f in entries[0] if all(_number(e.get(f)) for e in entries)), None)
+            figure = figure or next((f for f in entries[0] if f not in PLACES and all(_number(e.get(f)) for e in entries)), None)
             if figure is None:
                 continue
             kept = sorted(entries, key=lambda e: -abs(e[figure]))[:SHOWN]
@@ -158,9 +161,12 @@ def _listed(finding: Finding) -> Bars | None:
 
 def _name(entry: Mapping[str, Any], otherwise: str) -> str:
     key = next((k for k in NAMES if k in entry), None)
-    name = entry[key] if key else next((v for v in entry.values() if isinstance(v, str)), otherwise)
+    if key is None:
+        where = ", ".join(f"{k} {entry[k]}" for k in ("row", "channel", "step") if k in entry)
+        return where or next((v for v in entry.values() if isinstance(v, str)), otherwise)
     kind = f" ({entry['test']})" if key == "column" and "missing" in str(entry.get("test", "")) else ""
-    return f"{name}{kind}" if not _number(name) else f"{key or otherwise} {name}"
+    other = f" ~ {entry['other']}" if isinstance(entry.get("other"), str) else ""
+    return f"{entry[key]}{other}{kind}"
 
 
 def _interval(entry: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -182,16 +188,37 @@ def _nested(finding: Finding) -> Bars | None:
     if figure is not None:
         held = _held(finding, (v[figure] for v in inner.values()))
         return _bars([(k, v[figure]) for k, v in inner.items()], figure, held)
-    pairs = [(f"{k} = {name}", value) for k, v in inner.items() for name, value in v.items() if _number(value)]
-    return _bars(pairs, "rows", _held(finding, (value for _, value in pairs)))
+    pairs = [(name, value) for k, v in inner.items() for name, value in _leaves(str(k), v)]
+    counts = [pair for pair in pairs if isinstance(pair[1], int)]  # counts beside shares: only one of them goes on one axis
+    return _bars(counts or pairs, "rows" if counts else "figure", _held(finding, (value for _, value in counts or pairs)))
+
+
+def _leaves(name: str, value: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The numbers in a mapping, each under the first and the last of the names that lead to it."""
+    found: list[tuple[str, Any]] = []
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            found += _leaves(name, inner)
+        elif _number(inner):
+            found.append((f"{name} = {key}", inner))
+    return found
+
+
+def _run(finding: Finding) -> Bars | None:
+    """A list of figures, the largest first, against the limit beside it."""
+    for key, values in finding.evidence.items():
+        if isinstance(values, list) and len(values) > 1 and all(_number(v) and not isinstance(v, int) for v in values):
+            limit = finding.evidence.get("limit")
+            return _bars([(f"{k + 1}", v) for k, v in enumerate(values)], key, limit if _number(limit) else None, ordered=True)
+    return None
 
 
 def _flat(finding: Finding) -> Bars | None:
-    """Figures side by side, or lists whose length is the figure: spellings of one value."""
-    numbers = {k: v for k, v in finding.evidence.items() if _number(v) and k not in ("p", "adjusted p")}
-    if len(numbers) > 1:
-        return _bars(list(numbers.items()), "figure")
-    lists = {k: v for k, v in finding.evidence.items() if isinstance(v, list) and v and all(isinstance(one, list) for one in v)}
+    """Counts side by side, or lists whose length is the figure: spellings of one value."""
+    evidence = finding.evidence
+    if evidence and all(_number(v) and isinstance(v, int) for v in evidence.values()) and not {"shortest", "longest"} & set(evidence):
+        return _bars(list(evidence.items()), "count")
+    lists = {k: v for k, v in evidence.items() if isinstance(v, list) and v and all(isinstance(one, list) for one in v)}
     return _bars([(" = ".join(map(str, one)), len(one)) for v in lists.values() for one in v], "ways of writing it") if lists else None
 
 
@@ -204,4 +231,6 @@ def _single(finding: Finding) -> Bars | None:
     return Bars((finding.check,), (value,), "value", finding.threshold, (interval,) if interval else ())
 
 
-_READERS: tuple[Callable[[Finding], Chart | None], ...] = (_grid, _classes, _groups, _pairs, _limits, _listed, _nested, _flat, _single)
+_READERS: tuple[Callable[[Finding], Chart | None], ...] = (
+    _grid, _classes, _groups, _pairs, _limits, _listed, _run, _nested, _flat, _single,
+)  # fmt: skip
