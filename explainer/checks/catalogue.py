@@ -11,8 +11,10 @@ from explainer.checks import (
     labels,
     leakage,
     missingness,
+    order,
     outliers,
     privacy,
+    rules,
     sequence,
     tabular,
     text,
@@ -62,7 +64,24 @@ GENERAL: tuple[Check, ...] = (
         alone=True,
     ),
 )
-_ROOMS = (tabular, missingness, dates, units, categories, image, text, sequence, duplicates, outliers, labels, leakage, drift, privacy)
+_ROOMS = (
+    tabular,
+    missingness,
+    dates,
+    units,
+    categories,
+    rules,
+    image,
+    text,
+    sequence,
+    duplicates,
+    outliers,
+    labels,
+    leakage,
+    order,
+    drift,
+    privacy,
+)
 CHECKS: tuple[Check, ...] = (*GENERAL, *(check for room in _ROOMS for check in room.CHECKS))
 
 

@@ -12,6 +12,7 @@ from explainer.checks.finding import Finding
 
 if TYPE_CHECKING:
     from explainer.checks.labels import Labels
+    from explainer.checks.rules import Rules
     from explainer.checks.view import View
 
 ROWS_SHOWN = 100  # a person looks at a screenful; the count says how many there are in all
@@ -54,6 +55,9 @@ class Context:
     unreadable: tuple[tuple[str, str], ...] = ()
     attempted: int = 0  # items met on reading, readable or not
     lost: tuple[int, ...] = ()  # the places of those that could not be read
+    reference_groups: Mapping[str, np.ndarray] | None = None  # where the reference set has the columns named
+    reference_time: np.ndarray | None = None
+    rules: Rules | None = None
 
     def need_labels(self) -> Labels:
         if self.labels is None:
