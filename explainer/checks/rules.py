@@ -150,7 +150,7 @@ def _rule(view: TableView, place: int, column: Column) -> Rule:
     if column.kind == "category":
         sizes = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
         closed = not unique and len(sizes) <= VALUES_MOST and sizes.min() >= VALUE_LEAST
-        return Rule("category", values=tuple(sorted(column.levels)) if closed else None, missing=missing, unique=unique)
+        return Rule("category", values=tuple(sorted(map(_whole, column.levels))) if closed else None, missing=missing, unique=unique)
     if column.kind == "date":
         days = view.frame.iloc[:, place]
         if not pd.api.types.is_datetime64_any_dtype(days.dtype):
@@ -295,6 +295,11 @@ def _said(check: str, rule: Rule) -> str:
     )
 
 
+def _whole(text: str) -> str:
+    """Without the halves of signs that a damaged encoding leaves, which no file of rules can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _frame(view: TableView, rules: Rules) -> pd.DataFrame:
     """The columns named in the rules as plain floats, texts and dates, numbered from 0."""
     data: dict[str, Any] = {}
@@ -311,7 +316,7 @@ def _frame(view: TableView, rules: Rules) -> pd.DataFrame:
         elif column.numbers is not None:
             data[column.name] = column.numbers
         else:
-            texts = np.array([*column.levels, None], dtype=object)[column.codes]
+            texts = np.array([*map(_whole, column.levels), None], dtype=object)[column.codes]
             data[column.name] = pd.Series(texts).astype(object)  # a column of nothing but texts would become one of pandas' own
     return pd.DataFrame(data, index=range(view.n))
 
