@@ -36,6 +36,17 @@ def check(
     group: Annotated[
         list[str] | None, typer.Option(metavar="COL", help="A column whose groups must be large enough; may be given again.")
     ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rules that a table must keep to (JSON or YAML); written from good data by --write-rules."),
+    ] = None,
+    write_rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the rules that DATA, taken to be good, keep to; edit them, then use --rules."),
+    ] = None,
+    words: Annotated[
+        Path | None, typer.Option(metavar="FILE", help='The words that --only "toxic words" looks for, one a line.', show_default=False)
+    ] = None,
     modality: Annotated[
         str | None, typer.Option(help="tabular, image, text or series, where it cannot be told.", show_default=False)
     ] = None,
@@ -82,9 +93,14 @@ def check(
     if data is None:
         raise InvalidInput("Name the data to check, as in: explainer check data.csv --labels outcome. All checks: explainer check --list.")
     earlier = None if compare is None else Findings.from_json(compare.read_bytes())
+    if write_rules is not None:
+        _rules(data, labels, write_rules)
+        terminal.say(f"Rules: {terminal.escape(write_rules)}")
+        return
     given = _given(data, labels, modality, model, reference, fix)
     groups = given.pop("groups", None)
-    beside = {"splits": split, "time": time, "groups": group or groups, "only": only or None}
+    beside = {"splits": split, "time": time, "groups": group or groups, "only": only or None,
+              "rules": rules, "words": () if words is None else tuple(words.read_text("utf-8").split("\n"))}  # fmt: skip
     findings = _run(given, beside)
     turned = None if earlier is None else findings.compare(earlier)
     fixed, log = (None, None) if fix is None else _fixed(findings, given, Path(data), fix, key_file)
@@ -118,6 +134,19 @@ def catalogue(modality: str | None) -> list[dict[str, Any]]:
         if modality in (None, m)
         for c in checks(m)
     ]
+
+
+def _rules(data: str, labels: str | None, out: Path) -> None:
+    """The rules of a table that is taken to be good, labels left out, in a file that is free."""
+    from explainer import sources
+    from explainer.checks.read import read
+    from explainer.checks.rules import infer_rules
+
+    if out.exists():
+        raise InvalidInput(f"{out} is there already; nothing is overwritten. Name a place that is free.")
+    given = sources.resolve_data(data, labels, "tabular", None)
+    whole = read(given["data"] if not isinstance(given["data"], str) else Path(given["data"]), given["labels"], modality="tabular")
+    infer_rules(whole.inputs).save(out)
 
 
 def _given(

@@ -129,6 +129,25 @@ def test_what_stands_in_the_reference_is_dropped(place: Path, run: Run) -> None:
     assert len(pd.read_csv("c.csv")) == 170
 
 
+def test_rules_are_written_from_good_data_and_held_against_others(place: Path, run: Run) -> None:
+    assert run("rows.csv", "--labels", "outcome", "--write-rules", "rules.json").exit_code == 0
+    assert "outcome" not in Path("rules.json").read_text() and run("rows.csv", "--write-rules", "rules.json").exit_code == 2
+    good = json.loads(run("rows.csv", "--labels", "outcome", "--rules", "rules.json", "--only", "rules", "--json").stdout)
+    assert good["findings"][0]["state"] == "pass"
+    frame = pd.read_csv("rows.csv")
+    frame.loc[7, "a"] = 1e6
+    frame.to_csv("other.csv", index=False)
+    bad = run("other.csv", "--labels", "outcome", "--rules", "rules.json", "--only", "rules", "--json")
+    assert bad.exit_code == 1 and json.loads(bad.stdout)["findings"][0]["rows"] == [7]
+
+
+def test_a_list_of_words_is_looked_for(place: Path, run: Run) -> None:
+    Path("texts.jsonl").write_text("".join(json.dumps({"text": f"a plain line about number {i}"}) + "\n" for i in range(40)))
+    Path("words.txt").write_text("plain\n")
+    found = json.loads(run("texts.jsonl", "--only", "toxic words", "--words", "words.txt", "--json").stdout)["findings"][0]
+    assert found["state"] == "fail" and found["count"] == 40
+
+
 def test_zoo_data_are_no_file_to_copy(place: Path, run: Run) -> None:
     result = run("zoo:loan-mlp", "--fix", "c.csv")
     assert result.exit_code == 2 and "Only a file or a folder" in " ".join(result.stderr.split())

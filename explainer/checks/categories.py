@@ -10,22 +10,29 @@ from explainer.checks.columns import CODE_LEVELS, Column
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
+from explainer.checks.order import runs
 
 RARE = 5  # rows: with fewer, one of five folds has none
 RARE_SHARE = 0.02  # of the rows: where more are of rare kinds, the column is one of many kinds by its nature
 RARE_LEVELS = 100  # and so is one of more kinds than this
 ROWS_LEAST = 100
+STRETCH_LEAST, STRETCH_SHARE = 3, 0.05  # rows of a value whose place may say something
 CODE_LEAST = 10  # rows of each value of a code
 LUCK = 1e-3  # unseen values that chance would give this often are no finding
 
 
 def rare_categories(context: Context) -> Finding:
-    """Categories of fewer than ``RARE`` rows in a column whose rows are nearly all of frequent ones."""
+    """Categories of fewer than ``RARE`` rows in a column whose rows are nearly all of frequent ones; and values of one stretch only.
+
+    Of codes of a few whole numbers too, a value is named whose rows all stand closer together than chance puts them: m of n rows have a
+    span of w or less with P = m (w / n)^(m - 1) - (m - 1) (w / n)^m, taken times the values tried.
+    """
     view = context.view
     assert isinstance(view, TableView)
     context.need_rows(ROWS_LEAST)
     columns = [c for c in view.columns if c.kind == "category" and 1 < c.distinct <= RARE_LEVELS and not view.identifier(c)]
-    if not columns:
+    codes = [c for c in view.columns if c.kind == "number" and 2 < c.distinct <= CODE_LEVELS]
+    if not columns and not codes:
         raise NotRun(f"The table has no columns of 2 to {RARE_LEVELS} categories.")
     found: dict[str, dict[str, int]] = {}
     rows = np.zeros(view.n, dtype=bool)
@@ -35,12 +42,42 @@ def rare_categories(context: Context) -> Finding:
         if len(rare) and sizes[rare].sum() <= RARE_SHARE * sizes.sum():
             found[column.name] = {column.levels[i][:80]: int(sizes[i]) for i in rare}
             rows |= np.isin(column.codes, rare)
+    stretches = _stretches([*columns, *codes])
+    for name, (level, where) in stretches.items():
+        found.setdefault(name, {})[level] = len(where)
+        rows[where] = True
     if found:
         shown = listed(f"{name!r} ({listed(f'{level!r} in {n}' for level, n in levels.items())})" for name, levels in found.items())
-        message = f"{count(len(found), 'column')} with categories of fewer than {RARE} rows: {shown}."
+        message = f"{count(len(found), 'column')} with rare categories: {shown}."
+        close = listed(
+            f"{level!r} of {name!r} only in {view.noun}s {view.at(w)[0]:,} to {view.at(w)[-1]:,}" for name, (level, w) in stretches.items()
+        )
+        message += f" One stretch only: {close}." if close else ""
         evidence = dict(list(found.items())[:EVIDENCE_SHOWN])
         return failed(message, value=int(rows.sum()), threshold=0, rows=view.at(rows), columns=found, evidence=evidence)
-    return passed(f"No category in {count(len(columns), 'column')} is rare among frequent ones.", value=0, threshold=0)
+    return passed(f"No category in {count(len(columns) + len(codes), 'column')} is rare among frequent ones.", value=0, threshold=0)
+
+
+def _stretches(columns: list[Column]) -> dict[str, tuple[str, np.ndarray]]:
+    """For each column the rare value, if there is one, whose rows stand closest together, in a column otherwise in no order."""
+    tried: list[tuple[float, Column, int, np.ndarray]] = []
+    for column in columns:
+        n = len(column.codes)
+        sizes = np.bincount(column.codes[column.codes >= 0], minlength=column.distinct)
+        for value in np.flatnonzero((sizes >= STRETCH_LEAST) & (sizes <= STRETCH_SHARE * n)):
+            where = np.flatnonzero(column.codes == value)
+            m, w = len(where), min(1.0, (where[-1] - where[0] + 1) / n)
+            tried.append((m * w ** (m - 1) - (m - 1) * w**m, column, int(value), where))
+    found: dict[str, tuple[str, np.ndarray]] = {}
+    for luck, column, value, where in sorted(tried, key=lambda t: t[0]):
+        if luck * len(tried) >= LUCK or column.name in found:
+            continue
+        rest = runs(column.codes[(column.codes >= 0) & (column.codes != value)])
+        if not rest or rest[0]["p"] < LUCK:  # a column sorted, or in blocks, throughout: the order of rows says so
+            continue
+        level = column.levels[value][:80] if column.numbers is None else f"{column.numbers[where[0]]:g}"
+        found[column.name] = (level, where)
+    return found
 
 
 def unseen_categories(context: Context) -> Finding:

@@ -14,6 +14,7 @@ from explainer.checks.finding import Finding
 
 if TYPE_CHECKING:
     from explainer.checks.labels import Labels
+    from explainer.checks.rules import Rules
     from explainer.checks.view import View
 
 ROWS_SHOWN = 100  # a person looks at a screenful; the count says how many there are in all
@@ -68,6 +69,9 @@ class Context:
     attempted: int = 0  # items met on reading, readable or not
     lost: tuple[int, ...] = ()  # the places of those that could not be read
     words: tuple[str, ...] = ()  # a person's own list, for the check that looks for words
+    reference_groups: Mapping[str, np.ndarray] | None = None  # where the reference set has the columns named
+    reference_time: np.ndarray | None = None
+    rules: Rules | None = None
 
     def need_labels(self) -> Labels:
         if self.labels is None:

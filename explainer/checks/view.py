@@ -53,6 +53,11 @@ class View(ABC):
         Without ``other``, i < j within this view; with it, i is here and j there.
         """
 
+    @cached_property
+    def pairs(self) -> tuple[list[tuple[int, int, float]], float]:
+        """What :meth:`near` finds within this view, found once."""
+        return self.near()
+
     def keys_against(self, other: View) -> tuple[np.ndarray, np.ndarray]:
         """Keys of this view's items and of the other's, made to be compared."""
         return self.keys, other.keys
