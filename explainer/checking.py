@@ -10,7 +10,6 @@ import typer
 
 from explainer.commands import FINDING
 from explainer.errors import InvalidInput, unknown
-from explainer.inputs import MODALITIES
 from explainer.options import DATA, JSON
 
 if TYPE_CHECKING:
@@ -124,6 +123,7 @@ def catalogue(modality: str | None) -> list[dict[str, Any]]:
     """Every check of a modality (of all where none is named). Raises UnknownName."""
     from explainer.checks.catalogue import checks
     from explainer.checks.fixes import FIXES
+    from explainer.inputs import MODALITIES
 
     if modality is not None and modality not in MODALITIES:
         raise unknown("modality", modality, MODALITIES)
