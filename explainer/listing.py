@@ -14,6 +14,7 @@ import pandas as pd
 
 from explainer import terminal
 from explainer.checks.comparison import Comparison
+from explainer.checks.context import chance
 from explainer.checks.draft import Fixed
 from explainer.checks.finding import Finding, Findings
 from explainer.explanation import Explanation
@@ -166,7 +167,7 @@ def _measured(finding: Finding) -> str:
     said = three(finding.value)
     said += f" ({three(finding.interval[0])} to {three(finding.interval[1])})" if finding.interval else ""
     said += f", threshold {three(finding.threshold)}" if finding.threshold is not None else ""
-    return said + (f", p = {finding.p:.2g}" if finding.p is not None else "")
+    return said + (f", {chance(finding.p)}" if finding.p is not None else "")
 
 
 def _where(finding: Finding) -> str:

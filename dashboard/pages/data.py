@@ -16,6 +16,7 @@ from dashboard.exhibit import Exhibit
 from dashboard.predictions import Predictions
 from dashboard.view import View
 from explainer.checks.charts import Bars, chart
+from explainer.checks.context import chance
 from explainer.checks.finding import STATES, Finding, Findings
 from explainer.plots.findings import plot_finding
 from explainer.plots.look import three
@@ -194,7 +195,7 @@ def _measured(finding: Finding) -> str:
     parts = [three(finding.value)] if finding.value is not None else []
     parts += [f"95 % {three(finding.interval[0])} to {three(finding.interval[1])}"] if finding.interval else []
     parts += [f"threshold {three(finding.threshold)}"] if finding.threshold is not None else []
-    parts += [f"p = {finding.p:.2g}"] if finding.p is not None else []
+    parts += [chance(finding.p)] if finding.p is not None else []
     return " · ".join(parts)
 
 

@@ -151,6 +151,11 @@ def percent(value: float) -> str:
     return f"{number:.1f} %" if (number < 10 or number > 99) and number != round(number) else f"{number:.0f} %"
 
 
+def chance(p: float) -> str:
+    """A p-value as a person writes it; never nothing."""
+    return f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
+
+
 def listed(names: Iterable[Any], most: int = 5) -> str:
     """``a, b, c and 4 more``."""
     names = [str(n) for n in names]

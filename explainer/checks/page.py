@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from explainer.checks.charts import Bars, Chart, chart
+from explainer.checks.context import chance
 from explainer.checks.finding import STATES, Finding, Findings, State
 
 SIGNS: dict[State, str] = {"fail": "✗", "error": "✗", "not run": "○", "pass": "✓"}
@@ -92,7 +93,7 @@ def _facts(finding: Finding) -> list[str]:
     facts = [f"value {finding.value:.4g}"] if finding.value is not None else []
     facts += [f"95 % {finding.interval[0]:.4g} to {finding.interval[1]:.4g}"] if finding.interval else []
     facts += [f"threshold {finding.threshold:.4g}"] if finding.threshold is not None else []
-    facts += [f"p = {finding.p:.2g}"] if finding.p is not None else []
+    facts += [chance(finding.p)] if finding.p is not None else []
     named: tuple = finding.files or finding.rows
     if named:
         more = max(finding.count, len(named)) - len(named[:ROWS_NAMED])
