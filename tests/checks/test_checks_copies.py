@@ -204,15 +204,24 @@ def test_the_place_goes_and_the_rest_of_the_metadata_stays(tmp_path, suffix):
     assert np.abs(np.asarray(Image.open(path)).astype(int) - seen).max() <= 3
 
 
-@pytest.mark.parametrize("out", ["a.csv", "./a.csv", "there.csv", "b.parquet", "a.csv/b.csv"])
-def test_a_place_that_is_not_free_or_not_apart_is_refused(tmp_path, monkeypatch, out):
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("a.csv", "original"),
+        ("./a.csv", "original"),
+        ("a.csv/b.csv", "original"),
+        ("there.csv", "is there already"),
+        ("b.parquet", "its own"),
+    ],
+)
+def test_a_place_that_is_not_free_or_not_apart_is_refused(tmp_path, monkeypatch, out, message):
     monkeypatch.chdir(tmp_path)
     clean.table(40).assign(country="DE").to_csv("a.csv", index=False)
     Path("there.csv").write_text("mine")
     found = read(Path("a.csv"))
     fixed = explainer.fix(found, explainer.check(found, only=["constant columns"]))
     before = digest(Path("a.csv"))
-    with pytest.raises(InvalidInput, match="original|is there already|its own format"):
+    with pytest.raises(InvalidInput, match=message):
         write_copy(fixed, found, Path("a.csv"), Path(out))
     assert digest(Path("a.csv")) == before and Path("there.csv").read_text() == "mine"
 

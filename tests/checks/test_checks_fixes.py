@@ -213,6 +213,13 @@ def test_many_more_rows_are_fixed_than_a_finding_names():
     assert len(fixed.data) == 2000 and len(fixed.log) == 2000
 
 
+def test_every_item_that_a_check_means_is_dropped_not_only_those_it_names():
+    texts_ = [*clean.texts(60), *["?!"] * 700]
+    findings = check(texts_, only=["empty texts"])
+    assert findings[0].count == 700 and len(findings[0].rows) == 100
+    assert len(explainer.fix(texts_, findings).data) == 60
+
+
 def test_the_label_column_goes_back_to_its_place():
     frame, labels = table()
     frame.insert(2, "outcome", put(labels, 6, None))
