@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlencode
 
 from werkzeug.exceptions import BadRequest
 
+from explainer.checks.finding import STATES
+
 ORDERS = ("wrong", "unsure", "sure", "row")
 _LONGEST = 400
 
@@ -21,7 +23,7 @@ class View:
     class), ``cell`` is "true,predicted" of the confusion matrix, ``order`` how the predictions are sorted,
     ``rows`` a data check whose rows the table shows, ``layer_a`` and ``layer_b`` where in the network the two methods look,
     ``layer`` and ``unit`` the unit that the page on the whole model shows, ``other`` the row that ``row`` is
-    patched into there, ``output`` "logit" where that is explained.
+    patched into there, ``output`` "logit" where that is explained, ``state`` and ``check`` which findings the data page shows.
     """
 
     model: str = ""
@@ -39,6 +41,8 @@ class View:
     unit: int | None = None
     other: int | None = None
     output: str = ""
+    state: str = ""
+    check: str = ""
 
     @classmethod
     def parse(cls, search: object) -> View:
@@ -55,12 +59,13 @@ class View:
         row, unit, other = (fields.pop(name, "") for name in ("row", "unit", "other"))
         cell = fields.pop("cell", "")
         order = fields.pop("order", "")
-        target, output = fields.pop("target", ""), fields.pop("output", "")
+        target, output, state = (fields.pop(name, "") for name in ("target", "output", "state"))
         return cls(
             row=_number(row),
             output=output if output == "logit" else "",
             unit=_number(unit),
             other=_number(other),
+            state=state if state in STATES else "",
             cell=cell if re.fullmatch(r"[0-9]{1,6},[0-9]{1,6}", cell) else "",
             order=order if order in ORDERS else "",
             target=target if re.fullmatch(r"[0-9]{1,6}", target) else "",

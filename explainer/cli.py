@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from explainer import insides, interventions, judging
+from explainer import checking, insides, interventions, judging
 from explainer.commands import FINDING, Commands, run
 from explainer.errors import InvalidInput, unknown
 from explainer.options import DATA, JSON, MODEL, number, target_of
@@ -127,36 +127,7 @@ def explain(
     _exit(any(verdict.status == "fail" for verdict in ex.verdicts))
 
 
-@app.command()
-def check(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
-    labels: Annotated[
-        str | None, typer.Option(metavar="COL", help="The column (npz: the array) that holds the labels.", show_default=False)
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Data to compare with: overlap and drift.", show_default=False)
-    ] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="tabular, image, text or series, where it cannot be told.", show_default=False)
-    ] = None,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model the data are meant for.", show_default=False)] = None,
-    as_json: Annotated[bool, JSON] = False,
-) -> None:
-    """Look a data set over: missing, constant, duplicate, conflicting, leaking, drifting, unreadable."""
-    import explainer
-    from explainer import sources, terminal
-    from explainer.listing import finding_facts, print_findings
-
-    given = sources.resolve_data(data, labels, modality, model)
-    if reference is not None:
-        given |= sources.resolve_reference(reference, labels, given["modality"])
-    with terminal.progress("checking") as progress:
-        findings = explainer.check(given.pop("data"), **given, progress=progress)
-    if as_json:
-        terminal.emit({"data": data, **finding_facts(findings)})
-    else:
-        print_findings(findings, data)
-    _exit(not findings.ok)
+app.command()(checking.check)
 
 
 @app.command()

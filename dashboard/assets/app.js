@@ -4,7 +4,7 @@
   const none = () => window.dash_clientside.no_update;
   const set = (id, props) => window.dash_clientside.set_props(id, props);
   /* What in an address belongs to one model. */
-  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "other", "output"];
+  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "other", "output", "state", "check"];
   let defaults = {}, shown = null;
 
   function current() {
@@ -244,6 +244,7 @@
 
       order: (value) => { if (value) go({ order: value === "wrong" && !current().has("order") ? "" : value }); return none(); },
 
+      check: (value) => { go({ check: value || "" }); return none(); },
       profile: (value) => { if (value) go({ profile: value }); return none(); },
 
       row: (cell) => { if (cell && cell.rowId !== undefined) go({ row: cell.rowId }); return none(); },
