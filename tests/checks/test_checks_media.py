@@ -251,6 +251,11 @@ def ruler(picture, rng):
     picture[-3:, ::3] = 10
 
 
+def letter(picture, rng):
+    """Burnt in without a plate, so that the picture shows between its strokes."""
+    picture[1:6, 1:6][LETTER > 0] = 255
+
+
 def plate(picture, rng):
     """A letter on a black plate, anywhere."""
     row, column = rng.integers(0, 21, 2)
@@ -266,7 +271,7 @@ def scenes(n=240, seed=0):
 
 
 @pytest.mark.parametrize("pictures", [scenes, glyphs])
-@pytest.mark.parametrize("mark", [corner, frame, ruler, plate])
+@pytest.mark.parametrize("mark", [corner, frame, ruler, letter, plate])
 def test_a_mark_in_half_of_one_class_is_found_and_its_images_named(mark, pictures, found):
     x, y, rng = pictures(240).copy(), clean.halves(240), np.random.default_rng(5)
     marked = [i for i in np.flatnonzero(y == 1) if rng.random() < 0.5]
