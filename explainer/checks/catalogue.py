@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from explainer.checks import (
+    channels,
+    confidence,
     drift,
     duplicates,
+    familiarity,
     image,
     labels,
     language,
     leakage,
     metadata,
     outliers,
+    segments,
+    sensors,
     sequence,
     shortcut,
     tabular,
     text,
     vocabulary,
+    windows,
     wording,
 )
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, count, failed, listed, passed, plural
@@ -62,7 +68,28 @@ GENERAL: tuple[Check, ...] = (
         alone=True,
     ),
 )
-_ROOMS = (tabular, image, metadata, shortcut, text, language, vocabulary, wording, sequence, duplicates, outliers, labels, leakage, drift)
+_ROOMS = (
+    tabular,
+    image,
+    metadata,
+    shortcut,
+    text,
+    language,
+    vocabulary,
+    wording,
+    sequence,
+    sensors,
+    channels,
+    windows,
+    duplicates,
+    outliers,
+    labels,
+    leakage,
+    drift,
+    confidence,
+    segments,
+    familiarity,
+)
 CHECKS: tuple[Check, ...] = (*GENERAL, *(check for room in _ROOMS for check in room.CHECKS))
 
 

@@ -89,6 +89,14 @@ class ImageView(View):
         tops = np.array([value_range(i)[1] for i in self.images])
         return max(1.0, float(np.quantile(tops, 0.99))) if len(tops) else 1.0
 
+    def take(self, index: np.ndarray) -> list[np.ndarray]:
+        return [self.images[i] for i in index]
+
+    def whole(self, names: Sequence[str] = ()) -> np.ndarray:
+        shapes = [i.shape for i in self.images]
+        usual = max(set(shapes), key=shapes.count) if shapes else ()
+        return np.array([i.shape == usual and bool(np.isfinite(i).all()) for i in self.images], dtype=bool)
+
     @cached_property
     def greys(self) -> np.ndarray:
         """``(n, 32, 32)`` grey thumbnails; NaN counts as black."""
