@@ -314,7 +314,8 @@ def _from_table(
             f"{path.name!r} has {len(chosen)} columns of text ({', '.join(str(rest.columns[i]) for i in chosen[:8])}); exactly one can be "
             "checked as texts. Load the file and pass that column as a list, with the labels beside it."
         )
-    return Data(rest.iloc[:, chosen[0]].tolist(), values, "text", (), bad, positions, labels, str(path))
+    notes = {"column": str(rest.columns[chosen[0]])}
+    return Data(rest.iloc[:, chosen[0]].tolist(), values, "text", (), bad, positions, labels, str(path), notes)
 
 
 def _npz(path: Path, labels: str | None, modality: str | None) -> Data:
