@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from explainer.checks import (
     categories,
+    channels,
+    confidence,
     dates,
     drift,
     duplicates,
+    familiarity,
     image,
     labels,
     leakage,
@@ -15,10 +18,13 @@ from explainer.checks import (
     outliers,
     privacy,
     rules,
+    segments,
+    sensors,
     sequence,
     tabular,
     text,
     units,
+    windows,
 )
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, count, failed, listed, passed, plural
 from explainer.checks.finding import Finding
@@ -74,12 +80,18 @@ _ROOMS = (
     image,
     text,
     sequence,
+    sensors,
+    channels,
+    windows,
     duplicates,
     outliers,
     labels,
     leakage,
     order,
     drift,
+    confidence,
+    segments,
+    familiarity,
     privacy,
 )
 CHECKS: tuple[Check, ...] = (*GENERAL, *(check for room in _ROOMS for check in room.CHECKS))

@@ -53,7 +53,7 @@ def order_of_rows(context: Context) -> Finding:
                                "evidence": {"tests": (found or tests)[:EVIDENCE_SHOWN]}}  # fmt: skip
     if not found:
         return passed(f"The {things} stand in no order that the label or a column shows.", **details)
-    names = [t["what"] for t in found]
+    names = [t["column"] for t in found]
     shown = listed(f"{t['what']} {t['how']} ({t['effect']:.2f})" for t in found)
     note = f" {ROWS_MOST:,} of {view.n:,} were looked at, in stretches of {STRETCH:,}." if view.n > ROWS_MOST else ""
     note += " They stand in the order of time." if context.time is not None and _sorted(context.time) else ""
@@ -78,10 +78,10 @@ def _test(name: str, numbers: np.ndarray | None, codes: np.ndarray | None) -> li
     what = name if name == "the label" else repr(name)
     if codes is not None:
         codes = codes[codes >= 0]
-        return [{"what": what, **found} for found in runs(codes)]
+        return [{"column": name, "what": what, **found} for found in runs(codes)]
     assert numbers is not None
     numbers = numbers[np.isfinite(numbers)]
-    return [{"what": what, **found} for found in serial(numbers)]
+    return [{"column": name, "what": what, **found} for found in serial(numbers)]
 
 
 def serial(numbers: np.ndarray) -> list[dict[str, Any]]:

@@ -128,5 +128,6 @@ def test_vowels_differ_in_label_shares_by_design_and_stand_speaker_by_speaker():
     test, z = load("JapaneseVowels", split="test")
     findings = check([s.T for s in test], z, reference=[s.T for s in train], reference_labels=y)
     assert not findings.of("error")
-    # 24 to 88 utterances a speaker in the test set, 30 each in training; and one speaker after the other
-    assert failed(findings) == {"label drift", "order of rows"}
+    # 24 to 88 utterances a speaker in the test set, 30 each in training, on 24 a recall is known to 12 points either way; and one
+    # speaker stands after the other
+    assert failed(findings) == {"label drift", "sample size", "order of rows"}
