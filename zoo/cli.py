@@ -49,8 +49,8 @@ def train(
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the trained models that come with the toolkit."""
     from explainer.errors import ExplainerError
-    from zoo.recipes import RECIPES
     from zoo.registry import WEIGHTS, read_record
+    from zoo.specimens import RECIPES
 
     rows = []
     for name, recipe in RECIPES.items():
@@ -84,8 +84,9 @@ def summary(record: dict[str, Any]) -> list[str]:
     lines = [f"{TITLES[key]:<36} {interval(value)}" for key, value in record["metrics"].items()]
     gap = record["against_baseline"]
     by, baseline = TITLES[gap["metric"]], record["baseline"]["name"]
+    epochs = f"{record['epochs']} epochs, the best was {record['best_epoch']}; " if record.get("epochs") else ""
     return [
-        f"{record['name']}: {record['epochs']} epochs, the best was {record['best_epoch']}; on test (95 % intervals):",
+        f"{record['name']}: {epochs}on test (95 % intervals):",
         *lines,
         f"By {by} it {gap['standing']} the baseline ({baseline}): {interval(gap['difference'], signed=True)}.",
     ]

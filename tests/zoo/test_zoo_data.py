@@ -13,7 +13,7 @@ from explainer.inputs import canonical
 from zoo import data as zoo_data
 from zoo import licences, loans, vowels
 from zoo.data import PARTS
-from zoo.recipes import RECIPES
+from zoo.specimens import RECIPES
 
 SIZES = {"digits-cnn": (3600, 400, 1000), "vowels-rnn": (234, 36, 370), "loan-mlp": (1193, 299, 497)}
 

@@ -14,7 +14,7 @@ import zoo
 from explainer.errors import CorruptFile, InvalidInput, UnknownName
 from explainer.inputs import take
 from zoo import metrics, registry
-from zoo.recipes import RECIPES
+from zoo.specimens import RECIPES
 
 NAMES = ("digits-cnn", "vowels-rnn", "licence-transformer", "loan-mlp")
 
@@ -179,6 +179,6 @@ def test_recipes_and_weights_are_the_same_set():
 
 def test_cards_are_what_the_records_say(specimen):
     from zoo import card
-    from zoo.recipes import RECIPES
+    from zoo.specimens import RECIPES
 
     assert specimen.card == card.markdown(RECIPES[specimen.name], specimen.record)
