@@ -63,15 +63,24 @@ SOURCES = {
 def locate(name: str) -> Path:
     """The file of the data set ``name``, its sha256 checked. Raises MissingDependency where it is not at hand, CorruptFile."""
     source = SOURCES[name] if name in SOURCES else _unknown(name)
-    places = [Path(os.environ[FOLDER])] if os.environ.get(FOLDER) else []
-    for folder in [*places, cache()]:
-        path = folder / source.file
-        if path.is_file():
-            return _checked(path, source)
+    path = _place(source)
+    if path is None:
+        raise MissingDependency(missing(name))
+    return _checked(path, source)
+
+
+def missing(name: str) -> str:
+    """One sentence that says what to do where the data set ``name`` is not at hand, else nothing."""
+    source = SOURCES[name] if name in SOURCES else _unknown(name)
+    if _place(source) is not None:
+        return ""
     how = f"Run: explainer fetch {name}, or put" if source.address else "Put"
-    raise MissingDependency(
-        f"The data set {source.file} is not on this machine ({source.origin}). {how} it into a folder and name that in {FOLDER}."
-    )
+    return f"The data set {source.file} is not on this machine ({source.origin}). {how} it into a folder and name that in {FOLDER}."
+
+
+def _place(source: Source) -> Path | None:
+    folders = [Path(os.environ[FOLDER])] if os.environ.get(FOLDER) else []
+    return next((folder / source.file for folder in [*folders, cache()] if (folder / source.file).is_file()), None)
 
 
 def fetch(name: str, progress: Any = True) -> Path:

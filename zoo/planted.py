@@ -198,7 +198,7 @@ def columns(specimen: Any, inputs: pd.DataFrame) -> np.ndarray:
     c times the mean over b of (x_i - b_i)(x_j + b_j) / 2, and likewise for j.
     """
     kind = specimen.name.removeprefix("planted-")
-    x, b = inputs.to_numpy(dtype=float), specimen.model.background.to_numpy(dtype=float)
+    x, b = (np.array(rows, dtype=float) for rows in (inputs, specimen.model.background))
     if kind == "additive":
         parts = [Additive.parts(torch.from_numpy(one)).numpy() for one in (x, b)]
         return parts[0] - parts[1].mean(0)

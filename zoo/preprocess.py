@@ -250,7 +250,7 @@ class Plain:
     def __call__(self, frame: pd.DataFrame) -> torch.Tensor:
         import torch
 
-        return torch.from_numpy(frame[list(self.names)].to_numpy(dtype=np.float32))
+        return torch.from_numpy(np.array(frame[list(self.names)], dtype=np.float32))
 
 
 KINDS: dict[str, Any] = {"pixels": Pixels, "steps": Steps, "tokens": Tokens, "columns": Columns, "plain": Plain}

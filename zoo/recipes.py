@@ -40,6 +40,7 @@ class Recipe:
     bar: float | None = None
     within: float | None = None
     truth: str = ""
+    needs: str = ""  # the data set that comes with no package, as zoo.official names it
     licence: str = ""  # of the data, as Hugging Face cards name it
     epochs: int = 0
     batch: int = 64

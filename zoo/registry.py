@@ -89,6 +89,14 @@ def load(name: str, folder: str | Path | None = None) -> Specimen:
     return Specimen(name, place, record)
 
 
+def missing(name: str) -> str:
+    """What to do where the data of the specimen ``name`` are not at hand, in one sentence, else nothing."""
+    from zoo.official import missing as absent
+
+    needs = recipe(name).needs
+    return absent(needs) if needs else ""
+
+
 def model_for(name: str) -> Model:
     """The model of the specimen ``name``: what ``zoo:NAME`` means on the command line."""
     return load(name).model

@@ -23,7 +23,7 @@ PAGES = (
 ACCENT = "blue"
 
 
-def layout(names: list[str]) -> Any:
+def layout(names: list[str], lacking: dict[str, str]) -> Any:
     """The whole page, fresh for each visit: the token of this tab says whose waiting ends when it stops asking."""
     stores = [
         dcc.Location(id=ids.URL, refresh="callback-nav"),
@@ -37,7 +37,11 @@ def layout(names: list[str]) -> Any:
         html.Div(id="sink", hidden=True),
     ]
     shell = dmc.AppShell(
-        [dmc.AppShellHeader(_header(names)), dmc.AppShellNavbar(_links(), p=6), dmc.AppShellMain(html.Main(id=ids.PAGE, tabIndex="-1"))],
+        [
+            dmc.AppShellHeader(_header(names, lacking)),
+            dmc.AppShellNavbar(_links(), p=6),
+            dmc.AppShellMain(html.Main(id=ids.PAGE, tabIndex="-1")),
+        ],
         id="shell",
         header={"height": 48},
         navbar={"width": 128, "breakpoint": "sm", "collapsed": {"mobile": True}},
@@ -47,10 +51,10 @@ def layout(names: list[str]) -> Any:
     return dmc.MantineProvider([*stores, shell], theme=theme, defaultColorScheme="auto")
 
 
-def _header(names: list[str]) -> html.Div:
+def _header(names: list[str], lacking: dict[str, str]) -> html.Div:
     picker = dmc.Select(
         id="model-pick",
-        data=names,
+        data=_choices(names, lacking),
         allowDeselect=False,
         size="xs",
         className="model-pick",
@@ -68,6 +72,12 @@ def _header(names: list[str]) -> html.Div:
         ],
         className="header",
     )
+
+
+def _choices(names: list[str], lacking: dict[str, str]) -> list[Any]:
+    """The models; those that cannot be opened here stand greyed below the sentence that says why."""
+    greyed = [{"group": why, "items": [{"value": name, "label": name, "disabled": True}]} for name, why in lacking.items()]
+    return [*(name for name in names if name not in lacking), *greyed]
 
 
 def _links() -> list[Any]:

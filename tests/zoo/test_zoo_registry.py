@@ -39,7 +39,7 @@ def test_test_split_figures_of_the_record_are_met_by_the_committed_weights(speci
     assert specimen.data.sha256 == specimen.record["data_sha256"]
     probabilities = specimen.model.scores(test.inputs)
     found = metrics.measure(test.labels, probabilities)
-    for name in metrics.NAMES:
+    for name in metrics.CLASSES:
         assert found[name][0] == pytest.approx(specimen.record["metrics"][name]["value"], abs=2e-4), name
     table = metrics.confusion(test.labels, probabilities.argmax(1), len(specimen.data.class_names))
     assert np.abs(np.array(table) - specimen.record["confusion"]).sum() <= 2
@@ -73,7 +73,7 @@ def test_record_and_card_say_how_it_was_made(specimen):
     } <= set(record)
     assert len(record["history"]) == record["epochs"] >= record["best_epoch"] >= 1
     assert record["split"]["test"] == len(specimen.data.test) == int(np.sum(record["confusion"]))
-    for name in metrics.NAMES:
+    for name in metrics.CLASSES:
         figure = record["metrics"][name]
         assert figure["low"] <= figure["value"] <= figure["high"] or name == "ece", name
     assert record["baseline"]["name"] in specimen.card
