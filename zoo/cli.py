@@ -74,7 +74,7 @@ def held(record: dict[str, Any], packaged: dict[str, Any]) -> tuple[bool, str]:
 
 def fetch(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The data set; all are listed without one.", show_default=False)
+        str | None, typer.Argument(metavar="[NAME]", help="The data set; without one all are listed.", show_default=False)
     ] = None,
 ) -> None:
     """Download a data set of the zoo from its official source, its sha256 checked; lists them when none is named."""

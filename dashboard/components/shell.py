@@ -36,12 +36,9 @@ def layout(names: list[str], lacking: dict[str, str]) -> Any:
         dcc.Store(id=ids.slot("tick", "page")),
         html.Div(id="sink", hidden=True),
     ]
+    main = dmc.AppShellMain(html.Main(id=ids.PAGE, tabIndex="-1"))
     shell = dmc.AppShell(
-        [
-            dmc.AppShellHeader(_header(names, lacking)),
-            dmc.AppShellNavbar(_links(), p=6),
-            dmc.AppShellMain(html.Main(id=ids.PAGE, tabIndex="-1")),
-        ],
+        [dmc.AppShellHeader(_header(names, lacking)), dmc.AppShellNavbar(_links(), p=6), main],
         id="shell",
         header={"height": 48},
         navbar={"width": 128, "breakpoint": "sm", "collapsed": {"mobile": True}},
