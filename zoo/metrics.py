@@ -67,7 +67,7 @@ def intervals(labels: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> d
     """Per metric its value on all rows and the 95 % percentile bootstrap interval (Efron 1979)."""
     values = measure(labels, probabilities)
     draws = drawn(lambda weights: measure(labels, probabilities, weights), len(labels), seed)
-    return {name: _interval(float(values[name][0]), draws[name]) for name in values}
+    return {name: interval(float(values[name][0]), draws[name]) for name in values}
 
 
 def difference(labels: np.ndarray, probabilities: np.ndarray, other: np.ndarray, metric: str, seed: int = 0) -> dict[str, float]:
@@ -76,7 +76,12 @@ def difference(labels: np.ndarray, probabilities: np.ndarray, other: np.ndarray,
     def gap(weights: np.ndarray | None) -> dict[str, np.ndarray]:
         return {metric: measure(labels, probabilities, weights)[metric] - measure(labels, other, weights)[metric]}
 
-    return _interval(float(gap(None)[metric][0]), drawn(gap, len(labels), seed)[metric])
+    return interval(float(gap(None)[metric][0]), drawn(gap, len(labels), seed)[metric])
+
+
+def resampled(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The mean of ``values`` in each bootstrap resample."""
+    return drawn(lambda weights: {"mean": weights @ values / weights.sum(1)}, len(values), seed)["mean"]
 
 
 def standing(gap: Mapping[str, float]) -> str:
@@ -91,7 +96,8 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> list[l
     return table.tolist()
 
 
-def _interval(value: float, draws: np.ndarray) -> dict[str, float]:
+def interval(value: float, draws: np.ndarray) -> dict[str, float]:
+    """A value with the 2.5 % and 97.5 % quantiles of its draws."""
     low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return {"value": round(value, 5), "low": round(float(low), 5), "high": round(float(high), 5)}
 
