@@ -23,6 +23,11 @@ def drawn(probabilities, draw):
     return (draw.random((len(probabilities), 1)) < probabilities.cumsum(1)).argmax(1)
 
 
+def price(one, share):
+    pruned = compression.pruned(one.model, share)
+    return compression.cost(one.model, pruned, one.data.test, method="integrated_gradients", rows=20)
+
+
 def matrices(model):
     return [one.weight.detach() for one in model.module.modules() if isinstance(one, torch.nn.Linear)]
 
@@ -61,8 +66,8 @@ def test_eight_bits_are_within_half_a_step_and_a_quarter_of_the_size(loans):
 
 def test_more_pruning_costs_more_of_the_explanation(loans):
     """The point of it: the figure stays, the reasons do not."""
-    mild, harsh = (compression.cost(loans.model, compression.pruned(loans.model, share), loans.data.test) for share in (0.3, 0.95))
-    same = compression.cost(loans.model, compression.pruned(loans.model, 0.0), loans.data.test)
+    mild, harsh = (price(loans, share) for share in (0.3, 0.95))
+    same = price(loans, 0.0)
     assert same.agreement["value"] == pytest.approx(1)
     assert same.first == same.same == 1
     assert same.size_after == same.size_before
