@@ -56,7 +56,7 @@ def _header(names: list[str], lacking: dict[str, str]) -> html.Div:
         size="xs",
         className="model-pick",
         searchable=len(names) > 8,
-        comboboxProps={"withinPortal": True, "width": "max-content", "position": "bottom-start"},
+        comboboxProps={"withinPortal": True, "width": 320, "position": "bottom-start"},
     )
     toggle = dmc.ColorSchemeToggle(lightIcon=icon("sun"), darkIcon=icon("moon"), variant="default", size="md", id="theme")
     return html.Div(
