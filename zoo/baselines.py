@@ -23,10 +23,14 @@ def pixels(data: Data) -> tuple[str, Scores]:
 
     picked = best(data, [SVC(C=c, gamma=g) for c in (3, 10) for g in (0.01, 0.02, 0.03)], flat)
     # An SVM has no probabilities of its own: its margins are scaled to fit validation best, which leaves its predictions as they are.
-    margins = picked.decision_function(flat(data.validation.inputs))
+    def decided(images: np.ndarray) -> np.ndarray:
+        margins = picked.decision_function(flat(images))
+        return margins if margins.ndim == 2 else np.stack([-margins, margins], axis=1)
+
+    margins = decided(data.validation.inputs)
     scale = min(np.geomspace(0.3, 30, 41), key=lambda s: log_loss(data.validation.labels, softmax(s * margins, axis=1)))
     name = f"SVM on pixels (C={picked.C}, gamma={picked.gamma})"
-    return name, lambda images: softmax(scale * picked.decision_function(flat(images)), axis=1)
+    return name, lambda images: softmax(scale * decided(images), axis=1)
 
 
 def padded(data: Data) -> tuple[str, Scores]:
@@ -145,6 +149,9 @@ def best(data: Data, options: Sequence[Any], features: Callable[[Any], Any], bal
             model.fit(x, y, sample_weight=compute_sample_weight("balanced", y))
             return float(balanced_accuracy_score(truth, model.predict(held)))
         model.fit(x, y)
-        return float(roc_auc_score(truth, model.predict_proba(held)[:, 1]) if len(data.class_names) == 2 else model.score(held, truth))
+        if len(data.class_names) != 2:
+            return float(model.score(held, truth))
+        margin = model.decision_function(held) if hasattr(model, "decision_function") else model.predict_proba(held)[:, 1]
+        return float(roc_auc_score(truth, margin))
 
     return max(options, key=score)
