@@ -176,3 +176,17 @@ def interval(found: dict[str, float], signed: bool = False) -> str:
     """A value and its interval, as in 0.983 (0.970 to 0.995)."""
     sign = "+" if signed else ""
     return f"{found['value']:{sign}.3f} ({found['low']:{sign}.3f} to {found['high']:{sign}.3f})"
+
+
+def rewrite() -> None:
+    """Write the cards of all packaged specimens anew from their records: ``python -m zoo.card`` after a change of words."""
+    from zoo.registry import WEIGHTS
+    from zoo.specimens import RECIPES
+
+    for name, recipe in RECIPES.items():
+        record = json.loads((WEIGHTS / name / "record.json").read_bytes())
+        (WEIGHTS / name / "card.md").write_text(markdown(recipe, record), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    rewrite()
