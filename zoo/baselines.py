@@ -22,6 +22,7 @@ def pixels(data: Data) -> tuple[str, Scores]:
         return images.reshape(len(images), -1)
 
     picked = best(data, [SVC(C=c, gamma=g) for c in (3, 10) for g in (0.01, 0.02, 0.03)], flat)
+
     # An SVM has no probabilities of its own: its margins are scaled to fit validation best, which leaves its predictions as they are.
     def decided(images: np.ndarray) -> np.ndarray:
         margins = picked.decision_function(flat(images))

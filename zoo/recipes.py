@@ -50,7 +50,7 @@ class Recipe:
     smoothing: float = 0.0
     average: float = 0.0  # share of the old weights kept in the running average that is validated and saved; 0: none
     select: str = "log_loss"  # the validation metric that picks the epoch
-    weighted: bool = False  # classes weigh in the loss by the inverse of their share
+    weighted: bool = False  # classes weigh in the loss by the root of the inverse of their share
     source_arguments: Mapping[str, Any] = field(default_factory=dict)
     network_arguments: Mapping[str, Any] = field(default_factory=dict)
     preprocess_arguments: Mapping[str, Any] = field(default_factory=dict)

@@ -146,11 +146,11 @@ TRAINED = (
         baseline="zoo.baselines:windows",
         metric="balanced_accuracy",
         licence="odc-by",
-        summary="Sorts one heart beat of an ECG (one lead, 128 samples at 125 Hz) into five classes.",
+        summary="Sorts one heart beat of an ECG (one lead, 128 samples at 125 Hz) into four classes.",
         use="Trying explanations on series; teaching. Not for diagnosis.",
         limits=(
             "It sees one beat without its neighbours, so the rhythm, which tells most supraventricular beats, is not in its input.",
-            "Trained on 16 patients and tested on 22 others; fusion beats come from few patients, unknown ones are almost absent.",
+            "Trained on 16 patients and tested on 22 others; fusion beats come from few patients, unknown ones are left out.",
             "One lead, one sampling rate; beats are cut around an R peak that was found by hand.",
         ),
         epochs=16,

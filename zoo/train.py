@@ -181,7 +181,7 @@ class Run:
         weight = None
         if self.recipe.weighted:
             sizes = np.maximum(np.bincount(labels, minlength=len(self.data.class_names)), 1)
-            weight = torch.tensor(len(labels) / len(sizes) / sizes, dtype=torch.float32, device=device).clamp(max=20)
+            weight = torch.tensor(np.sqrt(len(labels) / len(sizes) / sizes), dtype=torch.float32, device=device)
         return nn.CrossEntropyLoss(weight=weight, label_smoothing=self.recipe.smoothing)
 
     def start(self, device: torch.device, resume: bool) -> State:

@@ -18,7 +18,6 @@ from zoo.specimens import RECIPES
 
 # how many equal inputs two splits share, where the source itself repeats inputs
 SHARED = {"planted-xor": 192, "pneumonia-cnn": 8, "default-mlp": 236}  # xor has 64 different rows; unused cards are all alike
-RARE = {"ecg-rnn": {4}}  # unknown beats are in one or two records only
 SIZES = {"digits-cnn": (3600, 400, 1000), "vowels-rnn": (234, 36, 370), "loan-mlp": (1193, 299, 497)}
 
 
@@ -61,8 +60,7 @@ def test_inputs_are_canonical_and_every_class_is_in_every_split(named):
             assert split.labels.dtype == np.float64
         else:
             assert split.labels.dtype == np.int64
-            wanted = set(range(len(data.class_names))) - RARE.get(name, set())
-            assert wanted <= set(split.labels.tolist()) <= set(range(len(data.class_names)))
+            assert set(split.labels.tolist()) == set(range(len(data.class_names)))
         assert len(split.labels) == len(split.inputs)
 
 
