@@ -10,7 +10,7 @@ import torch
 import zoo
 from explainer.errors import CorruptFile, InvalidInput
 from zoo import background, licences, preprocess
-from zoo.preprocess import Columns, Pixels, Steps, Tokens
+from zoo.preprocess import Columns, Pixels, Plain, Steps, Tokens
 from zoo.rnn import Recurrent
 from zoo.specimens import RECIPES
 from zoo.transformer import Encoder
@@ -31,6 +31,7 @@ def fitted(kind):
         "steps": lambda: (Steps.fit([generator.normal(size=(n, 3)) for n in (4, 7)]), [generator.normal(size=(n, 3)) for n in (2, 5)]),
         "tokens": lambda: (Tokens.fit(NOTICES * 2, vocabulary=120, max_length=16), NOTICES[:2]),
         "columns": lambda: (Columns.fit(table(), bins=3), table()),
+        "plain": lambda: (Plain.fit(table()[["income", "flag"]]), table().fillna(0.0)),
     }[kind]()
 
 
