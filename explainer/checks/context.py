@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Check:
     code: str = ""
     alone: bool = False  # runs even where there is not a single item
     asked: bool = False  # runs only where it is named
+    most: int = 0  # items it judges: of more, a sample, and the finding says so; 0 for all
 
 
 class NotRun(Exception):
@@ -54,6 +55,17 @@ class Context:
     unreadable: tuple[tuple[str, str], ...] = ()
     attempted: int = 0  # items met on reading, readable or not
     lost: tuple[int, ...] = ()  # the places of those that could not be read
+
+    def sample(self, most: int) -> Context:
+        """The same on ``most`` items drawn at random (always the same ones), in their order; itself where there are no more."""
+        n = self.view.n
+        if not 0 < most < n:
+            return self
+        rows = np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+        beside: dict[str, Any] = {name: None if (v := getattr(self, name)) is None else v[rows] for name in ("splits", "time")}
+        groups = None if self.groups is None else {name: values[rows] for name, values in self.groups.items()}
+        labels = None if self.labels is None else self.labels.take(rows)
+        return replace(self, view=self.view.take(rows), labels=labels, groups=groups, **beside)
 
     def need_labels(self) -> Labels:
         if self.labels is None:

@@ -102,6 +102,9 @@ class ImageView(View):
         keys = np.concatenate([v.keys for v in views])
         return close_vectors(coarse, keys, distances(unit), None if other is None else self.n), 0.0
 
+    def take(self, rows: np.ndarray) -> ImageView:
+        return ImageView([self.images[r] for r in rows], self.positions[rows])
+
     def chance(self) -> float:
         return 0.0
 

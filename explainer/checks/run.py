@@ -10,7 +10,7 @@ import numpy as np
 
 from explainer.checks import documents, frame, pictures, recordings
 from explainer.checks.catalogue import checks
-from explainer.checks.context import Check, Context, NotRun, plural
+from explainer.checks.context import Check, Context, NotRun, count, plural
 from explainer.checks.finding import Finding, Findings
 from explainer.checks.labels import labels_of
 from explainer.checks.read import Data, read
@@ -92,11 +92,18 @@ def run(context: Context, found: Data, progress: bool | Callable[[int, int], Any
     else:
         todo = tuple(c for c in todo if not c.asked)
     findings: list[Finding] = []
-    with _Reporter(progress, len(todo)) as report:
+    with _Reporter(progress, len(todo)) as report, _one_thread_each():
         for one in todo:
             findings.append(_with_files(_run_one(one, context), found))
             report(len(findings))
     return Findings(tuple(findings), context.view.modality, context.view.n)
+
+
+def _one_thread_each() -> Any:
+    """BLAS on one thread: the checks spread their own work, and its threads would wait for each other."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")
 
 
 def _run_one(one: Check, context: Context) -> Finding:
@@ -107,7 +114,11 @@ def _run_one(one: Check, context: Context) -> Finding:
             raise NotRun(f"There are no {plural(context.view.noun)}.")
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            finding = one.function(context)
+            shown = context.sample(one.most)
+            finding = one.function(shown)
+            if shown is not context:
+                told = f"Judged on a sample of {shown.view.n:,} of {count(context.view.n, context.view.noun)}."
+                finding = replace(finding, message=f"{finding.message} {told}")
     except NotRun as reason:
         finding = Finding(one.name, "not run", f"Not run: {reason}")
     except ExplainerError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 import warnings
 from typing import Any
 
@@ -14,6 +13,7 @@ from explainer.checks.columns import MIXED_LEAST, Column
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, share
 from explainer.checks.finding import Finding
 from explainer.checks.frame import IDENTIFIER_LEAST, TableView
+from explainer.checks.view import digest
 
 MISSING_COLUMN = 0.05  # up to 5 % of a column can be filled or its rows left out with little harm (Schafer, 1999)
 MISSING_ROW = 0.5  # a row that lacks more than half of itself is mostly guesswork
@@ -97,7 +97,7 @@ def placeholders(context: Context) -> Finding:
 def _empty_words(column: Column) -> dict[str, np.ndarray]:
     if column.kind == "text":
         return {}
-    return {repr(level): column.codes == i for i, level in enumerate(column.levels) if level.strip().lower() in PLACEHOLDERS}
+    return {repr(column.levels[i]): column.codes == i for i in column.levels.among(PLACEHOLDERS)}
 
 
 def _sentinels(column: Column) -> dict[str, np.ndarray]:
@@ -126,27 +126,23 @@ def spellings(context: Context) -> Finding:
     if not columns:
         raise NotRun("The table has no columns of categories.")
     for column in columns:
-        variants: dict[str, list[int]] = {}
-        for i, level in enumerate(column.levels):
-            variants.setdefault(_spelling(level), []).append(i)
-        clashes = [group for group in variants.values() if len(group) > 1]
-        if clashes:
-            found[column.name] = [[column.levels[i] for i in group] for group in clashes]
-            sizes = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
-            rarer = [i for group in clashes for i in sorted(group, key=lambda i: -sizes[i])[1:]]
-            rows |= np.isin(column.codes, rarer)
+        written = column.levels.alike(punctuation=False)
+        often = np.flatnonzero(np.bincount(written)[written] > 1)
+        if not len(often):
+            continue
+        variants: dict[int, list[int]] = {}
+        for i in often:
+            variants.setdefault(int(written[i]), []).append(int(i))
+        found[column.name] = [[column.levels[i] for i in group] for group in variants.values()]
+        sizes = column.sizes
+        rarer = [i for group in variants.values() for i in sorted(group, key=lambda i: -sizes[i])[1:]]
+        rows |= np.isin(column.codes, rarer)
     if found:
         shown = listed(f"{name!r} ({listed(' = '.join(map(repr, g)) for g in groups)})" for name, groups in found.items())
         message = f"{count(len(found), 'column')} with one value written in several ways: {shown}."
         evidence = {name: groups[:EVIDENCE_SHOWN] for name, groups in found.items()}
         return failed(message, value=int(rows.sum()), threshold=0, rows=view.at(rows), columns=found, evidence=evidence)
     return passed("No category is written in several ways.", value=0, threshold=0)
-
-
-def _spelling(level: str) -> str:
-    """Signs carry meaning in short codes (A+ and A-, <5 and >5), so only case, accents and space are ignored."""
-    bare = "".join(c for c in unicodedata.normalize("NFKD", level) if not unicodedata.combining(c))
-    return " ".join(re.sub(r"[\s_]+", " ", bare.casefold()).split())
 
 
 def column_names(context: Context) -> Finding:
@@ -184,7 +180,6 @@ def redundant_columns(context: Context) -> Finding:
         raise NotRun(f"{count(view.n, 'row')} cannot show that two columns always agree; at least {MIXED_LEAST} are needed.")
     usable = [c for c in view.columns if c.kind not in ("empty", "text") and c.distinct > 1 and not view.identifier(c)]
     pairs = {**_one_to_one(usable, view.n), **_correlated([c for c in usable if c.numbers is not None])}
-    pairs = dict(list(pairs.items()))
     if pairs:
         shown = listed(f"{a!r} and {b!r} ({reason})" for (a, b), (reason, _) in pairs.items())
         message = f"{count(len(pairs), 'pair')} of columns that say the same: {shown}."
@@ -196,13 +191,13 @@ def redundant_columns(context: Context) -> Finding:
 
 def _one_to_one(columns: list[Column], n: int) -> dict[tuple[str, str], tuple[str, float]]:
     """Columns whose values map one to one: numbered by first appearance, they read alike."""
-    first: dict[bytes, Column] = {}
+    first: dict[int, Column] = {}
     found = {}
     for column in columns:
         if column.distinct > n / 2:  # nearly all different: everything maps to everything
             continue
         codes = pd.factorize(column.codes, use_na_sentinel=False)[0].astype(np.int32)
-        other = first.setdefault(codes.tobytes(), column)
+        other = first.setdefault(digest(codes.tobytes()), column)
         if other is not column:
             same = (
                 other.numbers is not None and column.numbers is not None and np.array_equal(other.numbers, column.numbers, equal_nan=True)
@@ -215,8 +210,9 @@ def _correlated(columns: list[Column]) -> dict[tuple[str, str], tuple[str, float
     columns = [c for c in columns if np.isfinite(c.numbers).sum() >= MIXED_LEAST]  # type: ignore[arg-type]
     if len(columns) < 2:
         return {}
-    step = max(1, len(columns[0].codes) // CORRELATION_ROWS)
-    values = np.column_stack([np.where(np.isfinite(c.numbers), c.numbers, np.nan)[::step] for c in columns])  # type: ignore[arg-type]
+    step = max(1, len(columns[0].missing) // CORRELATION_ROWS)
+    sampled = [np.asarray(c.numbers)[::step] for c in columns]
+    values = np.column_stack([np.where(np.isfinite(one), one, np.nan) for one in sampled])
     ranks = pd.DataFrame(values).rank().to_numpy()
     linear, ordered = np.abs(_correlation(values)), np.abs(_correlation(ranks))
     same = np.triu((ordered >= REDUNDANT_RANK) | ((linear >= REDUNDANT_LINEAR) & (ordered >= 0.99)), 1)

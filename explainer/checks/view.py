@@ -32,6 +32,20 @@ class View(ABC):
         """``(n,)`` uint64 digests of content: equal content gives equal keys, across views of one modality too."""
 
     @cached_property
+    def content(self) -> np.ndarray:
+        """``(n,)`` int32: the contents numbered from 0 by first appearance; equal items have the same number."""
+        import pandas as pd
+
+        return pd.factorize(self.keys)[0].astype(np.int32)
+
+    @property
+    def firsts(self) -> np.ndarray:
+        """Where each content first stands, in the order of their numbers."""
+        first = np.zeros(int(self.content.max(initial=-1)) + 1, dtype=np.int64)
+        first[self.content[::-1]] = np.arange(self.n)[::-1]
+        return first
+
+    @cached_property
     @abstractmethod
     def blank(self) -> np.ndarray:
         """``(n,)`` bool: items that hold nothing at all, which the other checks leave alone."""
@@ -52,6 +66,10 @@ class View(ABC):
 
         Without ``other``, i < j within this view; with it, i is here and j there.
         """
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> View:
+        """The view of the items ``rows`` alone."""
 
     def keys_against(self, other: View) -> tuple[np.ndarray, np.ndarray]:
         """Keys of this view's items and of the other's, made to be compared."""
