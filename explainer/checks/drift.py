@@ -124,7 +124,8 @@ def drift(context: Context) -> Finding:
 def _features(view: View, reference: View) -> tuple[pd.DataFrame, pd.DataFrame]:
     here, there = view.summary, reference.summary
     if isinstance(view, TableView) and isinstance(reference, TableView):
-        names = [n for n in here.columns if n in there.columns and not _named(view, n) and not _named(reference, n)]
+        named = {c.name for table in (view, reference) for c in table.columns if table.identifier(c)}  # these differ by their nature
+        names = [n for n in here.columns if n in there.columns and n not in named]
         return here[names], there[names]
     if isinstance(view, TextView) and isinstance(reference, TextView):
         together = view.frequency + reference.frequency
@@ -135,11 +136,6 @@ def _features(view: View, reference: View) -> tuple[pd.DataFrame, pd.DataFrame]:
         return pd.concat([frames[0], marks[0]], axis=1), pd.concat([frames[1], marks[1]], axis=1)
     names = [n for n in here.columns if n in there.columns]
     return here[names], there[names]
-
-
-def _named(view: TableView, name: str) -> bool:
-    """An identifier differs between two sets by its nature."""
-    return any(c.name == name and view.identifier(c) for c in view.columns)
 
 
 def label_drift(context: Context) -> Finding:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from explainer.checks.frame import TableView
 
 RANK_WIDTH = 0.01  # numbers closer than this share of a column's rows are nearly equal
+SAMPLED_CELLS, SAMPLED_LEAST = 10_000_000, 5_000  # of which fewer where columns are many
 RANKED = 100_000  # values among which ranks are told: their error, a sixth of that width, moves no copy out of it
 CELLS_MOST = 4  # columns cut into cells, each of which has 3^4 adjoining ones
 CANDIDATES = 4_000_000  # pairs compared at a time
@@ -58,7 +59,7 @@ def close_ranks(view: TableView, other: TableView | None) -> tuple[list[Pair], f
     kept = view.firsts if other is None else np.arange(len(keys))
     side = np.zeros(len(kept), dtype=bool) if other is None else np.arange(len(keys)) >= view.n
     grid = each(lambda i: _Scale([view.columns[i]] if other is None else [view.columns[i], theirs[names[i]]]), shared, len(keys))
-    left, right = _random_pairs(side, other is not None)
+    left, right = _random_pairs(side, other is not None, int(np.clip(SAMPLED_CELLS // len(grid), SAMPLED_LEAST, SAMPLED_PAIRS)))
     close = each(lambda scale: np.abs(scale.at(kept[left]) - scale.at(kept[right])) <= RANK_WIDTH, grid, len(left))
     agree = np.array([one.mean() for one in close]) if len(left) else np.ones(len(grid))
     pairs = view.n * (other.n if other is not None else (view.n - 1) / 2)
@@ -141,18 +142,18 @@ def _cell(exact: np.ndarray, cut: list[np.ndarray], step: tuple[int, ...]) -> np
     return cell
 
 
-def _random_pairs(side: np.ndarray, across: bool) -> tuple[np.ndarray, np.ndarray]:
+def _random_pairs(side: np.ndarray, across: bool, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Random pairs of distinct rows (of the two sides, when ``across``); always the same ones."""
     rng = np.random.default_rng(0)
     if across:
         mine, theirs = np.flatnonzero(~side), np.flatnonzero(side)
         if not len(mine) or not len(theirs):
             return mine[:0], theirs[:0]
-        return rng.choice(mine, SAMPLED_PAIRS), rng.choice(theirs, SAMPLED_PAIRS)
+        return rng.choice(mine, number), rng.choice(theirs, number)
     if len(side) < 2:
         return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
-    left = rng.integers(len(side), size=SAMPLED_PAIRS)
-    return left, (left + rng.integers(1, len(side), size=SAMPLED_PAIRS)) % len(side)
+    left = rng.integers(len(side), size=number)
+    return left, (left + rng.integers(1, len(side), size=number)) % len(side)
 
 
 class _Scale:

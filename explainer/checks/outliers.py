@@ -168,6 +168,8 @@ def uncorrelated(points: np.ndarray) -> np.ndarray:
     """Points turned and scaled to unit covariance; with few points the covariance is drawn towards a round one."""
     n, d = points.shape
     middle = points.mean(axis=0, dtype=np.float64)
+    if d >= n:  # so few that it is round
+        return ((points - middle) / np.sqrt(max(float(points.var(axis=0, dtype=np.float64).mean()), 1e-300))).astype(np.float32)
     covariance = np.zeros((d, d))
     for block in _blocks(n, 65_536):
         centred = points[block] - middle

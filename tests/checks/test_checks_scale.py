@@ -121,7 +121,7 @@ def test_candidates_in_parts_are_candidates_at_once(monkeypatch):
 def test_items_let_off_by_the_screen_are_no_odd_ones(monkeypatch):
     rng = np.random.default_rng(0)
     points = rng.normal(size=(6000, 5)).astype(np.float32)
-    points[[17, 4000]] = 9.0, -9.0
+    points[[17, 4000]] = [[9.0], [-9.0]]
     whole = outliers.isolation(points)
     monkeypatch.setattr(outliers, "GAUGED", 2000)
     screened = outliers.isolation(points)
