@@ -191,8 +191,8 @@ def _blocks(n: int, size: int = 4_096) -> list[slice]:
 def isolation(points: np.ndarray) -> np.ndarray:
     """Each point's distance to its fifth neighbour, over the least such distance among its five neighbours (or half the usual).
 
-    Among very many points, ``GAUGED`` tell what is usual; of the others, those with five of ``SCREEN`` sampled points within a
-    distance at which the figure stays below ``ALONE`` are let off with 0.
+    Among very many points, ``GAUGED`` tell what is usual; of the others, those with five sampled points (of ``SCREEN``, then of all)
+    within a distance at which the figure stays below ``ALONE`` are let off with 0.
     """
     sample, gauged = _sample(len(points)), _gauged(len(points))
     gaps, neighbours = _fifth(points, gauged, sample)
@@ -202,7 +202,8 @@ def isolation(points: np.ndarray) -> np.ndarray:
     result[gauged] = gaps / np.maximum(own[neighbours].min(axis=1), usual / 2)
     if len(gauged) < len(points):
         rest = np.setdiff1d(np.arange(len(points)), gauged, assume_unique=True)
-        rest = rest[_alone(points, rest, points[sample[:SCREEN]], ALONE * usual / 2)]
+        for size in (SCREEN, MEASURED_ITEMS):
+            rest = rest[_alone(points, rest, points[sample[:size]], ALONE * usual / 2)]
         gaps, neighbours = _fifth(points, rest, sample)
         result[rest] = gaps / np.maximum(own[neighbours].min(axis=1), usual / 2)
     return result
@@ -243,7 +244,7 @@ def _alone(points: np.ndarray, rows: np.ndarray, screen: np.ndarray, distance: f
     def one(block: slice) -> np.ndarray:
         return (_squares(points[rows[block]], screen) <= distance**2).sum(axis=1) < NEIGHBOUR
 
-    return np.concatenate(each(one, _blocks(len(rows)), len(rows)))
+    return np.concatenate([np.zeros(0, dtype=bool), *each(one, _blocks(len(rows)), len(rows))])
 
 
 def _strangest(figures: dict[str, np.ndarray], rows: np.ndarray) -> list[list[str]]:
