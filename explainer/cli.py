@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from explainer import insides, judging
-from explainer.commands import FINDING, Commands, run
+from explainer.commands import FINDING, STOPPED, Commands, run
 from explainer.errors import InvalidInput, unknown
 from explainer.options import DATA, JSON, MODEL, number, target_of
 
@@ -139,12 +139,14 @@ def check(
     given = sources.resolve_data(data, labels, modality, model)
     if reference is not None:
         given |= sources.resolve_reference(reference, labels, given["modality"])
-    with terminal.progress("checking") as progress:
+    with terminal.progress("checking") as bar, terminal.stoppable(bar) as progress:
         findings = explainer.check(given.pop("data"), **given, progress=progress)
     if as_json:
         terminal.emit({"data": data, **finding_facts(findings)})
     else:
         print_findings(findings, data)
+    if findings.stopped:
+        raise typer.Exit(STOPPED)
     _exit(not findings.ok)
 
 

@@ -35,7 +35,7 @@ class Column:
     @cached_property
     def codes(self) -> np.ndarray:
         """``(n,)`` int32: which value each row has, numbered from 0, -1 where it is missing."""
-        return (pd.factorize(np.asarray(self.numbers))[0] if self.coded is None else self.coded).astype(np.int32)
+        return np.asarray(pd.factorize(np.asarray(self.numbers))[0] if self.coded is None else self.coded, dtype=np.int32)
 
     @cached_property
     def distinct(self) -> int:
@@ -184,6 +184,11 @@ def _strings(name: str, values: pd.Series) -> Column:
         levels = levels.take(np.flatnonzero(filled))
     if not len(levels):
         return Column(name, "empty", codes < 0, None, codes)
+    return coded_column(name, codes, levels)
+
+
+def coded_column(name: str, codes: np.ndarray, levels: Levels) -> Column:
+    """A column of strings, prose or categories."""
     words = np.mean([len(level.split()) for level in levels[:1000]])
     prose = words >= TEXT_WORDS and len(levels) > CODE_LEVELS
     mixed, odd = _nearly_numbers(codes, levels)

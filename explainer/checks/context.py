@@ -34,6 +34,7 @@ class Check:
     alone: bool = False  # runs even where there is not a single item
     asked: bool = False  # runs only where it is named
     most: int = 0  # items it judges: of more, a sample, and the finding says so; 0 for all
+    streams: bool = False  # looks at one column at a time, so that it judges all of a table kept on disk; others see a sample of it
 
 
 class NotRun(Exception):
@@ -55,17 +56,17 @@ class Context:
     unreadable: tuple[tuple[str, str], ...] = ()
     attempted: int = 0  # items met on reading, readable or not
     lost: tuple[int, ...] = ()  # the places of those that could not be read
+    parts: str = ""  # why the data were read in parts and kept on disk, where they were
 
     def sample(self, most: int) -> Context:
         """The same on ``most`` items drawn at random (always the same ones), in their order; itself where there are no more."""
-        n = self.view.n
-        if not 0 < most < n:
+        if not 0 < most < self.view.n:
             return self
-        rows = np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+        view, rows = self.view.sampled(most)
         beside: dict[str, Any] = {name: None if (v := getattr(self, name)) is None else v[rows] for name in ("splits", "time")}
         groups = None if self.groups is None else {name: values[rows] for name, values in self.groups.items()}
         labels = None if self.labels is None else self.labels.take(rows)
-        return replace(self, view=self.view.take(rows), labels=labels, groups=groups, **beside)
+        return replace(self, view=view, labels=labels, groups=groups, **beside)
 
     def need_labels(self) -> Labels:
         if self.labels is None:

@@ -249,6 +249,7 @@ CHECKS: tuple[Check, ...] = (
         schema,
         "What is built otherwise is misread or refused.",
         "Bring the data to the reference set's form.",
+        streams=True,
     ),
     Check(
         "drift",
@@ -263,5 +264,6 @@ CHECKS: tuple[Check, ...] = (
         label_drift,
         "With other class shares, thresholds and calibration no longer hold.",
         "Recalibrate, or re-weight the figures to the new shares.",
+        streams=True,
     ),
 )

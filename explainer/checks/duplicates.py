@@ -127,6 +127,7 @@ CHECKS: tuple[Check, ...] = (
         exact_duplicates,
         "Copies count twice in training, and once they fall on both sides of a split they inflate every figure.",
         "Keep one of each, before splitting.",
+        streams=True,
     ),
     Check(
         "near duplicates",

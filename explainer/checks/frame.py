@@ -78,14 +78,14 @@ class TableView(View):
     @cached_property
     def summary(self) -> pd.DataFrame:
         """The table's own columns, each a float column or one of categories; strings that hardly ever recur are left out."""
-        return _frame_of([c for c in self.columns if c.kind not in ("text", "empty") and not self._various(c)], self.n)
+        return frame_of([c for c in self.columns if c.kind not in ("text", "empty") and not self._various(c)], self.n)
 
     def _various(self, column: Column) -> bool:
         return column.kind == "category" and column.distinct > VARIOUS * self.n
 
     @property
     def signals(self) -> pd.DataFrame:
-        return _frame_of([c for c in self.columns if c.kind != "empty"], self.n)
+        return frame_of([c for c in self.columns if c.kind != "empty"], self.n)
 
     def identifier(self, column: Column) -> str:
         """Why ``column`` merely names the rows, or "" if it does not."""
@@ -136,7 +136,8 @@ class TableView(View):
         return close_ranks(self, other if isinstance(other, TableView) else None)
 
 
-def _frame_of(columns: list[Column], n: int) -> pd.DataFrame:
+def frame_of(columns: list[Column], n: int) -> pd.DataFrame:
+    """The columns as a frame that shares their memory: floats and categories."""
     data: dict[str, Any] = {}
     for column in columns:
         name, i = column.name, 2

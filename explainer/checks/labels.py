@@ -239,6 +239,7 @@ CHECKS: tuple[Check, ...] = (
         missing_labels,
         "Rows without a label silently drop out of training and of every figure.",
         "Label them or leave them out on purpose.",
+        streams=True,
     ),
     Check(
         "class names",
@@ -246,6 +247,7 @@ CHECKS: tuple[Check, ...] = (
         class_names,
         "Two spellings of a class are two classes to a model.",
         "Write each class one way.",
+        streams=True,
     ),
     Check(
         "class balance",
@@ -253,6 +255,7 @@ CHECKS: tuple[Check, ...] = (
         class_balance,
         "A model can ignore a rare class and still look accurate.",
         "Judge by recall and precision per class; weight or collect more of the rare ones.",
+        streams=True,
     ),
     Check(
         "conflicting labels",
@@ -260,6 +263,7 @@ CHECKS: tuple[Check, ...] = (
         conflicting_labels,
         "Equal items with different labels: one label is wrong, or what tells them apart is not in the data.",
         "Have these labels checked; add what tells them apart.",
+        streams=True,
     ),
     Check(
         "group sizes",
@@ -267,6 +271,7 @@ CHECKS: tuple[Check, ...] = (
         group_sizes,
         "On a small group, a fair and an unfair model look alike.",
         "Collect more of it, or report its figures with their intervals.",
+        streams=True,
     ),
     Check(
         "fits the model",
@@ -274,5 +279,6 @@ CHECKS: tuple[Check, ...] = (
         fits_model,
         "The model cannot be scored on data built otherwise than what it was trained on.",
         "Add or rename the columns; bring labels to the model's classes.",
+        streams=True,
     ),
 )

@@ -110,7 +110,7 @@ def _numbers(context: Context) -> dict[str, np.ndarray]:
     if not places:
         raise NotRun("There are no columns of numbers.")
     figures = {str(frame.columns[k]): frame.iloc[:, k].to_numpy(dtype=float) for k in places}
-    blank = context.view.blank
+    blank = context.view.blank if context.view.modality != "tabular" else np.zeros(0, dtype=bool)  # a table's are not known as it is
     return {name: np.where(blank, np.nan, values) for name, values in figures.items()} if blank.any() else figures
 
 
@@ -267,6 +267,7 @@ CHECKS: tuple[Check, ...] = (
         outlying_values,
         "One value of another order of magnitude pulls scaling, means and gradients to itself.",
         "Check unit and typing at the source; correct, cap or leave out.",
+        streams=True,
     ),
     Check(
         "outlying items",

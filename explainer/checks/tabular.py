@@ -260,12 +260,15 @@ def constant_rows(context: Context) -> Finding:
 def missing_cells(context: Context) -> Finding:
     """Columns with more than ``MISSING_COLUMN`` of their cells missing, rows with more than ``MISSING_ROW``."""
     view = _table(context)
-    grid = np.column_stack([c.missing for c in view.columns])
-    by_column, by_row = grid.mean(axis=0), grid.mean(axis=1)
+    lost = np.array([int(c.missing.sum()) for c in view.columns])
+    by_row = np.zeros(view.n)
+    for column in view.columns:
+        by_row += column.missing
+    by_column, by_row = lost / max(1, view.n), by_row / len(view.columns)
     bad = np.flatnonzero(by_column > MISSING_COLUMN)
     sparse = by_row > MISSING_ROW
     worst = np.argsort(-by_column, kind="stable")[: max(EVIDENCE_SHOWN, 1)]
-    evidence = {view.columns[i].name: {"missing": int(grid[:, i].sum()), "share": by_column[i]} for i in worst if by_column[i] > 0}
+    evidence = {view.columns[i].name: {"missing": int(lost[i]), "share": by_column[i]} for i in worst if by_column[i] > 0}
     some = int((by_column > 0).sum())
     details: dict[str, Any] = {"value": by_column.max(initial=0.0), "threshold": MISSING_COLUMN, "evidence": evidence}
     if len(bad) or sparse.any():
@@ -276,14 +279,13 @@ def missing_cells(context: Context) -> Finding:
             parts.append(f"{count(len(bad), 'column')} with more than {percent(MISSING_COLUMN)} of values missing: {shown}")
         if sparse.any():
             parts.append(f"{count(int(sparse.sum()), 'row')} with more than {percent(MISSING_ROW)} of values missing")
-        rows = view.at(sparse if not len(bad) else grid[:, bad].any(axis=1) | sparse)
+        rows = view.at(sparse if not len(bad) else np.logical_or.reduce([sparse, *(view.columns[i].missing for i in bad)]))
         return failed("; ".join(parts) + ".", rows=rows, columns=[view.columns[i].name for i in bad], **details)
     if some:
-        message = (
-            f"{share(int(grid.sum()), grid.size)} cells are missing, in {count(some, 'column')}, none above {percent(MISSING_COLUMN)}."
-        )
-        return passed(message, rows=view.at(grid.any(axis=1)), columns=[view.columns[i].name for i in worst if by_column[i] > 0], **details)
-    return passed(f"None of {grid.size:,} cells is missing.", **details)
+        message = f"{share(int(lost.sum()), view.n * len(lost))} cells are missing, in {count(some, 'column')}, "
+        message += f"none above {percent(MISSING_COLUMN)}."
+        return passed(message, rows=view.at(by_row > 0), columns=[view.columns[i].name for i in worst if by_column[i] > 0], **details)
+    return passed(f"None of {view.n * len(lost):,} cells is missing.", **details)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -293,6 +295,7 @@ CHECKS: tuple[Check, ...] = (
         missing_cells,
         "Many models refuse missing values; others fill them in by a guess that becomes a pattern.",
         "Find out why they are missing; fill them in inside the pipeline with an indicator column, or leave the column out.",
+        streams=True,
     ),
     Check(
         "placeholder values",
@@ -300,6 +303,7 @@ CHECKS: tuple[Check, ...] = (
         placeholders,
         "A model takes 999 for a large number and '?' for a kind.",
         "Read these codes as missing (na_values=... on loading).",
+        streams=True,
     ),
     Check(
         "infinite values",
@@ -307,6 +311,7 @@ CHECKS: tuple[Check, ...] = (
         infinite_values,
         "Infinite values break scaling and gradients.",
         "Find the division by zero or overflow they come from.",
+        streams=True,
     ),
     Check(
         "mixed types",
@@ -314,6 +319,7 @@ CHECKS: tuple[Check, ...] = (
         mixed_types,
         "A column of mixed types is read as text, and its numbers lose their order.",
         "Convert the column to one type and look at what does not convert.",
+        streams=True,
     ),
     Check(
         "spelling of categories",
@@ -321,6 +327,7 @@ CHECKS: tuple[Check, ...] = (
         spellings,
         "Two spellings of one value split its evidence.",
         "Write each value one way (strip, lower case, a mapping).",
+        streams=True,
     ),
     Check(
         "column names",
@@ -328,6 +335,7 @@ CHECKS: tuple[Check, ...] = (
         column_names,
         "Tools pick one of two columns of one name, not always the same.",
         "Give each column its own name.",
+        streams=True,
     ),
     Check(
         "constant columns",
@@ -335,6 +343,7 @@ CHECKS: tuple[Check, ...] = (
         constant_columns,
         "A column that never changes tells nothing and hides a lost feature.",
         "Leave it out, after finding out whether it should vary.",
+        streams=True,
     ),
     Check(
         "constant rows",
@@ -356,5 +365,6 @@ CHECKS: tuple[Check, ...] = (
         identifiers,
         "A model can memorise rows by their number, and numbers often follow time or source.",
         "Keep it as an index, not as a feature.",
+        streams=True,
     ),
 )

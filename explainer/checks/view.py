@@ -25,6 +25,7 @@ class View(ABC):
     noun: str
     n: int
     positions: np.ndarray
+    held = 0  # items in memory at once, where not all are
 
     @cached_property
     @abstractmethod
@@ -70,6 +71,11 @@ class View(ABC):
     @abstractmethod
     def take(self, rows: np.ndarray) -> View:
         """The view of the items ``rows`` alone."""
+
+    def sampled(self, most: int) -> tuple[View, np.ndarray]:
+        """The view of ``most`` items drawn at random (always the same ones), and their places in this one, in order."""
+        rows = np.sort(np.random.default_rng(0).choice(self.n, most, replace=False))
+        return self.take(rows), rows
 
     def keys_against(self, other: View) -> tuple[np.ndarray, np.ndarray]:
         """Keys of this view's items and of the other's, made to be compared."""

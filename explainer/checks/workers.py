@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,11 +18,33 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+_tick: ContextVar[Callable[[], None] | None] = ContextVar("tick", default=None)
+
+
+@contextmanager
+def ticking(tick: Callable[[], None]) -> Iterator[None]:
+    """Call ``tick`` between the pieces of long work; it may raise to stop it."""
+    token = _tick.set(tick)
+    try:
+        yield
+    finally:
+        _tick.reset(token)
+
+
 def each(function: Callable[[Any], T], items: Sequence[Any], size: int) -> list[T]:
     """``[function(i) for i in items]``, where each looks at ``size`` rows; numpy, pandas and arrow let threads run side by side."""
     if size < WORTH or len(items) < 2 or cores() < 2:
         return [function(item) for item in items]
     from concurrent.futures import ThreadPoolExecutor
 
+    tick, found = _tick.get(), []
     with ThreadPoolExecutor(min(cores(), 4)) as pool:
-        return list(pool.map(function, items))
+        try:
+            for one in pool.map(function, items):
+                found.append(one)
+                if tick is not None:
+                    tick()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return found
