@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from explainer.checks import drift, duplicates, image, labels, leakage, outliers, sequence, tabular, text, together
+from explainer.checks import (
+    channels,
+    confidence,
+    drift,
+    duplicates,
+    familiarity,
+    image,
+    labels,
+    leakage,
+    outliers,
+    segments,
+    sensors,
+    sequence,
+    tabular,
+    text,
+    together,
+    windows,
+)
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, count, failed, listed, passed, plural
 from explainer.checks.finding import Finding
 from explainer.inputs import MODALITIES
@@ -52,7 +69,24 @@ GENERAL: tuple[Check, ...] = (
         streams=True,
     ),
 )
-_ROOMS = (tabular, image, text, sequence, duplicates, outliers, labels, leakage, drift, together)
+_ROOMS = (
+    tabular,
+    image,
+    text,
+    sequence,
+    sensors,
+    channels,
+    windows,
+    duplicates,
+    outliers,
+    labels,
+    leakage,
+    drift,
+    together,
+    confidence,
+    segments,
+    familiarity,
+)
 CHECKS: tuple[Check, ...] = (*GENERAL, *(check for room in _ROOMS for check in room.CHECKS))
 
 

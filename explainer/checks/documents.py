@@ -39,6 +39,9 @@ class TextView(View):
     def blank(self) -> np.ndarray:
         return np.array([not t.strip() for t in self.texts], dtype=bool)
 
+    def take(self, index: np.ndarray) -> list[str]:
+        return [self.texts[i] for i in index]
+
     @cached_property
     def words(self) -> list[list[str]]:
         return [WORD.findall(t.lower()) for t in self.texts]
@@ -96,7 +99,7 @@ class TextView(View):
         kept = np.sort(np.unique(self.keys, return_index=True)[1])
         return [(int(kept[i]), int(kept[j]), s) for i, j, s in close_texts([self.pieces[k] for k in kept])], 0.0
 
-    def take(self, rows: np.ndarray) -> TextView:
+    def part(self, rows: np.ndarray) -> TextView:
         return TextView([None if self.absent[r] else self.texts[r] for r in rows], self.positions[rows])
 
     def chance(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -69,13 +70,21 @@ class View(ABC):
         """
 
     @abstractmethod
-    def take(self, rows: np.ndarray) -> View:
+    def part(self, rows: np.ndarray) -> View:
         """The view of the items ``rows`` alone."""
 
     def sampled(self, most: int) -> tuple[View, np.ndarray]:
         """The view of ``most`` items drawn at random (always the same ones), and their places in this one, in order."""
         rows = np.sort(np.random.default_rng(0).choice(self.n, most, replace=False))
-        return self.take(rows), rows
+        return self.part(rows), rows
+
+    @abstractmethod
+    def take(self, index: np.ndarray) -> Any:
+        """The items ``index`` (ints) in the form in which a model takes them."""
+
+    def whole(self, names: Sequence[str] = ()) -> np.ndarray:
+        """``(n,)`` bool: items with nothing missing (of a table, in the columns ``names``) and of the usual shape."""
+        return ~self.blank
 
     def keys_against(self, other: View) -> tuple[np.ndarray, np.ndarray]:
         """Keys of this view's items and of the other's, made to be compared."""
