@@ -127,7 +127,8 @@ def outlying_items(context: Context) -> Finding:
     points = _scaled(list(figures.values()))
     if points.shape[1] < COMBINED_LEAST:
         raise NotRun("A combination of figures needs at least two that vary.")
-    gaps = isolation(uncorrelated(points))
+    points = uncorrelated(points)
+    gaps = isolation(points)
     q60, q90, q97 = np.quantile(gaps[_gauged(len(gaps))], [0.6, 0.9, 0.975])
     shape = np.log((q97 - q90) / (q90 - q60)) / np.log(4) if q97 > q90 > q60 else 0.0
     limit = max(ALONE, float(q90 + _reach(q97 - q90, float(np.clip(shape, *GAP_SHAPES)), len(gaps))))

@@ -113,7 +113,7 @@ def _features(context: Context, rows: np.ndarray) -> pd.DataFrame:
     for name, values in (context.groups or {}).items():
         if name not in frame.columns:
             codes, levels = _coded(column_of(name, pd.Series(values)))
-            frame[name] = pd.Categorical.from_codes(codes[rows], categories=pd.Index(levels, dtype=object))
+            frame[name] = pd.Categorical.from_codes(codes[rows], categories=pd.Index(list(levels), dtype=object))
     return frame
 
 
