@@ -55,10 +55,11 @@ def table(rows: int, columns: int, seed: int = 0) -> Any:
             frame[f"date{j}"] = pd.Series(date).where(pd.Series(rng.random(rows) >= 0.03))
         else:
             frame[f"string{j}"] = pd.Series(rng.integers(0, rows * 4, rows)).astype("str") + " sold"
-    made = pd.DataFrame(frame)
-    copies = rng.choice(rows, rows // 1000, replace=False)
-    made.iloc[copies[: len(copies) // 2]] = made.iloc[copies[len(copies) // 2 : 2 * (len(copies) // 2)]].to_numpy()
-    made = made.infer_objects()
+    copies = rng.choice(rows, rows // 1000 * 2, replace=False)
+    order = np.arange(rows)
+    order[copies[: len(copies) // 2]] = copies[len(copies) // 2 :]
+    made = pd.DataFrame(frame).iloc[order].reset_index(drop=True)
+    del frame
     _give_back()
     return made
 

@@ -185,7 +185,7 @@ def uncorrelated(points: np.ndarray) -> np.ndarray:
     return turned
 
 
-def _blocks(n: int, size: int = 4_096) -> list[slice]:
+def _blocks(n: int, size: int = 1_024) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n, size)]
 
 
@@ -233,7 +233,7 @@ def _fifth(points: np.ndarray, rows: np.ndarray, sample: np.ndarray) -> tuple[np
         nearest = np.argpartition(square, NEIGHBOUR - 1, axis=1)[:, :NEIGHBOUR]
         return np.sqrt(np.maximum(np.take_along_axis(square, nearest, axis=1).max(axis=1), 0)), nearest
 
-    parts = each(one, _blocks(len(rows), 1_024), len(rows))
+    parts = each(one, _blocks(len(rows)), len(rows))
     if not parts:
         return np.zeros(0), np.zeros((0, NEIGHBOUR), dtype=int)
     return np.concatenate([gap for gap, _ in parts]), np.concatenate([nearest for _, nearest in parts])
