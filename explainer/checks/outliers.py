@@ -230,7 +230,7 @@ def _fifth(points: np.ndarray, rows: np.ndarray, sample: np.ndarray) -> tuple[np
     def one(block: slice) -> tuple[np.ndarray, np.ndarray]:
         square = _squares(points[rows[block]], points[sample])
         square[rows[block][:, None] == sample] = np.inf
-        nearest = np.argpartition(square, NEIGHBOUR - 1, axis=1)[:, :NEIGHBOUR]
+        nearest = np.argpartition(square, NEIGHBOUR - 1, axis=1)[:, :NEIGHBOUR].copy()  # lets go of the rest
         return np.sqrt(np.maximum(np.take_along_axis(square, nearest, axis=1).max(axis=1), 0)), nearest
 
     parts = each(one, _blocks(len(rows)), len(rows))
