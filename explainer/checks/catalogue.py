@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from explainer.checks import (
+    categories,
     channels,
     confidence,
+    dates,
     drift,
     duplicates,
     familiarity,
     image,
     labels,
+    language,
     leakage,
+    metadata,
+    missingness,
+    order,
     outliers,
+    privacy,
+    rules,
     segments,
     sensors,
     sequence,
+    shortcut,
     tabular,
     text,
     together,
+    units,
+    vocabulary,
     windows,
+    wording,
 )
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, count, failed, listed, passed, plural
 from explainer.checks.finding import Finding
@@ -71,8 +83,18 @@ GENERAL: tuple[Check, ...] = (
 )
 _ROOMS = (
     tabular,
+    missingness,
+    dates,
+    units,
+    categories,
+    rules,
     image,
+    metadata,
+    shortcut,
     text,
+    language,
+    vocabulary,
+    wording,
     sequence,
     sensors,
     channels,
@@ -81,11 +103,13 @@ _ROOMS = (
     outliers,
     labels,
     leakage,
+    order,
     drift,
     together,
     confidence,
     segments,
     familiarity,
+    privacy,
 )
 CHECKS: tuple[Check, ...] = (*GENERAL, *(check for room in _ROOMS for check in room.CHECKS))
 

@@ -69,6 +69,11 @@ class View(ABC):
         Without ``other``, i < j within this view; with it, i is here and j there.
         """
 
+    @cached_property
+    def pairs(self) -> tuple[list[tuple[int, int, float]], float]:
+        """What :meth:`near` finds within this view, found once."""
+        return self.near()
+
     @abstractmethod
     def part(self, rows: np.ndarray) -> View:
         """The view of the items ``rows`` alone."""
