@@ -32,6 +32,7 @@ class Column:
     levels: Levels = field(default_factory=Levels)
     mixed: str = ""  # what is mixed in it, in words
     odd: tuple[int, ...] = ()  # the rows that are of the rarer type
+    types: tuple[np.ndarray, list[str]] | None = None  # of a column of objects: codes (-1 missing) and names of each row's type
 
     @cached_property
     def codes(self) -> np.ndarray:
@@ -115,9 +116,10 @@ def _objects(name: str, values: pd.Series) -> Column:
     if present <= {"number", "true or false"} and len(present) == 1:
         numbers = np.array([np.nan if t is None else _float(v) for v, t in zip(listed_values, texts, strict=True)])
         return _numeric(name, "number", numbers, missing)
-    mixed, odd = _mixture(types)
+    typed, names = pd.factorize(np.array([t or None for t in types], dtype=object))
+    mixed, odd = mixture(typed, list(names))
     codes, levels = pd.factorize(np.array(texts, dtype=object))
-    return Column(name, "category", missing, None, codes.astype(np.int32), Levels(levels), mixed, odd)
+    return Column(name, "category", missing, None, codes.astype(np.int32), Levels(levels), mixed, odd, (typed, list(names)))
 
 
 def _is_missing(value: Any) -> bool:
@@ -155,12 +157,14 @@ def _float(value: Any) -> float:
         return np.inf
 
 
-def _mixture(types: list[str]) -> tuple[str, tuple[int, ...]]:
-    """What types are mixed in one column of objects, and where the rarer are."""
-    known = [t for t in types if t]
-    present = sorted(set(known), key=known.count, reverse=True)
-    odd = tuple(i for i, t in enumerate(types) if t and t != present[0])
-    return (", ".join(f"{known.count(t):,} {t}" for t in present), odd) if len(present) > 1 else ("", ())
+def mixture(codes: np.ndarray, names: Sequence[str]) -> tuple[str, tuple[int, ...]]:
+    """What types are mixed in one column of objects, and where the rarer are; codes of types, -1 where nothing is."""
+    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
+    present = sorted(np.flatnonzero(sizes), key=lambda k: (-sizes[k], names[k]))
+    if len(present) < 2:
+        return "", ()
+    odd = np.flatnonzero((codes >= 0) & (codes != present[0]))
+    return ", ".join(f"{sizes[k]:,} {names[k]}" for k in present), tuple(odd.tolist())
 
 
 def _nearly_numbers(codes: np.ndarray, levels: Levels) -> tuple[str, tuple[int, ...]]:

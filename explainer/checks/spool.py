@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explainer.checks.columns import Column, coded_column, column_of, run_lengths
+from explainer.checks.columns import Column, coded_column, column_of, mixture, run_lengths
 from explainer.checks.frame import TableView, frame_of
 from explainer.checks.levels import Levels
 from explainer.checks.view import View
@@ -91,17 +91,16 @@ class _Stored:
         self.name, self.path, self.n = name, path, 0
         self.kinds: set[str] = set()
         self.places: dict[str, int] = {}  # codes of the texts
-        self.mixed: list[str] = []
-        self.odd: list[int] = []
+        self.types: dict[str, int] = {}  # codes of the types of a column of objects
         self.full = False
 
     def add(self, values: pd.Series) -> None:
         column = column_of(self.name, values.reset_index(drop=True))
         if column.kind != "empty":
             self.kinds.add("text" if column.numbers is None else column.kind)
-            if column.mixed and values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) != "string":
-                self.mixed.append(column.mixed)
-                self.odd += [self.n + row for row in column.odd]
+            if column.types is not None:
+                typed, names = column.types
+                self._write("types", np.array([*(self.types.setdefault(t, len(self.types)) for t in names), -1])[typed])
             if column.numbers is not None:
                 self._write("numbers", column.numbers)
             elif not self.full:
@@ -139,18 +138,29 @@ class _Stored:
             numbers = self._read("numbers")
             return Column(self.name, next(iter(self.kinds)), np.isnan(numbers), numbers)
         codes = self._read("codes")
-        if len(self.kinds) > 1:  # numbers in one part and texts in another: all are texts, as they would be in one piece
-            numbers = self._read("numbers")
-            for start in range(0, self.n, BLOCK):
-                block = slice(start, start + BLOCK)
-                known = np.flatnonzero(~np.isnan(numbers[block]))
-                values, place = np.unique(numbers[block][known], return_inverse=True)
-                moved = np.array([self.places.setdefault(f"{v:g}", len(self.places)) for v in values], dtype=np.int32)
-                codes[block][known] = moved[place]
+        several = len(self.kinds) > 1
+        numbers = self._read("numbers") if several else np.zeros(0)
+        mixed = self._mixture(codes, numbers)
+        for start in range(0, len(numbers), BLOCK):  # numbers in one part, texts in another: all are texts, as in one piece
+            block = slice(start, start + BLOCK)
+            known = np.flatnonzero(~np.isnan(numbers[block]))
+            values, place = np.unique(numbers[block][known], return_inverse=True)
+            moved = np.array([self.places.setdefault(_text(v), len(self.places)) for v in values.tolist()], dtype=np.int32)
+            codes[block][known] = moved[place]
         levels = Levels(list(self.places))
-        if self.mixed:
-            return Column(self.name, "category", codes < 0, None, codes, levels, "; ".join(dict.fromkeys(self.mixed)), tuple(self.odd))
+        if self.types:
+            return Column(self.name, "category", codes < 0, None, codes, levels, *mixed)
         return coded_column(self.name, codes, levels)
+
+    def _mixture(self, codes: np.ndarray, numbers: np.ndarray) -> tuple[str, tuple[int, ...]]:
+        """What types are mixed in a column of objects, its parts of one type included."""
+        if not self.types:
+            return "", ()
+        types = np.array(self._read("types"))
+        if len(numbers):
+            types[~np.isnan(numbers)] = self.types.setdefault("number", len(self.types))
+        types[(types < 0) & (codes >= 0)] = self.types.setdefault("text", len(self.types))
+        return mixture(types, list(self.types))
 
     def _hashed(self) -> Column:
         """A column with too many texts to hold them: what they are is not known, only which are equal."""
@@ -161,6 +171,10 @@ class _Stored:
             block = slice(start, start + BLOCK)
             hashes[block] = np.where(codes[block] >= 0, known[codes[block]], hashes[block])
         return HashedColumn(self.name, coded_column("", codes[:0], table).kind, hashes == 0, None, hashes)
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 class HashedColumn(Column):
@@ -185,7 +199,12 @@ class HashedColumn(Column):
         return run_lengths(np.sort(self.hashes[~self.missing]))
 
 
-_KINDS: dict[str, tuple[Any, Any]] = {"numbers": (np.float64, np.nan), "codes": (np.int32, -1), "hashes": (np.uint64, 0)}
+_KINDS: dict[str, tuple[Any, Any]] = {  # on disk, and what stands there for none
+    "numbers": (np.float64, np.nan),
+    "codes": (np.int32, -1),
+    "hashes": (np.uint64, 0),
+    "types": (np.int8, -1),
+}
 
 
 class StoredTable(TableView):

@@ -108,6 +108,20 @@ def test_an_iterator_of_parts_is_one_table(monkeypatch):
         check(iter([frame]), "citty")
 
 
+def test_objects_of_mixed_types_are_told_as_in_one_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts_module, "ROWS", 100)
+    path = tmp_path / "d.jsonl"
+    values = [*range(2_000_000, 2_000_250), *["one", 5, "two", True, None] * 10, *["three"] * 100, *[1.5] * 100]
+    path.write_text("\n".join(json.dumps({"v": v, "w": k % 7}) for k, v in enumerate(values)))
+    [whole], [stored] = (check(path, only=["mixed types"], memory=memory) for memory in (None, LITTLE))
+    assert stored == whole
+    assert whole.state == "fail"
+    assert whole.count == 130
+    for name in ("missing values", "exact duplicates"):
+        [whole], [stored] = (check(path, only=[name], memory=memory) for memory in (None, LITTLE))
+        assert stored == whole
+
+
 def test_columns_that_come_late_or_change_their_type_are_read_as_in_one_piece():
     first, second = pd.DataFrame({"x": [1, 2] * 20, "z": [1.5, 2] * 20}), pd.DataFrame({"x": ["u", "2"] * 20, "new": [None, 3.0] * 20})
     stored = {f.check: f for f in check(iter([first, second]))}

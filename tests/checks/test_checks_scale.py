@@ -121,13 +121,14 @@ def test_candidates_in_parts_are_candidates_at_once(monkeypatch):
 def test_items_let_off_by_the_screen_are_no_odd_ones(monkeypatch):
     rng = np.random.default_rng(0)
     points = rng.normal(size=(6000, 5)).astype(np.float32)
-    points[[17, 4000]] = [[9.0], [-9.0]]
+    away = rng.normal(size=(60, 5))
+    points[::100] = away / np.linalg.norm(away, axis=1, keepdims=True) * np.linspace(4, 14, 60)[:, None]
     whole = outliers.isolation(points)
     monkeypatch.setattr(outliers, "GAUGED", 2000)
     screened = outliers.isolation(points)
     assert (screened == 0).mean() > 0.5
     odd = np.flatnonzero(whole > outliers.ALONE * 1.2)
-    assert set(odd) >= {17, 4000}
+    assert len(odd) > 10
     np.testing.assert_allclose(screened[odd], whole[odd], rtol=0.1)
 
 
