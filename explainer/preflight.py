@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from explainer.errors import ExplainerError, Unsupported
+from explainer.explanation import Check
 from explainer.methods import METHODS, Method
 from explainer.methods.trees import is_tree
 from explainer.model import Capability, Model
@@ -39,9 +40,7 @@ def _with_error(model: Any, method: Method, able: Capability) -> Capability:
 
 
 def capability(model: Model, method: Method) -> Capability:
-    """What one method can be on ``model``; a caller's own function is taken at its word."""
-    if method.own is not None:
-        return Capability("approximate", "A method of your own; nothing is known of it before it runs.")
+    """What one method can be on ``model``; of a caller's own function, whether any can be right."""
     if model.modality not in method.modalities:
         others = [m.name for m in METHODS.values() if m.family == method.family and model.modality in m.modalities]
         instead = f" Use {' or '.join(others)}." if others else ""
@@ -53,14 +52,28 @@ def capability(model: Model, method: Method) -> Capability:
     obstacles = {
         "gradient": _no_gradients, "cam": _no_layers, "attention": _no_attention, "coalition": _no_background, "tree": _no_trees,
     }  # fmt: skip
-    obstacle = obstacles[method.family](model)
+    obstacle = obstacles[method.family](model) if method.family in obstacles else ""
     if obstacle:
         return Capability("unsupported", obstacle)
     found = _judged(model, method) or _usual(model, method)
-    doubts = " ".join(filter(None, (_anatomy(model, "noise"), _doubt(model) if method.family == "gradient" else "")))
+    doubts = _doubts(model, method)
     if not doubts or found.level == "unsupported":
         return found
     return Capability("approximate", f"{found.reason} {doubts}")
+
+
+def check(model: Model, method: Method) -> Check | None:
+    """What makes the method doubtful on ``model``, to stand in its verdicts; of a caller's function, what would if it took gradients."""
+    doubts = _doubts(model, method)
+    if doubts:
+        return Check("preflight", "warn", doubts)
+    blind = (_no_gradients(model) or _doubt(model)) if method.family == "own" and model.differentiable else ""
+    return Check("preflight", "not run", f"Whether {method.name} takes gradients is not known. If it does: {blind}") if blind else None
+
+
+def _doubts(model: Model, method: Method) -> str:
+    """Why values would be off a little whatever the method, and whatever is differentiated."""
+    return " ".join(filter(None, (_anatomy(model, "noise"), _doubt(model) if method.family == "gradient" else "")))
 
 
 def _usual(model: Model, method: Method) -> Capability:
