@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from explainer.errors import ExplainerError, Unsupported
@@ -29,14 +29,29 @@ def capabilities(model: Model) -> Mapping[str, Capability]:
 
 def _with_error(model: Any, method: Method, able: Capability) -> Capability:
     """The capability with the error measured on a sample input, once per model."""
-    if able.level == "unsupported" or method.family != "gradient" or not _anatomy(model, "probed"):
+    ask = _MEASURES.get(method.family)
+    if able.level == "unsupported" or ask is None or not _anatomy(model, "probed"):
         return able
-    from explainer.methods.trial import error_of
-
     measured = _ERRORS.setdefault(model, {})
     if method.name not in measured:
-        measured[method.name] = error_of(model, method.name)
+        measured[method.name] = ask(model, method)
     return Capability(able.level, f"{able.reason} {measured[method.name]}".rstrip())
+
+
+def _error(model: Any, method: Method) -> str:
+    from explainer.methods.trial import error_of
+
+    return error_of(model, method.name)
+
+
+def _faithfulness(model: Any, method: Method) -> str:
+    from explainer.trust.samples import faithfulness_of
+
+    return faithfulness_of(model, method)
+
+
+# What can be measured before a method runs: how far off it is, or for maps that promise no sum whether they name what matters.
+_MEASURES: dict[str, Callable[[Any, Method], str]] = {"gradient": _error, "cam": _faithfulness, "attention": _faithfulness}
 
 
 def capability(model: Model, method: Method) -> Capability:
