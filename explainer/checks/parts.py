@@ -16,7 +16,7 @@ from explainer.errors import InvalidInput
 
 ROWS = 100_000  # of a part
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
-GROWTH = {".csv": 3.0, ".tsv": 3.0, ".jsonl": 4.0, ".ndjson": 4.0, ".parquet": 1.5}  # bytes in memory, checks included, for one in the file
+GROWTH = {".csv": 3.0, ".tsv": 3.0, ".jsonl": 4.0, ".ndjson": 4.0, ".parquet": 4.0}  # bytes in memory, checks included, for one in the file
 SHARE = 0.5  # of the memory that is free, which is used unless told otherwise
 
 

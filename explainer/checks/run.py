@@ -171,6 +171,8 @@ def _run_one(one: Check, context: Context, samples: dict[int, Context]) -> Findi
                 samples[most] = context.sample(most)
             shown = samples[most]
             finding = one.function(shown)
+            if shown.view.unread and not one.alone:
+                finding = replace(finding, message=f"{finding.message} {shown.view.unread}")
             if shown is not context:
                 told = f"Judged on a sample of {shown.view.n:,} of {count(context.view.n, context.view.noun)}."
                 finding = replace(finding, message=f"{finding.message} {told}")

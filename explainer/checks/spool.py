@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 
 from explainer.checks.columns import Column, coded_column, column_of, mixture, run_lengths
+from explainer.checks.context import listed
 from explainer.checks.frame import TableView, frame_of
 from explainer.checks.levels import Levels
 from explainer.checks.view import View
 
-LEVELS_MOST = 1_000_000  # different texts of one column held in memory; a column of more is looked at in the sample only
+LEVELS_MOST, LEVELS_LEAST = 1_000_000, 10_000  # different texts of one column held in memory; of a column of more, only hashes are
+LEVEL_BYTES = 150  # of one such text, its place in the table included
 SAMPLE_MOST, SAMPLE_LEAST = 200_000, 1_000  # rows of the sample
 ROOM = 10  # times the sample's own size, for what the checks make of it
 BLOCK = 1_000_000  # rows turned at a time
@@ -36,9 +38,11 @@ class Spool:
         """Append the rows of ``frame``; a column it lacks is missing there, one it brings was missing before."""
         frame = frame.set_axis(_distinct(frame.columns), axis=1)
         frame.index = pd.RangeIndex(self.n, self.n + len(frame))
+        share = self.memory / (LEVEL_BYTES * max(1, frame.shape[1]))
         for name in frame.columns:
             if name not in self.columns:
-                self.columns[name] = _Stored(name, Path(self.folder.name) / str(len(self.columns)))
+                most = int(min(max(share, LEVELS_LEAST), LEVELS_MOST))
+                self.columns[name] = _Stored(name, Path(self.folder.name) / str(len(self.columns)), most)
                 self.columns[name].n = self.n
             self.columns[name].add(frame[name])
         for name in self.columns.keys() - set(frame.columns):
@@ -87,8 +91,8 @@ def _distinct(names: Any) -> list[str]:
 class _Stored:
     """One column on disk: numbers (NaN where it has none), codes (-1 where it has none), hashes once its texts are too many."""
 
-    def __init__(self, name: str, path: Path) -> None:
-        self.name, self.path, self.n = name, path, 0
+    def __init__(self, name: str, path: Path, most: int) -> None:
+        self.name, self.path, self.most, self.n = name, path, most, 0
         self.kinds: set[str] = set()
         self.places: dict[str, int] = {}  # codes of the texts
         self.types: dict[str, int] = {}  # codes of the types of a column of objects
@@ -106,7 +110,7 @@ class _Stored:
             elif not self.full:
                 moved = [self.places.setdefault(level, len(self.places)) for level in column.levels]
                 self._write("codes", np.array([*moved, -1], dtype=np.int32)[column.codes])
-                self.full = len(self.places) > LEVELS_MOST
+                self.full = len(self.places) > self.most
             if self.full:
                 self._write("hashes", column.hashes)
         self.n += len(values)
@@ -215,6 +219,11 @@ class StoredTable(TableView):
         self.positions, self.held = np.arange(self.n), len(spool.sample)
         self.columns = [one.column() for one in spool.columns.values()]
         self._reasons = {}
+
+    @property
+    def unread(self) -> str:  # type: ignore[override]
+        names = [repr(c.name) for c in self.columns if isinstance(c, HashedColumn)]
+        return f"Of {listed(names)}, of too many different texts to be held, only which are equal was judged." if names else ""
 
     @cached_property
     def frame(self) -> pd.DataFrame:  # type: ignore[override]

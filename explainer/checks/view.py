@@ -27,6 +27,7 @@ class View(ABC):
     n: int
     positions: np.ndarray
     held = 0  # items in memory at once, where not all are
+    unread = ""  # what of the items is not known to a check that looks at all of them, in words
 
     @cached_property
     @abstractmethod

@@ -140,6 +140,7 @@ def test_a_column_of_too_many_texts_still_counts_where_rows_are_compared(tmp_pat
     path = write(frame, tmp_path / "d.csv")
     [whole], [stored] = (check(path, only=["exact duplicates"], memory=memory) for memory in (None, LITTLE))
     assert (stored.state, stored.count, stored.rows) == (whole.state, whole.count, whole.rows)
+    assert stored.message.endswith("Of 'text', of too many different texts to be held, only which are equal was judged.")
     [missing] = check(path, only=["missing values"], memory=LITTLE)
     assert missing.evidence["text"]["missing"] == 1
 
