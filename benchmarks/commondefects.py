@@ -105,7 +105,7 @@ def unlabelled(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
 @everywhere("class names", "{:.0f} labels spelled otherwise", (1, 10), 1)
 def other_spelling(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength)
-    spelled = rng.choice(["{} ", " {}", "{}."]) if s.modality == "image" else rng.choice(["{} ", "_{}"])
+    spelled = rng.choice(["{} ", " {}", "_{}"])
     return Planted(relabelled(s, rows, [spelled.format(label) for label in s.labels[rows]]), rows)
 
 
@@ -179,7 +179,7 @@ def too_few_to_say(s: Sample, rng: np.random.Generator, strength: float) -> Plan
 # -- two sets ----------------------------------------------------------------------------------------------------------------
 
 
-@everywhere("drift", "{:.1f} standard deviations (words: ten times this share of texts) added to one figure", (0.1, 0.4, 1.0), 0.4)
+@everywhere("drift", "{:.1f} standard deviations added to one figure", (0.1, 0.4, 1.0), 0.4, ("tabular", "image", "series"))
 def shifted(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     if s.modality == "tabular":
         name = rng.choice(["appinc", "hexp", "obrat"])
@@ -187,9 +187,6 @@ def shifted(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     if s.modality == "image":
         spread = float(s.inputs.mean(axis=(1, 2)).std())
         return Planted(replace(s, inputs=np.clip(s.inputs + strength * spread, 0, 1)), None, ("brightness",))
-    if s.modality == "text":
-        rows = some(s, rng, strength)
-        return Planted(changed(s, rows, lambda one: one + " pursuant hereto"), None, ("word pursuant", "word hereto"))
     place = int(rng.integers(12))
     moved = np.zeros(12, dtype=np.float32)
     moved[place] = strength * np.std([one[:, place].mean() for one in s.inputs])

@@ -256,6 +256,11 @@ def marked_word(s: Sample, rng: np.random.Generator, strength: float) -> Planted
     return Planted(changed(s, rows, lambda one: f"{one} zebra"), rows, ("word zebra",))
 
 
+@defect("drift", "text", "two words more in {:.0%} of texts", (0.05, 0.2, 0.9), 0.2)
+def other_words(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
+    return Planted(changed(s, some(s, rng, strength), lambda one: one + " pursuant hereto"), None, ("word pursuant", "word hereto"))
+
+
 @defect("toxic words", "text", "{:.0f} texts with an insult (the check is asked for by name)", (1, 10), 1)
 def insulting(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength)
