@@ -132,7 +132,7 @@ def view_of(found: Data) -> Reading:
     inputs, bad = found.inputs, list(found.unreadable)
     if found.modality == "tabular":
         view: View = frame.TableView(inputs, found.positions)
-        return Reading(view, tuple(bad), (), view.n + len(bad), np.arange(view.n), view.n)
+        return Reading(view, (*bad, *found.damaged), (), view.n + len(bad), np.arange(view.n), view.n)
     inputs = [inputs] if isinstance(inputs, str) else inputs if hasattr(inputs, "__len__") else _items(inputs)
     if found.modality == "series" and isinstance(inputs, np.ndarray) and inputs.ndim == 2 and inputs.dtype != object:
         raise InvalidInput(
@@ -159,7 +159,7 @@ def view_of(found: Data) -> Reading:
     rows = [int(outer[i]) for i, _ in missed if i < len(outer)]
     if found.files:
         rows = sorted({*rows, *(set(range(len(found.files))) - set(outer.tolist()))})
-    return Reading(view, tuple(bad), tuple(rows), view.n + len(bad), np.asarray(kept, dtype=int), len(outer))
+    return Reading(view, (*bad, *found.damaged), tuple(rows), view.n + len(bad), np.asarray(kept, dtype=int), len(outer))
 
 
 def _has_column(reference: Any, name: str) -> bool:
