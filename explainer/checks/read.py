@@ -29,6 +29,7 @@ FILE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".npz")
 INPUT_KEYS = ("inputs", "x", "images", "data", "series", "x_train", "train_images")
 LABEL_KEYS = ("labels", "label", "y", "target", "targets", "y_train", "train_labels")
 TRAP_BYTES, TRAP_RATIO = 2**30, 100  # more than a gigabyte packed to less than a hundredth is a trap, not data
+TRAP_PIXELS = 2**26  # of a picture: four times as many as a camera's
 EXAMPLE_ROWS = 200  # items looked at to tell the modality of a list
 
 
@@ -41,11 +42,11 @@ class Data:
     modality: Modality | None = None
     files: tuple[str, ...] = ()  # one per item met, unreadable ones included; empty when the items are not files
     unreadable: tuple[tuple[str, str], ...] = ()  # (which, why)
-    damaged: tuple[tuple[str, str], ...] = ()  # what was read in part: (which, why)
     positions: np.ndarray | None = None
     label_name: str | None = None
     source: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    damaged: tuple[tuple[str, str], ...] = ()  # what was read, but in part only: (which, why)
 
 
 def read(data: Any, labels: Any = None, *, modality: str | None = None) -> Data:
@@ -327,8 +328,7 @@ def _from_table(
             f"{path.name!r} has {len(chosen)} columns of text ({', '.join(str(rest.columns[i]) for i in chosen[:8])}); exactly one can be "
             "checked as texts. Load the file and pass that column as a list, with the labels beside it."
         )
-    texts = rest.iloc[:, chosen[0]].tolist()
-    return Data(texts, values, "text", unreadable=bad, positions=positions, label_name=labels, source=str(path))
+    return Data(rest.iloc[:, chosen[0]].tolist(), values, "text", (), bad, positions, labels, str(path))
 
 
 def _npz(path: Path, labels: str | None, modality: str | None) -> Data:
@@ -363,7 +363,7 @@ def _npz(path: Path, labels: str | None, modality: str | None) -> Data:
     inputs = arrays[chosen[0]]
     if values is not None and np.ndim(inputs) and len(values) != len(inputs) and labels is None:
         values = target = None
-    return Data(inputs, values, modality, unreadable=tuple(bad), label_name=target, source=str(path))  # type: ignore[arg-type]
+    return Data(inputs, values, modality, (), tuple(bad), None, target, str(path))  # type: ignore[arg-type]
 
 
 def need_sound_size(claimed: int, held: int) -> None:
@@ -386,25 +386,22 @@ def _folder(path: Path) -> Data:
 
 
 def _pictures(files: list[Path], root: Path, folders: list[str] | None) -> Data:
-    import warnings
-
     from PIL import Image
 
     inputs, kept, bad = [], [], []
     for position, file in enumerate(files):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)  # beyond 89 million pixels it is no picture but a trap
-                with Image.open(file) as picture:
-                    picture.load()
-                    inputs.append(np.asarray(_grey_or_colour(picture), dtype=np.uint8))
+            with Image.open(file) as picture:
+                if picture.width * picture.height > TRAP_PIXELS:
+                    raise ValueError(f"{picture.width:,} x {picture.height:,} pixels; where that is right, cut it into parts")
+                picture.load()
+                inputs.append(np.asarray(_grey_or_colour(picture), dtype=np.uint8))
             kept.append(position)
         except Exception as error:
             bad.append((file.relative_to(root).as_posix(), _short(error).replace(str(root), "")))
     names = tuple(f.relative_to(root).as_posix() for f in files)
     labels = None if folders is None else [folders[i] for i in kept]
-    positions = np.array(kept, dtype=int)
-    return Data(inputs, labels, "image", files=names, unreadable=tuple(bad), positions=positions, source=str(root))
+    return Data(inputs, labels, "image", names, tuple(bad), np.array(kept, dtype=int), None, str(root))
 
 
 def _grey_or_colour(picture: Any) -> Any:
