@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from defect import Defect, Plant, Planted, changed, column, copied, defect, from_reference, relabelled, some
+from defect import Defect, Plant, Planted, Setting, changed, column, copied, defect, from_reference, relabelled, some
 from twins import AMOUNTS, SIZES, Sample
 
 MODALITIES = tuple(SIZES)
 
 
-def everywhere(check: str, what: str, strengths: tuple[float, ...], at: float, modalities: tuple[str, ...] = MODALITIES) -> Any:
+def everywhere(
+    check: str, what: str, strengths: tuple[float, ...], at: float, modalities: tuple[str, ...] = MODALITIES, setting: Setting | None = None
+) -> Any:
     """The same defect in several kinds of data."""
 
     def enter(plant: Plant) -> Plant:
         for modality in modalities:
-            defect(check, modality, what, strengths, at)(plant)
+            defect(check, modality, what, strengths, at, setting)(plant)
         return plant
 
     return enter
@@ -171,7 +173,15 @@ def in_order(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return Planted(s.take(order))
 
 
-@everywhere("sample size", "only {:.0f} items are left", (100, 60, 40), 60)
+def two_classes(s: Sample, rng: np.random.Generator) -> Sample:
+    """Classes of hundreds: those of the first half of the alphabet, and the others. The model, which tells more of them, is left out."""
+    names = np.unique(s.labels.astype(str))
+    first = set(names[: len(names) // 2])
+    merged = [np.array(["first" if one in first else "second" for one in held], dtype=object) for held in (s.labels, s.reference_labels)]
+    return replace(s, labels=merged[0], reference_labels=merged[1], model=None)
+
+
+@everywhere("sample size", "only {:.0f} items are left", (100, 60, 40), 60, setting=two_classes)
 def too_few_to_say(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return Planted(s.take(some(s, rng, strength)))
 

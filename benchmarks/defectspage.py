@@ -150,7 +150,7 @@ def page(found: Sequence[Outcome], seeds: int) -> str:
         "### What misses a bar\n", *([f"- {line}." for line in wrong(found)] or ["Nothing."]), "",
         "## The clean twins\n", *[f"- **{m}** ({SIZES[m][0]} items, {SIZES[m][1]} to refer to): {text}." for m, text in MADE.items()], "",
         "Each comes with classes, a reference set from the same source, sites drawn by chance as groups, splits cut by time, and a "
-        "plain model of the reference set. How every check ended on them:\n", _calm_table(found), "",
+        "plain model of other items. How every check ended on them:\n", _calm_table(found), "",
         catalogue(), "",
     ]  # fmt: skip
     return "\n".join(parts)

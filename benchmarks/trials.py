@@ -72,7 +72,7 @@ def trial(index: int, strength: float, seed: int) -> Trial:
 
 def _on_files(one: Defect) -> bool:
     """Defects that lie in files write them themselves; their setting is for the clean run."""
-    return one.modality == "image"
+    return one.setting is not None and one.setting.__module__ == "mediadefects"
 
 
 def named(planted: Planted, rows: Iterable[int], columns: Iterable[str]) -> tuple[float | None, float | None, float | None]:
