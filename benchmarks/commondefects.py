@@ -142,7 +142,10 @@ def mislabelled(s: Sample, rng: np.random.Generator, strength: float) -> Planted
     return Planted(relabelled(s, rows, another(s, rng, s.labels[rows])), rows)
 
 
-@everywhere("label drift", "the commonest class makes up {:.0%} more of the data than of the reference", (0.05, 0.2, 0.4), 0.2)
+@everywhere(
+    "label drift", "the commonest class makes up {:.0%} more of the data than of the reference", (0.05, 0.2, 0.4), 0.2, MODALITIES[:3]
+)
+@everywhere("label drift", "the commonest class makes up {:.0%} more of the data than of the reference", (0.05, 0.2, 0.4), 0.4, ("series",))
 def other_shares(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     names, sizes = np.unique(s.reference_labels.astype(str), return_counts=True)
     grown, share = names[sizes.argmax()], sizes.max() / sizes.sum()
@@ -163,6 +166,14 @@ def small_group(s: Sample, rng: np.random.Generator, strength: float) -> Planted
     site = s.groups["site"].copy()
     site[rows] = "west"
     return Planted(replace(s, groups={"site": site}), rows)
+
+
+@everywhere("missing groups", "{:.0%} left of a class, or of a table's branch, that the reference set has", (0.5, 0.1, 0.0), 0.0)
+def lost_group(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
+    groups = s.inputs["branch"].to_numpy() if s.modality == "tabular" else s.labels
+    own = np.flatnonzero(groups == rng.choice(np.unique(groups.astype(str))))
+    dropped = rng.choice(own, round((1 - strength) * len(own)), replace=False)
+    return Planted(replace(s.take(np.setdiff1d(np.arange(s.n), dropped)), groups={}))
 
 
 @everywhere("order of rows", "rows sorted by class, but for {:.0%} of them", (0.9, 0.5, 0.0), 0.5)
@@ -189,7 +200,8 @@ def too_few_to_say(s: Sample, rng: np.random.Generator, strength: float) -> Plan
 # -- two sets ----------------------------------------------------------------------------------------------------------------
 
 
-@everywhere("drift", "{:.1f} standard deviations added to one figure", (0.1, 0.4, 1.0), 0.4, ("tabular", "image", "series"))
+@everywhere("drift", "{:.1f} standard deviations added to one figure", (0.2, 0.5, 1.0), 0.5, ("tabular", "image"))
+@everywhere("drift", "{:.1f} standard deviations added to one channel", (0.2, 0.5, 1.0), 1.0, ("series",))
 def shifted(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     if s.modality == "tabular":
         name = rng.choice(["appinc", "hexp", "obrat"])
@@ -203,7 +215,20 @@ def shifted(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return Planted(replace(s, inputs=[one + moved for one in s.inputs]), None, (f"mean of channel {place}",))
 
 
-@everywhere("prediction drift", "the class predicted most makes up {:.0%} more of the data than of the reference", (0.05, 0.2, 0.4), 0.2)
+@everywhere(
+    "prediction drift",
+    "the class predicted most makes up {:.0%} more of the data than of the reference",
+    (0.05, 0.2, 0.4),
+    0.2,
+    MODALITIES[:3],
+)
+@everywhere(
+    "prediction drift",
+    "the class predicted most makes up {:.0%} more of the data than of the reference",
+    (0.05, 0.2, 0.4),
+    0.4,
+    ("series",),
+)
 def other_predictions(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     here, there = (np.asarray(s.model.scores(one)).argmax(axis=1) for one in (s.inputs, s.reference))
     sizes = np.bincount(there, minlength=len(s.model.class_names))
@@ -244,7 +269,7 @@ RECIPE = re.findall(
 )
 
 
-@everywhere("weak segments", "{:.0%} of labels exchanged in one segment of a seventh of the data", (0.2, 0.5, 0.8), 0.5)
+@everywhere("weak segments", "{:.0%} of labels exchanged in one segment of a seventh of the data", (0.2, 0.5, 0.8), 0.8)
 def badly_served(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     figure = {
         "tabular": lambda: s.inputs["obrat"].to_numpy(),
