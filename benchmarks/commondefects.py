@@ -142,10 +142,8 @@ def mislabelled(s: Sample, rng: np.random.Generator, strength: float) -> Planted
     return Planted(relabelled(s, rows, another(s, rng, s.labels[rows])), rows)
 
 
-@everywhere(
-    "label drift", "the commonest class makes up {:.0%} more of the data than of the reference", (0.05, 0.2, 0.4), 0.2, MODALITIES[:3]
-)
-@everywhere("label drift", "the commonest class makes up {:.0%} more of the data than of the reference", (0.05, 0.2, 0.4), 0.4, ("series",))
+@everywhere("label drift", "the commonest class by {:.0%} commoner than in the reference", (0.05, 0.2, 0.4), 0.2, MODALITIES[:3])
+@everywhere("label drift", "the commonest class by {:.0%} commoner than in the reference", (0.05, 0.2, 0.4), 0.4, ("series",))
 def other_shares(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     names, sizes = np.unique(s.reference_labels.astype(str), return_counts=True)
     grown, share = names[sizes.argmax()], sizes.max() / sizes.sum()
@@ -217,14 +215,14 @@ def shifted(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
 
 @everywhere(
     "prediction drift",
-    "the class predicted most makes up {:.0%} more of the data than of the reference",
+    "the class predicted most by {:.0%} commoner than in the reference",
     (0.05, 0.2, 0.4),
     0.2,
     MODALITIES[:3],
 )
 @everywhere(
     "prediction drift",
-    "the class predicted most makes up {:.0%} more of the data than of the reference",
+    "the class predicted most by {:.0%} commoner than in the reference",
     (0.05, 0.2, 0.4),
     0.4,
     ("series",),
