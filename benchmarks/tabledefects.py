@@ -170,7 +170,7 @@ def no_such_day(s: Sample, rng: np.random.Generator, strength: float) -> Planted
     return Planted(cells(s, rows, "applied", rng.choice(["1991-02-30", "1990-13-05", "2991-05-06", "1900-01-01"])), rows, ("applied",))
 
 
-@defect("unit jumps", "tabular", "one amount of {:.0%} of the rows in another unit (cents, thousands)", (0.005, 0.05, 0.3), 0.05)
+@defect("unit jumps", "tabular", "one amount of {:.1%} of the rows in another unit (cents, thousands)", (0.005, 0.05, 0.3), 0.05)
 def other_unit(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     name, factor = str(rng.choice(["loanamt", "hexp", "price", "apr"])), rng.choice([100.0, 1000.0, 0.001])
     rows = some(s, rng, strength)

@@ -19,8 +19,8 @@ import explainer
 from explainer.checks.finding import Findings
 
 MADE = {
-    "tabular": "zoo/loans (codes of 'not known', leaks and the constant column are gone already): rows with a missing cell or an "
-    "income of 666 (a code for 'not known' of 22 applicants) are left out, and rows beyond the 0.5 % and 99.5 % quantiles of an amount "
+    "tabular": "zoo/loans (codes of 'not known', leaks and the constant column are gone already): rows with a missing cell, an "
+    "income of 666 (a code for 'not known' of 22 applicants) or an occupancy that does not apply (6 rows) are left out, and rows beyond the 0.5 % and 99.5 % quantiles of an amount "
     "(a loan of 2.57 times the price is among them), the nine columns computed from others, and approvals beyond six for each "
     "refusal. Two columns are made up: the day of the application and the branch. Odd seeds: rows drawn anew from a Gaussian copula of "
     "these, the decision from a logistic regression on them",
@@ -147,9 +147,8 @@ def pool(modality: str) -> tuple[Any, np.ndarray]:
         amounts = inputs[list(AMOUNTS)]
         low, high = amounts.quantile(TRIMMED), amounts.quantile(1 - TRIMMED)
         commoner = np.cumsum(labels == "approved") <= MOST_APPROVED * (labels == "refused").sum()
-        kept = (
-            (inputs["appinc"] != UNKNOWN_INCOME) & inputs.notna().all(axis=1) & (amounts >= low).all(axis=1) & (amounts <= high).all(axis=1)
-        ).to_numpy()
+        usual = (inputs["appinc"] != UNKNOWN_INCOME) & (inputs["occ"] != "not applicable") & inputs.notna().all(axis=1)
+        kept = (usual & (amounts >= low).all(axis=1) & (amounts <= high).all(axis=1)).to_numpy()
         kept = kept & (commoner | (labels == "refused"))
     elif modality == "text":
         from zoo.licences import masked
