@@ -20,10 +20,10 @@ from explainer.checks.finding import Findings
 
 MADE = {
     "tabular": "zoo/loans (codes of 'not known', leaks and the constant column are gone already): rows with a missing cell, an "
-    "income of 666 (a code for 'not known' of 22 applicants) or an occupancy that does not apply (6 rows) are left out, and rows beyond the 0.5 % and 99.5 % quantiles of an amount "
-    "(a loan of 2.57 times the price is among them), the nine columns computed from others, and approvals beyond six for each "
-    "refusal. Two columns are made up: the day of the application and the branch. Odd seeds: rows drawn anew from a Gaussian copula of "
-    "these, the decision from a logistic regression on them",
+    "income of 666 (a code for 'not known' of 22 applicants) or an occupancy that does not apply (6 rows) are left out, and rows beyond "
+    "the 0.5 % and 99.5 % quantiles of an amount (a loan of 2.57 times the price is among them), the nine columns computed from others, "
+    "and approvals beyond six for each refusal. Two columns are made up: the day of the application and the branch. Odd seeds: rows "
+    "drawn anew from a Gaussian copula of these, the decision from a logistic regression on them",
     "image": "zoo/digits as they are",
     "text": "zoo/licences (no two nearly the same): without the texts that hold an e-mail or postal address, a telephone number, a "
     "ruled line or a character that a decoder gave up on, or fewer than one in ten of the two hundred commonest words, and with the "
