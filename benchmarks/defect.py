@@ -26,7 +26,8 @@ class Planted:
 class Defect:
     """``what`` says it in words, with the strength in braces; the bar holds at the strength ``at``.
 
-    Where a clean twin as it is would tell nothing, ``setting`` makes the clean sample that the defect is planted in.
+    Where a clean twin as it is would tell nothing, ``setting`` makes the clean sample that the defect is planted in. A defect that
+    ``writes`` its own files is planted in the twin, and its setting writes the clean files.
     """
 
     check: str
@@ -36,6 +37,7 @@ class Defect:
     at: float
     plant: Plant
     setting: Setting | None = None
+    writes: bool = False
 
     def words(self, strength: float) -> str:
         return self.what.format(strength)
@@ -45,14 +47,14 @@ DEFECTS: list[Defect] = []
 
 
 def defect(
-    check: str, modality: str, what: str, strengths: tuple[float, ...], at: float, setting: Setting | None = None
+    check: str, modality: str, what: str, strengths: tuple[float, ...], at: float, setting: Setting | None = None, writes: bool = False
 ) -> Callable[[Plant], Plant]:
     """Enter the decorated function into the list; several decorators enter it for several kinds of data."""
     if at not in strengths:
         raise ValueError(f"{check}: the documented strength {at} is none of {strengths}.")
 
     def enter(plant: Plant) -> Plant:
-        DEFECTS.append(Defect(check, modality, what, strengths, at, plant, setting))
+        DEFECTS.append(Defect(check, modality, what, strengths, at, plant, setting, writes))
         return plant
 
     return enter

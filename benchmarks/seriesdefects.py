@@ -17,6 +17,20 @@ def in_rows(s: Sample, rng: np.random.Generator, how_many: float, change: Callab
     return Planted(changed(s, rows, change), rows)
 
 
+def recordings(s: Sample, rng: np.random.Generator) -> Sample:
+    """Five utterances of one speaker, one after the other, in each series: long enough for a sensor to show its faults."""
+
+    def joined(series: list[Series], labels: np.ndarray) -> tuple[list[Series], np.ndarray]:
+        by_speaker = [np.flatnonzero(labels == name) for name in np.unique(labels.astype(str))]
+        chosen = [rows[i : i + 5] for rows in by_speaker for i in range(0, len(rows) - 4, 5)]
+        return [np.concatenate([series[r] for r in rows]) for rows in chosen], np.array([rows[0] for rows in chosen])
+
+    inputs, first = joined(s.inputs, s.labels)
+    reference, there = joined(s.reference, s.reference_labels)
+    held = replace(s.take(first), inputs=inputs, reference=reference, reference_labels=s.reference_labels[there], model=None)
+    return held.take(rng.permutation(held.n))
+
+
 def stretch(one: Series, rng: np.random.Generator, share: float) -> slice:
     """A run of this share of the steps, somewhere inside."""
     size = max(2, round(share * len(one)))
@@ -34,7 +48,7 @@ def lost_steps(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return in_rows(s, rng, strength, lose)
 
 
-@defect("gaps", "series", "3 series with a gap of {:.0%} of their steps in all channels", (0.1, 0.3, 0.5), 0.3)
+@defect("gaps", "series", "3 series with a gap of {:.0%} of their steps in all channels", (0.1, 0.3, 0.5), 0.3, recordings)
 def gaps(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     def lose(one: Series) -> Series:
         one = one.copy()
@@ -54,7 +68,7 @@ def flat(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return in_rows(s, rng, strength, hold)
 
 
-@defect("flat stretches", "series", "3 series in which a channel holds its value for {:.0%} of the steps", (0.2, 0.5, 0.8), 0.5)
+@defect("flat stretches", "series", "3 series in which a channel holds its value for {:.0%} of the steps", (0.2, 0.5, 0.8), 0.5, recordings)
 def held(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     def hold(one: Series) -> Series:
         one, part, place = one.copy(), stretch(one, rng, strength), int(rng.integers(12))
@@ -64,7 +78,7 @@ def held(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return in_rows(s, rng, 3, hold)
 
 
-@defect("saturation", "series", "a channel of all series cut off at its {:.0%} quantile", (0.99, 0.9, 0.7), 0.9)
+@defect("saturation", "series", "a channel of all series cut off at its {:.0%} quantile", (0.99, 0.9, 0.7), 0.9, recordings)
 def clipped(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     place = int(rng.integers(12))
     limit = np.quantile(np.concatenate([one[:, place] for one in s.inputs]), strength)
@@ -100,12 +114,12 @@ def other_length(s: Sample, rng: np.random.Generator, strength: float) -> Plante
     return in_rows(s, rng, strength, lambda one: np.tile(one, (5, 1)) if rng.random() < 0.5 else one[:2])
 
 
-@defect("sampling rate", "series", "{:.0%} of series at every second step only", (0.02, 0.1, 0.3), 0.1)
+@defect("sampling rate", "series", "{:.0%} of series at every second step only", (0.02, 0.1, 0.3), 0.1, recordings)
 def half_the_rate(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return in_rows(s, rng, strength, lambda one: one[::2])
 
 
-@defect("spikes", "series", "3 series with one step of {:.0f} of the channel's standard deviations", (4, 10, 30), 10)
+@defect("spikes", "series", "3 series with one step of {:.0f} of the channel's standard deviations", (4, 10, 30), 10, recordings)
 def spikes(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     spread = np.concatenate(s.inputs).std(axis=0)
 
@@ -117,7 +131,7 @@ def spikes(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return in_rows(s, rng, 3, hit)
 
 
-@defect("swapped channels", "series", "{:.0f} series with two channels of unlike level exchanged", (1, 3, 20), 3)
+@defect("swapped channels", "series", "{:.0f} series with two channels of unlike level exchanged", (1, 3, 20), 3, recordings)
 def swapped(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     def swap(one: Series) -> Series:
         one = one.copy()
@@ -127,7 +141,7 @@ def swapped(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return in_rows(s, rng, strength, swap)
 
 
-@defect("scaled channels", "series", "3 series with a channel {:.0f} times too large", (2, 10, 100), 10)
+@defect("scaled channels", "series", "3 series with a channel {:.0f} times too large", (2, 10, 100), 10, recordings)
 def scaled(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     def scale(one: Series) -> Series:
         one, place = one.copy(), int(rng.integers(12))
@@ -137,12 +151,19 @@ def scaled(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return in_rows(s, rng, 3, scale)
 
 
-@defect("overlapping windows", "series", "{:.0f} series cut into two windows that share half their steps", (1, 5, 30), 5)
+@defect(
+    "overlapping windows",
+    "series",
+    "{:.0f} series cut into two windows that share a third, one in each split",
+    (1, 5, 30),
+    5,
+)
 def windows(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength, np.array([len(one) >= 15 for one in s.inputs]))
     first = changed(s, rows, lambda one: one[: 2 * len(one) // 3])
     second = replace(s.take(rows), inputs=[s.inputs[r][len(s.inputs[r]) // 3 :] for r in rows])
     whole = first.append(second)
+    whole.splits[rows], whole.splits[s.n :] = "train", "test"
     return Planted(whole, np.concatenate([rows, np.arange(s.n, whole.n)]))
 
 
@@ -157,7 +178,7 @@ def on_both_sides(s: Sample, rng: np.random.Generator, strength: float) -> Plant
     test = np.flatnonzero(s.splits == "test")
     rows = np.sort(rng.choice(test, 2 * len(shared), replace=False))
     subjects[rows] = np.repeat(shared, 2)
-    return Planted(replace(s, groups={"subject": subjects}), rows)
+    return Planted(replace(s, groups={"subject": subjects}), np.flatnonzero(np.isin(subjects, shared)))
 
 
 def apart(s: Sample, rng: np.random.Generator) -> np.ndarray:

@@ -60,7 +60,7 @@ def trial(index: int, strength: float, seed: int) -> Trial:
     one: Defect = listed()[index]
     rng = generator(seed, index, strength)
     clean = twin(one.modality, seed)
-    planted = one.plant(clean if one.setting is None or _on_files(one) else one.setting(clean, rng), rng, strength)
+    planted = one.plant(clean if one.setting is None or one.writes else one.setting(clean, rng), rng, strength)
     try:
         finding = planted.sample.check([one.check])[0]
     finally:
@@ -68,11 +68,6 @@ def trial(index: int, strength: float, seed: int) -> Trial:
     if finding.state != "fail":
         return Trial(index, strength, seed, finding.state, finding.message)
     return Trial(index, strength, seed, finding.state, finding.message, *named(planted, finding.rows, finding.columns))
-
-
-def _on_files(one: Defect) -> bool:
-    """Defects that lie in files write them themselves; their setting is for the clean run."""
-    return one.setting is not None and one.setting.__module__ == "mediadefects"
 
 
 def named(planted: Planted, rows: Iterable[int], columns: Iterable[str]) -> tuple[float | None, float | None, float | None]:

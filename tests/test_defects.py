@@ -119,7 +119,7 @@ def test_planting_leaves_the_twin_as_it_is() -> None:
 
     import twins
     from commondefects import listed
-    from trials import _on_files, forget, generator
+    from trials import forget, generator
 
     for modality in twins.SIZES:
         clean = twins.twin(modality, 0)
@@ -127,7 +127,7 @@ def test_planting_leaves_the_twin_as_it_is() -> None:
         for i, d in enumerate(listed()):
             if d.modality == modality:
                 sample = d.plant(
-                    d.setting(clean, generator(0, i, 0)) if d.setting and not _on_files(d) else clean, generator(0, i, d.at), d.at
+                    d.setting(clean, generator(0, i, 0)) if d.setting and not d.writes else clean, generator(0, i, d.at), d.at
                 ).sample
                 forget(sample)
         assert _alike(before[0], clean.inputs)
