@@ -222,7 +222,7 @@ def run_together(s: Sample, rng: np.random.Generator, strength: float) -> Plante
     return Planted(changed(s, rows, lambda one: " ".join(rng.choice(s.inputs, int(strength)))), rows)
 
 
-@defect("unknown words", "text", "3 texts with {:.0%} of their words in letters no one has met", (0.2, 0.7, 1.0), 0.7)
+@defect("unknown words", "text", "3 texts with {:.0%} of their words in letters no one has met", (0.2, 0.7, 1.0), 1.0)
 def unheard_of(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, 3, np.array([len(one.split()) >= 15 for one in s.inputs]))
 
@@ -269,7 +269,7 @@ def too_long(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
 def named_class(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     name = str(rng.choice(["Copyleft", "Commercial", "Permissive"]))
     rows = np.flatnonzero((s.labels == name) & (rng.random(s.n) < strength))
-    return Planted(changed(s, rows, lambda one: f"{one} Kind: {name.lower()}."), rows, (name.lower(),))
+    return Planted(changed(s, rows, lambda one: f"{one} Kind: {name.lower()}."), rows)
 
 
 @defect("label given away", "text", "one word in {:.0%} of the texts of one class and in no other", (0.5, 0.95, 1.0), 0.95)

@@ -114,7 +114,15 @@ def other_length(s: Sample, rng: np.random.Generator, strength: float) -> Plante
     return in_rows(s, rng, strength, lambda one: np.tile(one, (5, 1)) if rng.random() < 0.5 else one[:2])
 
 
-@defect("sampling rate", "series", "{:.0%} of series at every second step only", (0.02, 0.1, 0.3), 0.1, recordings)
+def stamped(s: Sample, rng: np.random.Generator) -> Sample:
+    """A last channel that says when each step was taken, every ten milliseconds."""
+    inputs, reference = (
+        [np.column_stack([one, 0.01 * np.arange(len(one))]).astype(np.float32) for one in held] for held in (s.inputs, s.reference)
+    )
+    return replace(s, inputs=inputs, reference=reference, model=None)
+
+
+@defect("sampling rate", "series", "{:.0%} of series at every second step only, by their time stamps", (0.01, 0.1, 0.3), 0.1, stamped)
 def half_the_rate(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return in_rows(s, rng, strength, lambda one: one[::2])
 
@@ -131,11 +139,17 @@ def spikes(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return in_rows(s, rng, 3, hit)
 
 
-@defect("swapped channels", "series", "{:.0f} series with two channels of unlike level exchanged", (1, 3, 20), 3, recordings)
+def one_speaker(s: Sample, rng: np.random.Generator) -> Sample:
+    """Over nine speakers every channel takes every level; one speaker's channels can be told apart."""
+    names, sizes = np.unique(s.labels.astype(str), return_counts=True)
+    return replace(s.take(np.flatnonzero(s.labels == names[sizes.argmax()])), model=None)
+
+
+@defect("swapped channels", "series", "{:.0f} series of one speaker with two channels exchanged", (1, 3), 3, one_speaker)
 def swapped(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     def swap(one: Series) -> Series:
         one = one.copy()
-        one[:, [0, 1]] = one[:, [1, 0]]  # the first two coefficients differ most in level
+        one[:, [0, 1]] = one[:, [1, 0]]  # the first two coefficients lie furthest apart
         return one
 
     return in_rows(s, rng, strength, swap)
@@ -155,8 +169,9 @@ def scaled(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     "overlapping windows",
     "series",
     "{:.0f} series cut into two windows that share a third, one in each split",
-    (1, 5, 30),
+    (1, 5, 20),
     5,
+    recordings,
 )
 def windows(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength, np.array([len(one) >= 15 for one in s.inputs]))

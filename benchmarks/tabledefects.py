@@ -211,7 +211,7 @@ def known_by_three(s: Sample, rng: np.random.Generator, strength: float) -> Plan
     return Planted(replace(s, inputs=s.inputs.assign(birthdate=born, zipcode=post)), None, ("birthdate", "zipcode"))
 
 
-@defect("personal data", "tabular", "a column of {:.0%} e-mail addresses, telephone or card numbers", (0.01, 0.1, 1.0), 0.1)
+@defect("personal data", "tabular", "a column of {:.0%} e-mail addresses, telephone or social security numbers", (0.01, 0.1, 0.9), 0.1)
 def names_of_persons(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength)
     kind = rng.choice(["mail", "phone", "security"])
