@@ -166,6 +166,31 @@ def small_group(s: Sample, rng: np.random.Generator, strength: float) -> Planted
     return Planted(replace(s, groups={"site": site}), rows)
 
 
+def patients(s: Sample, rng: np.random.Generator) -> Sample:
+    """Sixty patients, each in one split."""
+    number = rng.integers(0, 36, s.n)
+    number = np.where(s.splits == "train", number, 36 + number % 24)
+    return replace(s, groups={"patient": np.array([f"p{k:02d}" for k in number], dtype=object)})
+
+
+@everywhere("leakage by group", "{:.0f} of 60 patients with items in the training and in the test split", (1, 10), 1, setting=patients)
+def on_both_sides_by_name(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
+    names = s.groups["patient"].copy()
+    shared = rng.choice(np.unique(names[s.splits == "train"]), int(strength), replace=False)
+    rows = some(s, rng, 2 * len(shared), s.splits == "test")
+    names[rows] = np.repeat(shared, 2)
+    return Planted(replace(s, groups={"patient": names}), rows)
+
+
+@everywhere("leakage by time", "{:.0%} of the items trained on are put into the test split", (0.01, 0.1, 0.5), 0.01)
+def tested_on_the_past(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
+    train = np.flatnonzero(s.splits == "train")
+    rows = np.sort(rng.choice(train, max(1, round(strength * len(train))), replace=False))
+    splits = s.splits.copy()
+    splits[rows] = "test"
+    return Planted(replace(s, splits=splits), rows)
+
+
 @everywhere("missing groups", "{:.0%} left of a class, or of a table's branch, that the reference set has", (0.5, 0.1, 0.0), 0.0)
 def lost_group(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     groups = s.inputs["branch"].to_numpy() if s.modality == "tabular" else s.labels
@@ -200,6 +225,9 @@ def too_few_to_say(s: Sample, rng: np.random.Generator, strength: float) -> Plan
 
 @everywhere("drift", "{:.1f} standard deviations added to one figure", (0.2, 0.5, 1.0), 0.5, ("tabular", "image"))
 @everywhere("drift", "{:.1f} standard deviations added to one channel", (0.2, 0.5, 1.0), 1.0, ("series",))
+@everywhere(
+    "drift, all together", "{:.1f} standard deviations added to brightness, or to a channel", (0.2, 0.5, 1.0), 1.0, ("image", "series")
+)
 def shifted(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     if s.modality == "tabular":
         name = rng.choice(["appinc", "hexp", "obrat"])

@@ -27,7 +27,8 @@ class Defect:
     """``what`` says it in words, with the strength in braces; the bar holds at the strength ``at``.
 
     Where a clean twin as it is would tell nothing, ``setting`` makes the clean sample that the defect is planted in. A defect that
-    ``writes`` its own files is planted in the twin, and its setting writes the clean files.
+    ``writes`` its own files is planted in the twin, and its setting writes the clean files. Of a slow check
+    only ``every`` so many-th seed is tried.
     """
 
     check: str
@@ -38,6 +39,7 @@ class Defect:
     plant: Plant
     setting: Setting | None = None
     writes: bool = False
+    every: int = 1
 
     def words(self, strength: float) -> str:
         return self.what.format(strength)
@@ -47,14 +49,21 @@ DEFECTS: list[Defect] = []
 
 
 def defect(
-    check: str, modality: str, what: str, strengths: tuple[float, ...], at: float, setting: Setting | None = None, writes: bool = False
+    check: str,
+    modality: str,
+    what: str,
+    strengths: tuple[float, ...],
+    at: float,
+    setting: Setting | None = None,
+    writes: bool = False,
+    every: int = 1,
 ) -> Callable[[Plant], Plant]:
     """Enter the decorated function into the list; several decorators enter it for several kinds of data."""
     if at not in strengths:
         raise ValueError(f"{check}: the documented strength {at} is none of {strengths}.")
 
     def enter(plant: Plant) -> Plant:
-        DEFECTS.append(Defect(check, modality, what, strengths, at, plant, setting, writes))
+        DEFECTS.append(Defect(check, modality, what, strengths, at, plant, setting, writes, every))
         return plant
 
     return enter

@@ -279,6 +279,7 @@ def marked_word(s: Sample, rng: np.random.Generator, strength: float) -> Planted
 
 
 @defect("drift", "text", "two words more in {:.0%} of texts", (0.05, 0.2, 0.9), 0.2)
+@defect("drift, all together", "text", "two words more in {:.0%} of texts", (0.05, 0.2, 0.9), 0.9)
 def other_words(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return Planted(changed(s, some(s, rng, strength), lambda one: one + " pursuant hereto"), None, ("word pursuant", "word hereto"))
 
@@ -289,6 +290,7 @@ def insulting(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return Planted(changed(s, rows, lambda one: f"{one} You {rng.choice(INSULTS)}."), rows)
 
 
+@defect("personal data, presidio", "text", "{:.0f} texts with an e-mail address, telephone or security number", (1, 5), 5, every=5)
 @defect("personal data", "text", "{:.0f} texts with an e-mail address, telephone or social security number", (1, 5, 50), 5)
 def named_person(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     from tabledefects import personal

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from commondefects import patients
 from defect import Planted, changed, defect, some
 from twins import Sample
 
@@ -186,22 +187,12 @@ def subjects_apart(s: Sample, rng: np.random.Generator) -> Sample:
     return replace(s, groups={"subject": apart(s, rng)})
 
 
-@defect("subjects in both", "series", "{:.0f} of 60 subjects with series in the training and in the test split", (1, 10), 1, subjects_apart)
+@defect("subjects in both", "series", "{:.0f} of 60 patients with series in the training and in the test split", (1, 10), 1, patients)
 def on_both_sides(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
-    subjects = apart(s, rng)
-    shared = rng.choice(np.unique(subjects[s.splits == "train"]), int(strength), replace=False)
-    test = np.flatnonzero(s.splits == "test")
-    rows = np.sort(rng.choice(test, 2 * len(shared), replace=False))
-    subjects[rows] = np.repeat(shared, 2)
-    return Planted(replace(s, groups={"subject": subjects}), np.flatnonzero(np.isin(subjects, shared)))
-
-
-def apart(s: Sample, rng: np.random.Generator) -> np.ndarray:
-    """Sixty subjects, each in one split."""
-    number = rng.integers(0, 36, s.n)
-    return np.array(
-        [f"p{k:02d}" if split == "train" else f"p{36 + k % 24}" for k, split in zip(number, s.splits, strict=True)], dtype=object
-    )
+    names = s.groups["patient"].copy()
+    shared = rng.choice(np.unique(names[s.splits == "train"]), int(strength), replace=False)
+    names[some(s, rng, 2 * len(shared), s.splits == "test")] = np.repeat(shared, 2)
+    return Planted(replace(s, groups={"patient": names}), np.flatnonzero(np.isin(names, shared)))
 
 
 @defect("outlying values", "series", "one step of one series {:.0f} times too large", (5, 30, 1000), 30)

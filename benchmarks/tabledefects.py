@@ -145,6 +145,15 @@ def hidden_answer(s: Sample, rng: np.random.Generator, strength: float) -> Plant
     return Planted(column(s, "score", np.where(yes, rng.normal(70, 5, s.n), rng.normal(20, 5, s.n))), None, ("score",))
 
 
+@defect("drift, all together", "tabular", "{:.0f} of 12 amounts exchanged between rows, each on its own", (1, 4, 12), 12)
+def taken_apart(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
+    """Each column stays as it was; only what the columns say together is lost."""
+    frame = s.inputs.copy()
+    for name in rng.choice(AMOUNTS, int(strength), replace=False):
+        frame[name] = rng.permutation(frame[name].to_numpy())
+    return Planted(replace(s, inputs=frame))
+
+
 @defect("schema", "tabular", "{:.0f} column lost and as many new", (1, 3), 1)
 def other_columns(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     old = [str(n) for n in rng.choice(AMOUNTS, int(strength), replace=False)]
@@ -211,6 +220,9 @@ def known_by_three(s: Sample, rng: np.random.Generator, strength: float) -> Plan
     return Planted(replace(s, inputs=s.inputs.assign(birthdate=born, zipcode=post)), None, ("birthdate", "zipcode"))
 
 
+@defect(
+    "personal data, presidio", "tabular", "a column of {:.0%} e-mail addresses, telephone or security numbers", (0.01, 0.1), 0.1, every=5
+)
 @defect("personal data", "tabular", "a column of {:.0%} e-mail addresses, telephone or social security numbers", (0.01, 0.1, 0.9), 0.1)
 def names_of_persons(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength)

@@ -89,7 +89,8 @@ def forget(sample: Sample) -> None:
 def calm(modality: str, seed: int, only: list[str]) -> list[Calm]:
     """All checks (or some) on the clean twin of one seed, and those that need another setting on that."""
     clean = twin(modality, seed)
-    names = [name for name in known(modality) if not only or name in only]
+    slow = {d.check for d in listed() if d.modality == modality and seed % d.every}
+    names = [name for name in known(modality) if (not only or name in only) and name not in slow]
     found = [Calm(f.check, modality, seed, f.state, f.message) for f in clean.check(names)] if names else []
     for index, one in enumerate(listed()):
         if one.modality == modality and one.setting is not None and one.check in names:
@@ -107,4 +108,4 @@ def work(modality: str, seed: int, only: list[str], part: str) -> list[Outcome]:
         return list(calm(modality, seed, only))
     there = known(modality)
     chosen = [(i, d) for i, d in enumerate(listed()) if d.modality == modality and d.check in there and (not only or d.check in only)]
-    return [trial(i, strength, seed) for i, d in chosen for strength in d.strengths]
+    return [trial(i, strength, seed) for i, d in chosen if seed % d.every == 0 for strength in d.strengths]
