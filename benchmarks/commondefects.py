@@ -225,9 +225,7 @@ def too_few_to_say(s: Sample, rng: np.random.Generator, strength: float) -> Plan
 
 @everywhere("drift", "{:.1f} standard deviations added to one figure", (0.2, 0.5, 1.0), 0.5, ("tabular", "image"))
 @everywhere("drift", "{:.1f} standard deviations added to one channel", (0.2, 0.5, 1.0), 1.0, ("series",))
-@everywhere(
-    "drift, all together", "{:.1f} standard deviations added to brightness, or to a channel", (0.2, 0.5, 1.0), 1.0, ("image", "series")
-)
+@everywhere("drift, all together", "{:.1f} standard deviations added to one figure", (0.2, 0.5, 1.0), 1.0, ("image", "series"))
 def shifted(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     if s.modality == "tabular":
         name = rng.choice(["appinc", "hexp", "obrat"])

@@ -183,10 +183,6 @@ def windows(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return Planted(whole, np.concatenate([rows, np.arange(s.n, whole.n)]))
 
 
-def subjects_apart(s: Sample, rng: np.random.Generator) -> Sample:
-    return replace(s, groups={"subject": apart(s, rng)})
-
-
 @defect("subjects in both", "series", "{:.0f} of 60 patients with series in the training and in the test split", (1, 10), 1, patients)
 def on_both_sides(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     names = s.groups["patient"].copy()

@@ -220,9 +220,7 @@ def known_by_three(s: Sample, rng: np.random.Generator, strength: float) -> Plan
     return Planted(replace(s, inputs=s.inputs.assign(birthdate=born, zipcode=post)), None, ("birthdate", "zipcode"))
 
 
-@defect(
-    "personal data, presidio", "tabular", "a column of {:.0%} e-mail addresses, telephone or security numbers", (0.01, 0.1), 0.1, every=5
-)
+@defect("personal data, presidio", "tabular", "a column with {:.0%} of e-mail, telephone or security numbers", (0.01, 0.1), 0.1, every=5)
 @defect("personal data", "tabular", "a column of {:.0%} e-mail addresses, telephone or social security numbers", (0.01, 0.1, 0.9), 0.1)
 def names_of_persons(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength)
