@@ -127,6 +127,10 @@ class Model(ABC):
         clipped = raw.clip(_EPSILON, 1 - _EPSILON)
         return ops.log(clipped) - ops.log(1 - clipped)
 
+    def embedding(self, inputs: Any) -> np.ndarray | None:
+        """``(n, units)``: what enters the last layer for canonical inputs, or None where this model does not show it."""
+        return None
+
     def aimed(self, target: Any, given: Any) -> tuple[Model, Any]:
         """The model and the target that ``target`` stands for at canonical inputs: itself, unless what is scored depends on it."""
         return self, target

@@ -79,6 +79,11 @@ class TorchModel(Model):
         self._rows, self._most = min(self._rows, half), min(self._most, half)
         return np.concatenate([self._score(take(batch, slice(0, half))), self._score(take(batch, slice(half, None)))])
 
+    def embedding(self, inputs: Any) -> np.ndarray | None:
+        from explainer.adapters.embedding import embedding
+
+        return embedding(self, inputs)
+
     def rows_at_once(self, inputs: Any, measured: bool = False) -> int:
         usual = self._usual(inputs)
         if not measured:

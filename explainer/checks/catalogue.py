@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from explainer.checks import drift, duplicates, image, labels, leakage, outliers, sequence, tabular, text
+from explainer.checks import (
+    channels,
+    confidence,
+    drift,
+    duplicates,
+    familiarity,
+    image,
+    labels,
+    leakage,
+    outliers,
+    segments,
+    sensors,
+    sequence,
+    tabular,
+    text,
+    windows,
+)
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, count, failed, listed, passed, plural
 from explainer.checks.finding import Finding
 from explainer.inputs import MODALITIES
@@ -47,7 +63,23 @@ GENERAL: tuple[Check, ...] = (
         alone=True,
     ),
 )
-_ROOMS = (tabular, image, text, sequence, duplicates, outliers, labels, leakage, drift)
+_ROOMS = (
+    tabular,
+    image,
+    text,
+    sequence,
+    sensors,
+    channels,
+    windows,
+    duplicates,
+    outliers,
+    labels,
+    leakage,
+    drift,
+    confidence,
+    segments,
+    familiarity,
+)
 CHECKS: tuple[Check, ...] = (*GENERAL, *(check for room in _ROOMS for check in room.CHECKS))
 
 

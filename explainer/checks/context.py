@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from explainer.checks.finding import Finding
 
 if TYPE_CHECKING:
     from explainer.checks.labels import Labels
+    from explainer.checks.predictions import Predictions
     from explainer.checks.view import View
 
 ROWS_SHOWN = 100  # a person looks at a screenful; the count says how many there are in all
@@ -65,9 +67,35 @@ class Context:
             raise NotRun("No reference set was given to hold the data against.")
         return self.reference
 
+    def need_predictions(self) -> Predictions:
+        return _had(self._predicted)
+
+    def need_reference_predictions(self) -> Predictions:
+        self.need_reference()
+        return _had(self._reference_predicted)
+
+    @cached_property
+    def _predicted(self) -> Predictions | NotRun:
+        return self._scores_of(self.view)
+
+    @cached_property
+    def _reference_predicted(self) -> Predictions | NotRun:
+        return self._scores_of(self.need_reference())
+
+    def _scores_of(self, view: View) -> Predictions | NotRun:
+        from explainer.checks.predictions import predictions_of
+
+        return predictions_of(self.model, view)
+
     def need_rows(self, least: int) -> None:
         if self.view.n < least:
             raise NotRun(f"{count(self.view.n, self.view.noun)} came; this check needs at least {least}.")
+
+
+def _had(predicted: Predictions | NotRun) -> Predictions:
+    if isinstance(predicted, NotRun):
+        raise predicted
+    return predicted
 
 
 def passed(message: str, **details: Any) -> Finding:

@@ -39,6 +39,9 @@ class TextView(View):
     def blank(self) -> np.ndarray:
         return np.array([not t.strip() for t in self.texts], dtype=bool)
 
+    def take(self, index: np.ndarray) -> list[str]:
+        return [self.texts[i] for i in index]
+
     @cached_property
     def words(self) -> list[list[str]]:
         return [WORD.findall(t.lower()) for t in self.texts]

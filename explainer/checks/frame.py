@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +71,14 @@ class TableView(View):
     @cached_property
     def blank(self) -> np.ndarray:
         return np.logical_and.reduce([c.missing for c in self.columns]) if self.columns else np.ones(self.n, dtype=bool)
+
+    def take(self, index: np.ndarray) -> pd.DataFrame:
+        return self.frame.iloc[index]
+
+    def whole(self, names: Sequence[str] = ()) -> np.ndarray:
+        needed = [c for c in self.columns if not names or c.name in names]
+        missing = [c.missing if c.numbers is None else ~np.isfinite(c.numbers) for c in needed]
+        return ~np.logical_or.reduce(missing) if missing else ~self.blank
 
     @cached_property
     def summary(self) -> pd.DataFrame:

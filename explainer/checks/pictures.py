@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +40,14 @@ class ImageView(View):
         ranges = np.array([value_range(i) for i in self.images]).reshape(-1, 2)
         top = max(1.0, float(ranges[:, 1].max(initial=1.0))) if self.n else 1.0
         return ranges[:, 1] - ranges[:, 0] < BLANK_CONTRAST * min(top, 255)
+
+    def take(self, index: np.ndarray) -> list[np.ndarray]:
+        return [self.images[i] for i in index]
+
+    def whole(self, names: Sequence[str] = ()) -> np.ndarray:
+        shapes = [i.shape for i in self.images]
+        usual = max(set(shapes), key=shapes.count) if shapes else ()
+        return np.array([i.shape == usual and bool(np.isfinite(i).all()) for i in self.images], dtype=bool)
 
     @cached_property
     def greys(self) -> np.ndarray:

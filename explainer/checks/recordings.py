@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,7 @@ from explainer.checks.view import View, digest
 
 STEPS = 32  # near copies are told on series brought to this many steps
 LENGTH_RATIO = 0.9  # and only among series whose lengths differ by less than a tenth
+STACKED = 2_000_000  # numbers of one stack
 FLAT_SPREAD = 1e-9  # of the channel's own size: what rounding leaves of a constant
 
 
@@ -29,6 +31,20 @@ class SeriesView(View):
         self.positions = positions
         widths = [s.shape[1] for s in series]
         self.channels = max(set(widths), key=widths.count) if widths else 0
+
+    @cached_property
+    def stacks(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The series of the usual number of channels, those of one length together: their places ``(k,)``, ``(k, T, channels)``."""
+        lengths: dict[int, list[int]] = {}
+        for i, one in enumerate(self.series):
+            if one.shape[1] == self.channels:
+                lengths.setdefault(len(one), []).append(i)
+        return [
+            (np.array(places[s : s + size]), np.stack([self.series[i] for i in places[s : s + size]]))
+            for steps, places in sorted(lengths.items())
+            for size in [max(1, STACKED // (steps * max(1, self.channels)))]
+            for s in range(0, len(places), size)
+        ]
 
     @cached_property
     def keys(self) -> np.ndarray:
@@ -51,6 +67,12 @@ class SeriesView(View):
     @cached_property
     def blank(self) -> np.ndarray:
         return np.asarray(self.flat.all(axis=1)) if self.channels else np.ones(self.n, dtype=bool)
+
+    def take(self, index: np.ndarray) -> list[np.ndarray]:
+        return [self.series[i] for i in index]
+
+    def whole(self, names: Sequence[str] = ()) -> np.ndarray:
+        return np.array([s.shape[1] == self.channels and bool(np.isfinite(s).all()) for s in self.series], dtype=bool)
 
     @cached_property
     def summary(self) -> pd.DataFrame:

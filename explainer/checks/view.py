@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,14 @@ class View(ABC):
 
         Without ``other``, i < j within this view; with it, i is here and j there.
         """
+
+    @abstractmethod
+    def take(self, index: np.ndarray) -> Any:
+        """The items ``index`` (ints) in the form in which a model takes them."""
+
+    def whole(self, names: Sequence[str] = ()) -> np.ndarray:
+        """``(n,)`` bool: items with nothing missing (of a table, in the columns ``names``) and of the usual shape."""
+        return ~self.blank
 
     def keys_against(self, other: View) -> tuple[np.ndarray, np.ndarray]:
         """Keys of this view's items and of the other's, made to be compared."""

@@ -76,4 +76,5 @@ def test_vowels_differ_in_label_shares_by_design_and_in_nothing_else():
     test, z = load("JapaneseVowels", split="test")
     findings = check([s.T for s in test], z, reference=[s.T for s in train], reference_labels=y)
     assert not findings.of("error")
-    assert failed(findings) == {"label drift"}  # 24 to 88 utterances a speaker in the test set, 30 each in training
+    # 24 to 88 utterances a speaker in the test set, 30 each in training; on 24 a recall is known to 12 points either way
+    assert failed(findings) == {"label drift", "sample size"}

@@ -9,10 +9,10 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from explainer.checks.drift import benjamini_hochberg, compare, compare_counts, compare_numbers
-from explainer.checks.pictures import shrink
 from explainer.checks.leakage import auc_by_fold, binned
 from explainer.checks.neighbours import close_texts, shingles, signatures
 from explainer.checks.outliers import isolation, tail_limits, uncorrelated
+from explainer.checks.pictures import shrink
 from explainer.checks.run import check
 
 RNG = np.random.default_rng(0)
