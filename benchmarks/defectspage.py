@@ -144,8 +144,8 @@ def page(found: Sequence[Outcome], seeds: int) -> str:
         HEAD, circumstances(), "", "## What is found, and what is found where nothing is\n",
         f"{kinds} kinds of defect, {len(rows)} with their kinds of data, each in {seeds} clean twins; {met} meet both bars: found in at "
         f"least {RECALL:.0%} of the twins at the strength in the third column, and a failure in at most {FALSE:.0%} of the clean twins on "
-        "which the check runs; other strengths are tried on half of them. Rows right is the share of the rows named that were planted, rows found the share of the planted that were "
-        "named (100 are named at most).\n",
+        "which the check runs. Other strengths are tried on half of the twins. Rows right is the share of the rows named that were "
+        "planted, rows found the share of the planted that were named (100 are named at most).\n",
         table(heads, [row.cells() for row in rows]), "",
         "### What misses a bar\n", *([f"- {line}." for line in wrong(found)] or ["Nothing."]), "",
         "## The clean twins\n", *[f"- **{m}** ({SIZES[m][0]} items, {SIZES[m][1]} to refer to): {text}." for m, text in MADE.items()], "",
