@@ -19,7 +19,10 @@ PACKAGES = ("explainer-toolkit", "torch", "captum", "shap", "lime", "shapiq", "s
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure. ``bar`` is the least it must be, or the most where ``at_most``; ``unit`` is "x", "GB" or "rows/s"."""
+    """One measured figure. ``bar`` is the least it must be, or the most where ``at_most``; ``unit`` is "x", "GB" or "rows/s".
+
+    Whoever sets a bar says what it would be missed by: ``why``, printed only where it is. Raises ValueError without.
+    """
 
     case: str
     against: str
@@ -28,7 +31,11 @@ class Figure:
     at_most: bool = False
     unit: str = "x"
     detail: str = ""
-    why: str = ""  # it may miss its bar; told only where it does
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        if self.bar is not None and not self.why:
+            raise ValueError(f"{self.case}: a figure with a bar says why it may miss it (why=).")
 
     @property
     def met(self) -> bool | None:
@@ -39,7 +46,7 @@ class Figure:
     def cells(self) -> tuple[str, ...]:
         spread = "" if self.value.low == self.value.high else f"{number(self.value.low)} to {number(self.value.high)}"
         bar = "" if self.bar is None else f"{'at most' if self.at_most else 'at least'} {self.bar:g}"
-        detail = f"{self.detail}. Why: {self.why}" if self.met is False and self.why else self.detail
+        detail = f"{self.detail}. Why: {self.why}" if self.met is False else self.detail
         return self.case, self.against, f"{number(self.value.median)} {self.unit}", spread, bar, _VERDICT[self.met], detail
 
 
@@ -53,6 +60,11 @@ class Errors:
     peers: dict[str, float]
     bar: float | None = None
     coverage: float | None = None
+    why: str = ""  # as of a figure
+
+    def __post_init__(self) -> None:
+        if self.bar is not None and not self.why:
+            raise ValueError(f"{self.game}: errors with a bar say why they may miss it (why=).")
 
     @property
     def ratio(self) -> float:
@@ -68,7 +80,8 @@ class Errors:
         errors = [f"{every[m]:.3g}" if m in every else "" for m in methods]
         bar = "" if self.bar is None else f"at most {self.bar:g}"
         covered = "" if self.coverage is None else f"{self.coverage:.2f}"
-        return f"{self.game} @ {self.evaluations}", *errors, f"{self.ratio:.2f}", bar, _VERDICT[self.met], covered
+        verdict = f"not met: {self.why}" if self.met is False else _VERDICT[self.met]
+        return f"{self.game} @ {self.evaluations}", *errors, f"{self.ratio:.2f}", bar, verdict, covered
 
 
 _VERDICT = {True: "met", False: "not met", None: ""}

@@ -25,6 +25,7 @@ from explainer.methods.shapley import ALGORITHMS
 SAMPLED = [a for a in ("gaussian", "kernel", "permutation", "stratified") if a in ALGORITHMS]  # the first is the default
 BARS = {"MLP 14": 0.7, "CNN 16": 0.7, "boosting 30": 0.7, "boosting 64": 1.0}
 BUDGETS = (512, 2048)
+AHEAD = "the peer's form fits this game: a quadratic model where few parts interact, or orders where most do."
 QUICK_MODEL = "the model takes a fraction of a microsecond a row, so learning a strength per part costs as much as the rows it saves."
 QUICK = {"MLP 14": False}  # relevance= that explain() takes for a torch module on a table; the games come to it as functions
 Method = Callable[[Scores, int, int, int], np.ndarray]
@@ -113,7 +114,7 @@ def compare(name: str, games: list[Game], budget: int, seeds: int) -> Errors:
                 found.setdefault(peer, []).append(game.error(method(game.v, game.d, budget, seed)))
     medians = {method: float(np.median(errors)) for method, errors in found.items()}
     own = {method: medians.pop(method) for method in list(medians) if method not in PEERS}
-    return Errors(name, budget, own, medians, BARS.get(name), float(np.mean(covered)))
+    return Errors(name, budget, own, medians, BARS.get(name), float(np.mean(covered)), AHEAD)
 
 
 def to_equal_error(instances: int, rounds: int) -> Figure:

@@ -90,6 +90,9 @@ def explain(
     time_limit: Annotated[
         float | None, typer.Option(help="Seconds one batch may take before the model counts as hanging.", show_default=False)
     ] = None,
+    accelerate: Annotated[
+        bool, typer.Option("--accelerate", help="Run a torch model in faster ways that, measured on the input, help and say the same.")
+    ] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Say why a model predicts what it predicts, and how far that can be trusted."""
@@ -103,7 +106,8 @@ def explain(
     with terminal.progress("explaining") as bar, terminal.stoppable(bar) as progress:
         ex = explainer.explain(
             wrapped, inputs, method, goal, budget=number(budget), output=output, seed=seed, verify=_verify(verify), progress=progress,
-            baseline=_choice(baseline), features=_choice(features), resume=resume, time_limit=time_limit, **_parameters(parameter or []),
+            baseline=_choice(baseline), features=_choice(features), resume=resume, time_limit=time_limit, accelerate=accelerate,
+            **_parameters(parameter or []),
         )  # fmt: skip
     saved = None if out is None else _save(ex, out)
     facts = explanation_facts(ex, rows, top)

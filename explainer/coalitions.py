@@ -7,8 +7,8 @@ evaluations, budget, progress, stopping and the faults of a model live here and 
 What could not be scored is NaN: coalitions after the person or the clock said stop (``engine.stopped`` says which), and all
 coalitions of an instance on which the model failed (``engine.failed`` says how). A method works with the rows it has.
 
-The same seed asks the same coalitions. How many a model seen from outside (not a torch module) is given at once follows its pace, so
-a slow one whose score of a row depends, in its last digits, on the rows beside it may differ in those digits between two runs.
+The same seed asks the same coalitions in the same batches: how many rows a model takes at once is measured once and remembered
+(:mod:`explainer.adapters.pace`); the clock decides only when to stop and when to report, between the batches of the model.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from explainer.adapters.pace import Ladder
 from explainer.errors import Cancelled, InvalidInput
 from explainer.faults import Dead, Hangs, Unreachable, model_scores, out_of_memory, reason, score_each
 from explainer.features.base import Features
@@ -34,12 +35,12 @@ EVALUATIONS = 2048
 USED_UP = "of the budget were used up"
 _MOST_EVALUATIONS = 50_000
 _BYTES_AT_ONCE = 2**26  # of model rows built at once, whatever the model takes
-_LONG = 32  # batches of unequal inputs handed over together, so that the model can sort them by length
+_LONG = 32  # batches of unequal inputs built together, so that a model that sorts them by length pads little
 _MEASURED_FROM = 1024  # model rows asked for at once, from which measuring the batch size pays
 _FLUSH_SECONDS = 5.0
 _PATIENCE = 0.5  # seconds between two looks at the clock and at the person
 _TURNS = 16
-_UNKNOWN_PACE = 64  # rows of a model seen from outside, before its pace is known
+_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,16 @@ class Budget:
         if unit.startswith("s"):
             return Budget(_MOST_EVALUATIONS, seconds=number)
         return Budget(_MOST_EVALUATIONS, error=number / 100)
+
+
+def spread_out(parts: list[np.ndarray]) -> list[np.ndarray]:
+    """Batches that are sorted by length, in an order of which every beginning holds all lengths: first the two ends, with the empty and
+    the full coalition, and always the k-th longest after the k-th shortest, where its complements are.
+    """
+    half = len(parts) // 2
+    order = np.argsort(np.argsort(np.arange(half) * _GOLDEN % 1))
+    middle = [half] if len(parts) % 2 else []
+    return [parts[j] for j in [*(j for k in order for j in (k, len(parts) - 1 - k)), *middle]]
 
 
 class Clock:
@@ -159,7 +170,9 @@ class Coalitions:
         self._flushed = time.perf_counter()
         self._batch: int | None = None
         self._batches: dict[bool, int] = {}
-        self._pace, self._seconds_per_row = _UNKNOWN_PACE, 0.0
+        self._under_way = 0  # evaluations of the request being scored
+        self._seconds_per_row = 0.0
+        self._ladder = None if model.framework == "torch" else Ladder(model, inputs, self._patience)
         self._fewer: int | None = None  # rows at once, since memory ended
 
     # -- what methods ask ----------------------------------------------------------------------------------------------
@@ -289,20 +302,19 @@ class Coalitions:
         if measured not in self._batches:
             self._batches[measured] = self.model.rows_at_once(self.inputs, measured)
         most = self._batch = self._batches[measured]
-        if self.model.framework != "torch":  # a torch model's batches are measured, and no larger than they help
-            most = min(most, self._pace)  # which is the less of the two only where a full batch would take longer than _PATIENCE
+        if self._ladder is not None:
+            most = min(most, self._ladder.rows)
         if self._clock.left is not None and self._seconds_per_row:
             most = min(most, int(max(self._clock.left, 0) / self._seconds_per_row))
-        if isinstance(self.inputs, list):
+        if isinstance(self.inputs, list) and self._ladder is None:
             most *= _LONG
         return max(1, min(most, _BYTES_AT_ONCE // max(1, row_bytes), self._fewer or most))
 
     def _score(self, pieces: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
         """Values ``(m, k)`` per piece. Short of memory, the pieces are halved; an instance the model fails on is named."""
-        repeats, sizes = self.features.repeats, [len(masks) for _, masks in pieces]
+        repeats = self.features.repeats
         try:
-            rows = self.features.rows_of(pieces)
-            scores = self._scores_of(rows)
+            scores, asked = self._scores_of(self.features.rows_of(pieces), repeats)
         except Unreachable:
             raise
         except MemoryError:
@@ -315,19 +327,35 @@ class Coalitions:
             if len(pieces) > 1:  # who is at fault shows when each is scored alone
                 return [self._unscored(piece[1]) if self._halted() else self._score([piece])[0] for piece in pieces]
             return self._lost(pieces, reason(error))
-        self.evaluations += sum(sizes)
-        finite = bool(np.isfinite(scores).all())
+        finite = bool(np.isfinite(scores).all())  # so it is where all rows were asked and the model does as it should
         values, start = [], 0
-        for (i, _), size in zip(pieces, sizes, strict=True):
-            self.used[i] += size
-            own = scores[start : start + size * repeats]
-            start += size * repeats
-            bad = 0 if finite else int((~np.isfinite(own)).any(axis=1).sum())
-            if bad:
-                values.append(self._lost([(i, own[::repeats])], self._not_finite(bad, len(own), i))[0])
-                continue
-            each = np.asarray(self.target(own, i))
-            values.append(each if repeats == 1 else each.reshape(size, repeats, -1).mean(axis=1))
+        for i, masks in pieces:
+            rows = slice(start, start + len(masks) * repeats)
+            values.append(self._means(i, scores[rows]) if finite else self._known_of(i, scores[rows], asked[rows]))
+            start = rows.stop
+        return values
+
+    def _means(self, i: int, scores: np.ndarray) -> np.ndarray:
+        """Values ``(m, k)`` of instance ``i``'s coalitions from the scores of their rows."""
+        repeats = self.features.repeats
+        size = len(scores) // repeats
+        self.evaluations += size
+        self.used[i] += size
+        each = np.asarray(self.target(scores, i))
+        return each if repeats == 1 else each.reshape(size, repeats, -1).mean(axis=1)
+
+    def _known_of(self, i: int, scores: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        """The same, NaN for coalitions not all of whose rows were asked, and for all where the model gave no number."""
+        repeats = self.features.repeats
+        known = np.asarray(asked.reshape(-1, repeats).all(axis=1))
+        own = scores[np.repeat(known, repeats)]
+        values, bad = np.full((len(known), self.target.k), np.nan), int((~np.isfinite(own)).any(axis=1).sum())
+        if bad:
+            self.evaluations += len(own) // repeats
+            self.used[i] += len(own) // repeats
+            self.failed.setdefault(i, self._not_finite(bad, len(own), i))
+        elif len(own):
+            values[known] = self._means(i, own)
         return values
 
     def _halved(self, pieces: list[tuple[int, np.ndarray]]) -> list[np.ndarray]:
@@ -354,8 +382,9 @@ class Coalitions:
         while start < len(rows) and not self._halted():
             stop = min(len(rows), start + self._at_once(len(rows), 1))
             part = take(rows, slice(start, stop))
+            asked = np.ones(len(part), dtype=bool)
             try:
-                scores[start:stop] = self._scores_of(part)
+                scores[start:stop], asked = self._scores_of(part, repeats)
             except Exception as error:
                 if out_of_memory(error) and len(part) > 1:
                     self._fewer = len(part) // 2
@@ -366,7 +395,7 @@ class Coalitions:
                     fault = (Dead if dead else Hangs)(next(iter(faults.values())))
                 elif faults:
                     fault = error
-            self.evaluations += (stop - start) // repeats
+            self.evaluations += int(asked.sum()) // repeats
             start = stop
             self._tick()
             if isinstance(fault, Dead):
@@ -375,12 +404,32 @@ class Coalitions:
             self._kept.add_rows(content, scores)
         return scores, fault
 
-    def _scores_of(self, rows: Any) -> np.ndarray:
+    def _scores_of(self, rows: Any, repeats: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores ``(m, outputs)``, batch by batch of the model's own, and which rows ``(m,)`` were asked before a stop."""
+        parts = list(self.model.batches(rows, self._batch)) if isinstance(rows, list) else []  # of equal rows no more are built at once
+        if len(parts) < 2:
+            return self._asked(rows), np.ones(len(rows), dtype=bool)
+        scores, asked = np.full((len(rows), len(self.model.class_names)), np.nan), np.zeros(len(rows), dtype=bool)
+        try:
+            for number, part in enumerate(spread_out(parts)):
+                if number:
+                    self._tick()
+                    if self._halted():
+                        break
+                scores[part] = self._asked(take(rows, part))
+                asked[part] = True
+                self._under_way = int(asked.sum()) // repeats
+        finally:
+            self._under_way = 0
+        return scores, asked
+
+    def _asked(self, rows: Any) -> np.ndarray:
         start = time.perf_counter()
         scores = model_scores(self.model, rows, self.output, self._limit, self._batch)
         seconds = max(time.perf_counter() - start, 1e-9)
         self._seconds_per_row = seconds / len(rows)
-        self._pace = 1 << max(0, int(self._patience / self._seconds_per_row).bit_length() - 1)
+        if self._ladder is not None:
+            self._ladder.climb(len(rows), seconds)
         return scores
 
     @property
@@ -397,14 +446,15 @@ class Coalitions:
 
     def _halted(self) -> bool:
         if not self.stopped and self._clock.over:
-            self.stopped = f"The {self.budget.seconds:g} s {USED_UP} after {self.evaluations} evaluations."
+            self.stopped = f"The {self.budget.seconds:g} s {USED_UP} after {self.evaluations + self._under_way} evaluations."
         return bool(self.stopped)
 
     def _tick(self) -> None:
+        done = self.evaluations + self._under_way
         try:
-            self._report(self.evaluations, max(self._total, self.evaluations))
+            self._report(done, max(self._total, done))
         except Cancelled as stop:
-            self.stopped, self.cancelled = f"Stopped after {self.evaluations} evaluations ({stop}).", True
+            self.stopped, self.cancelled = f"Stopped after {done} evaluations ({stop}).", True
         if self._kept and time.perf_counter() - self._flushed > _FLUSH_SECONDS:
             self._kept.flush()
             self._flushed = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
@@ -149,6 +149,10 @@ class Model(ABC):
     def rows_at_once(self, inputs: Any, measured: bool = False) -> int:
         """How many rows to score at once; an adapter that can tell measures it on ``inputs`` when asked to."""
         return ROWS_AT_ONCE
+
+    def batches(self, inputs: Any, rows: int | None = None) -> Iterator[np.ndarray]:
+        """Row numbers of the batches in which :meth:`raw` scores ``inputs``: all at once, unless an adapter cuts them itself."""
+        yield np.arange(len(inputs))
 
     def unscorable(self, given: Any, row: int, count: int = 1) -> str:
         """Why row ``row`` of canonical inputs has no finite score, in words."""

@@ -48,6 +48,7 @@ def explain(
     progress: Any = False,
     resume: Any = None,
     time_limit: float | None = None,
+    accelerate: bool | str | Sequence[str] = False,
     **method_parameters: Any,
 ) -> Explanation:
     """Explain predictions: which parts of each input made the score what it is, and how far that can be trusted.
@@ -77,6 +78,8 @@ def explain(
         by then comes back with its error. Cancelled is passed on where nothing is known yet.
     resume : a folder that keeps every coalition scored, so that a run that was stopped goes on where it ended.
     time_limit : seconds one batch may take in the model before it counts as hanging.
+    accelerate : True scores coalitions on a copy of a torch module with those ways to run faster that, measured once on the inputs, help
+        and move no probability by more than 1e-5; names of ways try those (:func:`explainer.accelerate`). The result says which.
 
     Inputs on which the model raises, hangs or gives no number have NaN values and a failed verdict that says so; the others
     are explained. Raises InvalidInput where none can be, UnknownName, or Unsupported when the method would not be right here.
@@ -115,11 +118,13 @@ def explain(
             "output": scale, "baseline": baseline, "background": cut.background, "seed": seed, "budget": spent, "progress": report,
         }  # fmt: skip
         engines: list[Coalitions] = []
+        faster = _Faster(model, given, accelerate)
 
         def engine(model: Model) -> Coalitions:
-            store = None if resume is None or engines else _store(resume, model, given, cut.features, goal, scale)
+            scored = faster.instead_of(model)
+            store = None if resume is None or engines else _store(resume, scored, given, cut.features, goal, scale)
             engines.append(
-                Coalitions(model, given, cut.features, goal, scale, budget=spent, report=report, kept=store, time_limit=time_limit)
+                Coalitions(scored, given, cut.features, goal, scale, budget=spent, report=report, kept=store, time_limit=time_limit)
             )
             return engines[-1]
 
@@ -132,6 +137,7 @@ def explain(
             for one in engines:
                 one.close()
         _fits(found, len(given))
+        found = faster.told(found, chosen.title)
         lost = _lost(found, engines[0] if engines else None)
         found = _with_extras(found, cut, len(given))
         verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed, lost, engines, time_limit, spent.error)
@@ -160,6 +166,38 @@ class _Cut:
             model, given, features, baseline, background, seed = self._arguments
             self._made = features_.build(model, given, features=features, baseline=baseline, background=background, seed=seed)
         return self._made
+
+
+class _Faster:
+    """The faster copy of the model explained, made when coalitions are first scored; the scores at the inputs stay the model's own."""
+
+    def __init__(self, model: Model, given: Any, wanted: bool | str | Sequence[str]) -> None:
+        self._model, self._given, self._wanted = model, given, wanted
+        self._copy: Any = None
+
+    def instead_of(self, model: Model) -> Model:
+        if model is not self._model or not self._wanted or model.framework != "torch":
+            return model
+        if self._copy is None:
+            from explainer.adapters.acceleration import quickest
+
+            self._copy = quickest(model, self._given, self._wanted)  # type: ignore[arg-type]
+        return self._copy if self._copy.kept else model
+
+    def told(self, found: Attribution, title: str) -> Attribution:
+        """The attribution with what was asked for and what came of it."""
+        if not self._wanted:
+            return found
+        if self._copy is None:
+            why = f"{title} scores no coalitions" if self._model.framework == "torch" else f"{self._model!r} is seen from outside"
+            note = f"Not accelerated: {why}."
+        elif self._copy.kept:
+            note = f"Coalitions were scored accelerated: {self._copy.how_faster}."
+        else:
+            note = f"Not accelerated: {'; '.join(f'{t.option} {t.reason}' for t in self._copy.trials)}."
+        kept = () if self._copy is None else self._copy.kept
+        found.notes, found.parameters = (*found.notes, note), {**found.parameters, "accelerate": list(kept)}
+        return found
 
 
 class _Lazy:
@@ -265,6 +303,7 @@ def _store(folder: Any, model: Model, given: Any, cut: features_.Features, goal:
     header = {
         "schema": 1, "model": model.fingerprint(), "inputs": inputs_.sha256(given), "parts": [cut.players(i) for i in range(len(given))],
         "absence": cut.absence, "perturbed": inputs_.sha256(rows), "target": [*goal.labels[:100], weights], "output": scale,
+        "accelerated": list(getattr(model, "kept", ())),
     }  # fmt: skip
     return Kept(folder, header)
 

@@ -109,11 +109,25 @@ def test_a_figure_is_held_against_its_bar() -> None:
     from timing import Spread  # type: ignore[import-not-found]
 
     three = Spread(3.0, 2.0, 4.0)
-    assert [Figure("", "", three, bar, most).met for bar, most in ((3, False), (3.1, False), (3, True), (2.9, True), (None, True))] == [
-        True, False, True, False, None,
-    ]  # fmt: skip
-    errors = Errors("game", 512, {"default": 0.2, "other": 0.1}, {"a": 0.4, "b": 0.25}, bar=0.7)
+    held = ((3, False), (3.1, False), (3, True), (2.9, True), (None, True))
+    assert [Figure("", "", three, bar, most, why="?").met for bar, most in held] == [True, False, True, False, None]
+    errors = Errors("game", 512, {"default": 0.2, "other": 0.1}, {"a": 0.4, "b": 0.25}, bar=0.7, why="quadratic")
     assert errors.ratio == 0.8 and errors.met is False  # the default counts, against the best peer
+
+
+@pytest.mark.usefixtures("beside")
+def test_a_bar_that_is_missed_says_why() -> None:
+    from results import Errors, Figure  # type: ignore[import-not-found]
+    from timing import Spread  # type: ignore[import-not-found]
+
+    three = Spread(3.0, 2.0, 4.0)
+    assert Figure("case", "peer", three, 4, detail="1 s", why="it is small").cells()[-2:] == ("not met", "1 s. Why: it is small")
+    assert Figure("case", "peer", three, 2, detail="1 s", why="it is small").cells()[-2:] == ("met", "1 s")
+    errors = Errors("game", 512, {"default": 0.2}, {"a": 0.25}, bar=0.7, why="it is quadratic")
+    assert "not met: it is quadratic" in errors.cells(["default", "a"])
+    for silent in (lambda: Figure("case", "peer", three, 4), lambda: Errors("game", 512, {"default": 0.2}, {"a": 0.4}, bar=0.7)):
+        with pytest.raises(ValueError, match="why="):
+            silent()
 
 
 @pytest.mark.usefixtures("beside")

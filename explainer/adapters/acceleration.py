@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from explainer.adapters.pace import kind_of
 from explainer.adapters.torch import TorchModel
 from explainer.errors import Unsupported, unknown
 from explainer.inputs import take
@@ -20,6 +22,7 @@ from explainer.inputs import take
 OPTIONS = ("fold_batch_norm", "channels_last", "compile", "bfloat16")
 DEFAULT = ("fold_batch_norm", "channels_last")  # no waiting for a compiler, no change of precision
 WORTH = 1.1  # a way that gains less is left out
+_MEASURED: weakref.WeakKeyDictionary[TorchModel, dict[Any, AcceleratedModel]] = weakref.WeakKeyDictionary()
 _ROUNDS = 5
 _ROWS = 64
 
@@ -43,6 +46,11 @@ class AcceleratedModel(TorchModel):
 
     def fingerprint(self) -> str:
         return self.original
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The ways that were kept."""
+        return tuple(t.option for t in self.trials if t.kept)
 
     @property
     def how_faster(self) -> str:  # type: ignore[override]
@@ -78,6 +86,15 @@ def accelerate(model: Any, inputs: Any, *, options: Sequence[str] = DEFAULT, tol
         current = candidate if trial.kept else current
         current.trials = tuple(trials)
     return current
+
+
+def quickest(model: TorchModel, inputs: Any, wanted: Any) -> AcceleratedModel:
+    """:func:`accelerate` as ``explain(accelerate=...)`` asks for it (True, or names), measured once per model and kind of input."""
+    options = DEFAULT if wanted is True else (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    known, key = _MEASURED.setdefault(model, {}), (kind_of(inputs), options)
+    if key not in known:
+        known[key] = accelerate(model, inputs, options=options)
+    return known[key]
 
 
 def _try(option: str, current: AcceleratedModel, sample: Any, truth: np.ndarray, tolerance: float) -> tuple[Trial, AcceleratedModel]:

@@ -89,7 +89,8 @@ class TorchModel(Model):
         if not measured:
             return usual
         if self._described is None:
-            self._described = f"{hashlib.sha256(repr(self.core).encode()).hexdigest()} {self._where} {self.dtype}"
+            versions = f"{torch.__version__} {torch.get_num_threads()}"
+            self._described = f"{hashlib.sha256(repr(self.core).encode()).hexdigest()} {self._where} {self.dtype} {versions}"
         kind = pace.kind_of(inputs)
         if kind not in self._measured:
             self._measured[kind] = pace.rows_at_once(f"{self._described} {kind}", self.raw, inputs, usual, self._most)

@@ -6,7 +6,8 @@ g is a sum of products over odd sets T, and the product over T gives 2/|T| to ea
     k(x, y) = c sum_{|T| odd} rho^|T| prod_{j in T} x_j y_j + (lin / d) x.y,    c = 1 / sum_{m odd} C(d, m) rho^m,
 
 has its covariance with each Shapley value, and the prior variance of each Shapley value, in closed form (rho^m / m is the
-integral of t^(m-1)), so the posterior mean and variance are too: Bayesian quadrature (O'Hagan 1991) over coalitions.
+integral of t^(m-1)), so the posterior mean and variance are too: Bayesian quadrature (O'Hagan 1991) over coalitions. The scale of the
+variance is how far rows that are left out lie from what all others say of them, in their own standard deviations.
 Everything but the values of g depends on (d, pairs, seed) only and is shared by all instances and outputs; where the model is
 slow enough, :mod:`explainer.methods.relevance` goes on from there with a strength of its own for every player.
 """
@@ -23,11 +24,12 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.lapack import dtrtrs  # solve_triangular without its checks, which cost more than the few rows do
 from scipy.special import gammaln
 
-from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, halves, legendre, optimism, refined
+from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, halves, left_out, legendre, optimism, refined, size_of, spread
 
 # (Interaction strength rho, prior weight lin of the additive part) tried; the evidence picks one per instance and output.
 STRENGTHS = ((0.02, 10.0), (0.08, 10.0), (0.2, 10.0), (0.4, 10.0), (0.65, 10.0), (0.05, 300.0), (0.2, 300.0))
 MOST_PAIRS = 1024  # per block; a Cholesky factor of 1025 x 1025 takes a few hundredths of a second
+_LEFT_OUT = 128  # rows that are predicted from all the others: the intervals are as wide as that goes wrong
 _ENUMERATED = 20_000  # size classes up to this large are listed whole and shuffled
 
 
@@ -107,12 +109,14 @@ def _ranks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @dataclass(frozen=True)
 class _Fit:
     """What one pair of strengths contributes: the Cholesky factor of a few rows, weights ``(d, n)`` of g in each value,
-    prior-minus-explained variance ``(d,)``. The factor of all rows is not kept: it would be most of the memory and of the time.
+    prior-minus-explained variance ``(d,)``, and the weights ``(rows, n)`` of g in the standardised errors of rows left out. The factor
+    of all rows is not kept: it would be most of the memory and of the time.
     """
 
     few: np.ndarray
     weights: np.ndarray
     variance: np.ndarray
+    left_out: np.ndarray
 
     @cached_property
     def half_log_det(self) -> float:
@@ -158,7 +162,7 @@ class OddProcess:
         g = np.concatenate([(full - empty)[None], scores[:half] - scores[half:]]) / 2
         known = np.zeros((self.masks.shape[1], g.shape[1]))
         if self.control is not None:
-            closer = self._evidence(g - self._x @ self.control / 2)[0].max(axis=0) > self._evidence(g)[0].max(axis=0)
+            closer = self._evidence(g - self._x @ self.control / 2).max(axis=0) > self._evidence(g).max(axis=0)
             known = np.where(closer, self.control, 0.0)
             g = g - self._x @ known / 2
         if self.refine and len(g) >= FEWEST:
@@ -177,30 +181,21 @@ class OddProcess:
     def _x(self) -> np.ndarray:
         return np.concatenate([np.ones((1, self.masks.shape[1])), 2.0 * self.masks - 1])
 
-    def _evidence(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log evidence ``(fits, k)`` of the odd parts at the few rows, the scale maximised out; and the scale for all rows.
-
-        Where the later half of the few rows adds more than the earlier, the fit is bad and the scale grows with every doubling.
-        """
+    def _evidence(self, g: np.ndarray) -> np.ndarray:
+        """Log evidence ``(fits, k)`` of the odd parts at the few rows, the scale maximised out."""
         few = g[halves(len(g), LEARN)]
-        square = np.stack([fit.whitened(few) for fit in self.fits]) ** 2
-        half = len(few) // 2
-        early, late = square[:, :half].sum(axis=1) + 1e-300, square[:, half:].sum(axis=1) + 1e-300
-        scale = (early + late) / len(few)
-        evidence = -0.5 * len(few) * np.log(scale) - np.array([[fit.half_log_det] for fit in self.fits])
-        early, late = early / max(half, 1), late / (len(few) - half)
-        grown = late * np.maximum(late / early, 1) ** np.log2(len(g) / len(few))
-        return evidence, np.maximum(scale, grown)
+        scale = (np.stack([fit.whitened(few) for fit in self.fits]) ** 2).mean(axis=1) + 1e-300
+        return -0.5 * len(few) * np.log(scale) - np.array([[fit.half_log_det] for fit in self.fits])
 
     def _posterior(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        evidence, scale = self._evidence(g)
-        best = evidence.argmax(axis=0)
+        best = self._evidence(g).argmax(axis=0)
         phi = np.stack([(self.fits[b].weights @ one) for b, one in zip(best, g.T, strict=True)], axis=1)
+        scale = [size_of(self.fits[b].left_out @ one) for b, one in zip(best, g.T, strict=True)]
         widen = optimism(len(g), 0)
-        return phi, np.stack([self.fits[b].variance * scale[b, j] * widen for j, b in enumerate(best)], axis=1)
+        return phi, np.stack([self.fits[b].variance * scale[j] * widen for j, b in enumerate(best)], axis=1)
 
 
-@lru_cache(maxsize=8)  # of at most 10 MB each, at 200 players
+@lru_cache(maxsize=8)  # of at most 20 MB each, at 200 players
 def odd_process(d: int, pairs: int, seed: int, block: int = 0) -> OddProcess:
     """The process for ``d >= 2`` players, with up to ``pairs`` paired coalitions drawn by ``seed`` for one block."""
     return process_on(design(d, pairs, seed, block))
@@ -214,6 +209,11 @@ def process_on(masks: np.ndarray) -> OddProcess:
 
 def _fit(x: np.ndarray, rho: float, lin: float) -> _Fit:
     n, d = x.shape
+    # Those to be left out stand last in the factor, where leaving out is cheap; the full coalition stays first.
+    out = 1 + spread(n - 1, _LEFT_OUT)
+    order = np.concatenate([np.setdiff1d(np.arange(n), out), out])
+    place = np.argsort(order)
+    x = x[order]
     inner = x @ x.T
     log_norm = _log_odd_half(d, rho)
     agree = (d + inner) / 2
@@ -223,12 +223,14 @@ def _fit(x: np.ndarray, rho: float, lin: float) -> _Fit:
     noise[0] = SUM_NOISE
     gram[np.diag_indices(n)] += noise
     factor = cholesky(gram, lower=True, check_finite=False)
-    rows = halves(n, LEARN)
+    rows = place[halves(n, LEARN)]
     few = cholesky(gram[np.ix_(rows, rows)], lower=True, check_finite=False)
     half = solve_triangular(factor, cross.T, lower=True, check_finite=False)
-    weights = solve_triangular(factor, half, lower=True, trans="T", check_finite=False).T
+    last, size = left_out(factor, len(out))
+    ends = np.concatenate([half, np.concatenate([np.zeros((n - len(out), len(out))), last])], axis=1)
+    weights = solve_triangular(factor, ends, lower=True, trans="T", check_finite=False).T[:, place]
     prior = _prior_variance(d, rho, log_norm) + 4 * lin / d
-    return _Fit(few, weights, np.maximum(prior - (half**2).sum(axis=0), 0))
+    return _Fit(few, weights[:d].copy(), np.maximum(prior - (half**2).sum(axis=0), 0), weights[d:] / size[:, None])
 
 
 def _log_odd_half(d: int, rho: float) -> float:

@@ -29,6 +29,7 @@ _OPTIONS = {"rho": (0.02, 0.05, 0.12, 0.25, 0.45, 0.7), "power": (0.0, 0.5, 1.0,
 _FLOOR = 0.05  # of the mean importance: a player that looks idle may still be found to matter
 _ROUNDS = 2
 _CHOICE = 4.0  # degrees of freedom that choosing among the fits takes
+_LEARNT = 5.0  # and learning strengths, which follow a first fit by a law of three numbers
 _NODES = 24
 
 
@@ -57,14 +58,14 @@ def refined(x: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     few, few_g, half = x[rows], g[rows], (len(rows) + 1) // 2
     chosen, importance = Strengths(0.12, 0.0, 10.0), np.ones(x.shape[1])
     for _ in range(_ROUNDS):
-        chosen, _ = _search(few, few_g, importance, chosen, half)
+        chosen = _search(few, few_g, importance, chosen, half)
         importance = _importance(*_posterior(few[:half], few_g[:half], importance, chosen))
         if chosen.power == 0:
             chosen = replace(chosen, power=1.0)
-    chosen, scale = _search(few, few_g, importance, chosen, half, again=("rho",))
+    chosen = _search(few, few_g, importance, chosen, half, again=("rho",))
     importance = _importance(*_posterior(few, few_g, importance, chosen))
-    phi, variance = _posterior(x, g, importance, chosen, scale)
-    return phi, variance * optimism(len(x), x.shape[1] / 4)  # each strength comes from half the rows, and is shrunk
+    phi, variance = _posterior(x, g, importance, chosen, whole=True)
+    return phi, variance * optimism(len(x), _LEARNT)
 
 
 def optimism(n: int, learnt: float) -> float:
@@ -89,27 +90,25 @@ def halves(n: int, most: int) -> np.ndarray:
     return np.concatenate([rows[0::2], rows[1::2]])
 
 
-def _search(
-    x: np.ndarray, g: np.ndarray, importance: np.ndarray, start: Strengths, half: int, again: tuple[str, ...] = ()
-) -> tuple[Strengths, float]:
-    """One coordinate after the other, each to the best prediction of the rows from ``half`` on by those before; and the scale there."""
-    known: dict[Strengths, tuple[float, float]] = {}
+def _search(x: np.ndarray, g: np.ndarray, importance: np.ndarray, start: Strengths, half: int, again: tuple[str, ...] = ()) -> Strengths:
+    """One coordinate after the other, each to the best prediction of the rows from ``half`` on by those before."""
+    known: dict[Strengths, float] = {}
 
     def evidence(one: Strengths) -> float:
         if one not in known:
             known[one] = _Solved(x, g, *one.of(importance)).predicts(half)
-        return known[one][0]
+        return known[one]
 
     best = start
     for field in (*_OPTIONS, *again):
         best = max((replace(best, **{field: value}) for value in _OPTIONS[field]), key=evidence)
-    return best, known[best][1]
+    return best
 
 
 def _posterior(
-    x: np.ndarray, g: np.ndarray, importance: np.ndarray, chosen: Strengths, scale: float = 0.0
+    x: np.ndarray, g: np.ndarray, importance: np.ndarray, chosen: Strengths, whole: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At the scale of what the later half of the rows adds to the earlier, and no less than ``scale``."""
+    """At the scale of what the later half of the rows adds to the earlier; of ``whole`` designs, at that of rows left out."""
     order = np.concatenate([[0], 1 + np.random.default_rng(len(x)).permutation(len(x) - 1)])
     x, g = x[order], g[order]
     rho, additive = chosen.of(importance)
@@ -118,7 +117,8 @@ def _posterior(
     half = solve_triangular(solved.factor, cross.T, lower=True, check_finite=False)
     variance = np.maximum(_prior_variance(rho) + 4 * additive - (half**2).sum(axis=0), 0)
     late = solved.white[len(x) // 2 :]
-    return half.T @ solved.white, variance * max(float(late @ late) / len(late), scale)
+    scale = size_of(solved.left_out()) if whole else float(late @ late) / len(late)
+    return half.T @ solved.white, variance * scale
 
 
 class _Solved:
@@ -142,11 +142,35 @@ class _Solved:
             raise np.linalg.LinAlgError("The covariance of the coalitions is not positive definite.")
         self.white, _ = dtrtrs(self.factor, g, lower=1)
 
-    def predicts(self, half: int) -> tuple[float, float]:
-        """Log density of the rows from ``half`` on, given those before, at its best scale; and that scale."""
+    def predicts(self, half: int) -> float:
+        """Log density of the rows from ``half`` on, given those before, at its best scale."""
         left = self.white[half:]
         scale = float(left @ left) / len(left)
-        return -0.5 * len(left) * math.log(scale + 1e-300) - float(np.log(np.diag(self.factor)[half:]).sum()), scale
+        return -0.5 * len(left) * math.log(scale + 1e-300) - float(np.log(np.diag(self.factor)[half:]).sum())
+
+    def left_out(self) -> np.ndarray:
+        """Standardised errors of the last rows, each predicted from all the others."""
+        many = min(LEARN, len(self.white) - 1)
+        last, size = left_out(self.factor, many)
+        return (last.T @ self.white[-many:]) / size
+
+
+def size_of(errors: np.ndarray) -> float:
+    """The variance that standardised errors speak for: their mean square, or that of normal errors of their sixth moment if larger.
+
+    Where a few rows alone go wrong, as where most repeat what others say of the few players that matter, the values hang on those few.
+    """
+    return max(float(np.mean(errors**2)), (float(np.mean(errors**6)) / 15) ** (1 / 3))
+
+
+def left_out(factor: np.ndarray, many: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the ``many`` last rows of a Cholesky factor L say of each of them predicted from all the others.
+
+    With the inverse covariance P = L^-T L^-1, a row's error in units of its standard deviation is (P g)_i / sqrt(P_ii) (Rasmussen &
+    Williams 2006, 5.4.2); for the last rows both need the last block of L alone. Returns its inverse and sqrt(P_ii).
+    """
+    last = solve_triangular(factor[-many:, -many:], np.eye(many), lower=True, check_finite=False)
+    return last, np.sqrt((last**2).sum(axis=0))
 
 
 @lru_cache(maxsize=64)

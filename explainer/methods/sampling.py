@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from scipy.stats import norm, t
 
-from explainer.coalitions import Budget, Clock
+from explainer.coalitions import Budget, Clock, rounds
 from explainer.methods.game import Answer, Play, ends, told
 from explainer.methods.quadrature import MOST_PAIRS, in_turn, process_on
 
@@ -160,12 +160,15 @@ def permutation(d: int, budget: Budget, clock: Clock, seed: int, draw: Callable[
     # The draws depend on the seed and the number of parts only, so an instance is explained alike in any batch.
     rng = np.random.default_rng([seed, d])
     most = max(FEWEST_PAIRS, (budget.evaluations - 2) // (2 * (d - 1)))
-    step = max(FEWEST_PAIRS, _STEP // d) if budget.adaptive else most
+    # In parts, so that a stop leaves whole orders: equal ones between two looks at the error, or else ones that double.
+    step = max(FEWEST_PAIRS, _STEP // d)
+    doubling = (part.stop - part.start for part in rounds(most, max(FEWEST_PAIRS, most // 16)))
+    parts = [step] * -(-most // step) if budget.adaptive else list(doubling)
     first = yield ends(d)
     draws: list[np.ndarray] = []
     mean = error = np.zeros((d, first.shape[1]))
-    while len(draws) < most:
-        one_way = [draw(rng) for _ in range(min(step, most - len(draws)))]
+    for part in parts:
+        one_way = [draw(rng) for _ in range(min(part, most - len(draws)))]
         orders = [order for one in one_way for order in (one, one[::-1])]
         rank = np.argsort(np.stack(orders), axis=1)
         masks = rank[:, None, :] < np.arange(1, d)[None, :, None]  # (orders, d - 1, players)

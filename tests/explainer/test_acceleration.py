@@ -10,7 +10,7 @@ from torch import nn
 
 import explainer
 from explainer.adapters import acceleration
-from explainer.errors import UnknownName, Unsupported
+from explainer.errors import InvalidInput, UnknownName, Unsupported
 
 
 class Normed(nn.Module):
@@ -87,6 +87,59 @@ def test_ways_that_do_not_fit_are_said():
     outside = explainer.wrap(lambda t: t.to_numpy()[:, :1], modality="tabular", task="regression", class_names=["v"])
     with pytest.raises(Unsupported, match="torch models"):
         explainer.accelerate(outside, gallery.table(4))
+
+
+@pytest.mark.usefixtures("faster")
+@pytest.mark.parametrize("method", ["shap", "lime", "ablation"])
+def test_an_explanation_is_accelerated_when_asked_and_says_so(model, method, monkeypatch):
+    images, trials = gallery.images(2), []
+    plain = explainer.explain(model, images, method, verify=False)
+    run = acceleration.accelerate
+    monkeypatch.setattr(acceleration, "accelerate", lambda *given, **options: trials.append(1) or run(*given, **options))
+    fast = explainer.explain(model, images, method, accelerate=True)
+    np.testing.assert_allclose(fast.values, plain.values, atol=1e-4)
+    np.testing.assert_array_equal(fast.scores, plain.scores)  # the model's own
+    assert fast.provenance.parameters["accelerate"] == ["fold_batch_norm", "channels_last"]
+    assert any(note.startswith("Coalitions were scored accelerated: fold_batch_norm") for note in fast.provenance.notes)
+    assert "accelerate" not in plain.provenance.parameters and fast.provenance.model_sha256 == plain.provenance.model_sha256
+    explainer.explain(model, images, method, accelerate=True, verify=False)
+    assert len(trials) == 1  # measured once
+
+
+@pytest.mark.usefixtures("faster")
+def test_a_way_that_moves_a_score_is_not_used(model):
+    images = gallery.images(2)
+    plain = explainer.explain(model, images, "shap", verify=False)
+    ex = explainer.explain(model, images, "shap", accelerate="bfloat16", verify=False)  # half precision moves scores by more than 1e-5
+    np.testing.assert_array_equal(ex.values, plain.values)
+    assert ex.provenance.parameters["accelerate"] == [] and any("moves a score" in note for note in ex.provenance.notes)
+
+
+def test_a_way_that_is_not_faster_is_not_used(model, monkeypatch):
+    monkeypatch.setattr(acceleration, "_speedup", lambda before, after: 0.9)
+    ex = explainer.explain(model, gallery.images(2), "shap", accelerate=True, verify=False)
+    np.testing.assert_array_equal(ex.values, explainer.explain(model, gallery.images(2), "shap", verify=False).values)
+    assert ex.provenance.parameters["accelerate"] == [] and any("not worth it" in note for note in ex.provenance.notes)
+
+
+def test_what_cannot_be_accelerated_is_said(model):
+    ex = explainer.explain(model, gallery.images(2), "integrated_gradients", accelerate=True, verify=False)
+    assert any(note == "Not accelerated: Integrated gradients scores no coalitions." for note in ex.provenance.notes)
+    rows = gallery.table(4)
+    outside = explainer.wrap(
+        lambda t: t.to_numpy()[:, :1], modality="tabular", task="regression", class_names=["v"], background=rows
+    )  # fmt: skip
+    ex = explainer.explain(outside, rows[:1], "shap", accelerate=True, verify=False)
+    assert any("seen from outside" in note for note in ex.provenance.notes)
+    with pytest.raises(UnknownName, match="channels_last"):
+        explainer.explain(model, gallery.images(2), "shap", accelerate="channel_last", verify=False)
+
+
+def test_a_folder_of_an_accelerated_run_is_not_gone_on_with_otherwise(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(acceleration, "_speedup", lambda before, after: 2.0)
+    explainer.explain(model, gallery.images(1), "shap", budget=64, accelerate=True, resume=tmp_path / "run", verify=False)
+    with pytest.raises(InvalidInput, match="accelerated"):
+        explainer.explain(model, gallery.images(1), "shap", budget=64, resume=tmp_path / "run", verify=False)
 
 
 def test_speed_is_measured_in_turn():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 
 import numpy as np
 import pytest
 import torch_gallery as gallery
+from games import frame, regression
 
 import explainer
 from explainer.adapters import pace
@@ -18,6 +20,7 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(pace, "_path", lambda: tmp_path / "cache" / "rows-at-once.json")
     monkeypatch.setattr(pace, "_KNOWN", {})
     monkeypatch.setattr(pace, "_READ", [])
+    monkeypatch.setattr(pace, "_CLIMBED", weakref.WeakKeyDictionary())
     return tmp_path / "cache" / "rows-at-once.json"
 
 
@@ -105,3 +108,81 @@ def test_the_same_call_gives_the_same_bits_whatever_was_measured_between():
 
 def test_timing_takes_the_time():
     assert pace._timed(lambda sample: time.sleep(0.01), None) >= 0.01
+
+
+# -- models seen from outside ------------------------------------------------------------------------------------------
+
+
+class Outside:
+    """A model of which only the pace matters: seconds a call, seconds a row."""
+
+    def __init__(self, name: str, per_call: float, per_row: float) -> None:
+        self.name, self.per_call, self.per_row, self.noise = name, per_call, per_row, 1.0
+
+    def fingerprint(self) -> str:
+        return self.name
+
+    def calls(self, total: int = 40_000) -> list[int]:
+        """The rows of each call, of a run that asks for so many."""
+        ladder, asked = pace.Ladder(self, np.zeros((3, 4)), 0.5), []
+        while total > 0 and len(asked) < 12:
+            asked.append(min(total, ladder.rows))
+            ladder.climb(asked[-1], self.noise * (self.per_call + asked[-1] * self.per_row))
+            total -= asked[-1]
+        return asked
+
+
+@pytest.mark.parametrize(
+    ("per_call", "per_row", "expected"),
+    [
+        (1e-5, 1e-6, [64, 4096, 4096]),
+        (1e-5, 1e-3, [64, 256, 256]),  # half a second is 500 rows, a power of two below
+        (0.1, 1e-5, [64, 256, 1024, 4096, 4096]),  # a call that is dear takes more rows step by step
+        (0.0, 0.1, [64, 4, 4]),
+    ],
+)
+def test_steps_follow_the_pace(per_call, per_row, expected):
+    assert Outside("a model", per_call, per_row).calls()[: len(expected)] == expected
+
+
+@pytest.mark.parametrize(("per_call", "per_row"), [(1e-5, 1e-3), (0.05, 2e-4), (1e-3, 3e-4), (1e-5, 2.4e-4)])
+def test_a_clock_that_runs_otherwise_changes_no_call(monkeypatch, per_call, per_row):
+    model = Outside("a model", per_call, per_row)
+    first = model.calls()
+    for noise in (0.5, 0.8, 1.3, 2.0):
+        model.noise = noise
+        assert model.calls() == first
+        monkeypatch.setattr(pace, "_CLIMBED", weakref.WeakKeyDictionary())  # as in another process, from the file
+        monkeypatch.setattr(pace, "_KNOWN", {})
+        monkeypatch.setattr(pace, "_READ", [])
+        assert model.calls() == first
+
+
+def test_a_run_that_was_short_decides_the_beginning_of_a_long_one():
+    model = Outside("a model", 0.1, 1e-5)
+    assert model.calls(300) == [64, 236]
+    model.noise = 3.0
+    assert model.calls()[:2] == [64, 256]
+
+
+def test_a_model_that_shares_a_print_and_no_pace_is_not_taken_for_the_other():
+    quick, slow = Outside("alike", 1e-5, 1e-6), Outside("alike", 1e-5, 1e-2)
+    assert quick.calls()[:3] == [64, 4096, 4096]
+    assert max(slow.calls()) == 64
+    assert quick.calls()[:3] == [64, 4096, 4096]
+
+
+def test_a_slow_model_whose_score_depends_on_its_batch_gives_the_same_bits():
+    factor = [1.0]
+
+    def uneven(x):
+        time.sleep(4e-4 * len(x) * factor[0])  # half a second is 1250 rows, then 2083, then 890
+        return x.sum(axis=1) + 1e-9 * len(x)
+
+    model = regression(uneven, [f"x{j}" for j in range(9)])
+    rows = frame(1, [f"x{j}" for j in range(9)])
+    found = []
+    for factor[0] in (1.0, 0.6, 1.4):
+        found.append(explainer.explain(model, rows, "shap", algorithm="kernel", budget=150, verify=False).values)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])

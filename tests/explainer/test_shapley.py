@@ -92,6 +92,63 @@ def test_the_process_knows_products(size):
     np.testing.assert_allclose(phi[:, 0], np.where(np.arange(9) < size, 2 / size, 0), atol=0.02)
 
 
+def of_triples(x):
+    """Products of three players and no more: once every one of them is seen, the values are known almost exactly."""
+    rng = np.random.default_rng(5)
+    terms = [rng.choice(10, 3, replace=False) for _ in range(40)]
+    return sum(w * x[:, t].prod(axis=1) for t, w in zip(terms, rng.normal(size=40), strict=True))
+
+
+@pytest.mark.parametrize("relevance", [False, True])
+def test_intervals_shrink_with_the_error_where_a_game_turns_out_simple(relevance):
+    from explainer.methods.quadrature import odd_process
+
+    inside = []
+    for seed in range(4):
+        process = odd_process(10, 400, seed).fitted(refine=relevance)
+        ends = np.array([[-1.0] * 10, [1.0] * 10])
+        masks = 2.0 * process.coalitions - 1
+        empty, full = of_triples(ends)[:, None]
+        phi, error = process.values(empty, full, of_triples(masks)[:, None])
+        exact = odd_process(10, 511, 0).values(empty, full, of_triples(2.0 * odd_process(10, 511, 0).coalitions - 1)[:, None])[0]
+        assert np.median(np.abs(phi - exact)) > 0.15 * np.median(error)  # no wider than some times the error made
+        inside.append(np.abs(phi - exact) <= 1.96 * error + 1e-9)
+    assert np.mean(inside) >= 0.9
+
+
+def test_rows_left_out_are_as_if_predicted_from_the_others():
+    """The closed form against a fit of all rows but one."""
+    from scipy.linalg import cholesky
+
+    from explainer.methods.relevance import left_out
+
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(30, 40))
+    gram, g = root @ root.T / 40 + 0.01 * np.eye(30), rng.normal(size=30)
+    factor = cholesky(gram, lower=True)
+    last, size = left_out(factor, 12)
+    found = last.T @ np.linalg.solve(factor, g)[-12:] / size
+    for j in range(12):
+        i, rest = 18 + j, np.delete(np.arange(30), 18 + j)
+        weights = np.linalg.solve(gram[np.ix_(rest, rest)], gram[rest, i])
+        assert abs(found[j] - (g[i] - weights @ g[rest]) / np.sqrt(gram[i, i] - weights @ gram[rest, i])) < 1e-9
+
+
+def test_the_shared_process_leaves_rows_out_the_same_way():
+    from explainer.methods.quadrature import NUGGET, STRENGTHS, SUM_NOISE, odd_process
+
+    process, rng = odd_process(6, 20, 0), np.random.default_rng(0)
+    x = np.concatenate([np.ones((1, 6)), 2.0 * process.masks - 1])
+    rho, lin = STRENGTHS[2]
+    odd = np.array([bin(t).count("1") % 2 == 1 for t in range(64)])
+    products = np.stack([np.prod(x[:, [j for j in range(6) if t >> j & 1]], axis=1) for t in range(64)], axis=1)[:, odd]
+    weight = np.array([rho ** bin(t).count("1") for t in range(64)])[odd]
+    noise = np.diag([SUM_NOISE] + [NUGGET * (1 + lin)] * (len(x) - 1))
+    inverse = np.linalg.inv((products * weight / weight.sum()) @ products.T + lin / 6 * x @ x.T + noise)
+    g = rng.normal(size=len(x))
+    np.testing.assert_allclose(process.fits[2].left_out @ g, (inverse @ g / np.sqrt(np.diag(inverse)))[1:], rtol=1e-6)
+
+
 @pytest.mark.parametrize(("d", "pairs"), [(3, 3), (6, 20), (10, 300), (15, 50), (40, 700), (200, 1000)])
 def test_no_coalition_is_drawn_twice(d, pairs):
     from explainer.methods.quadrature import design

@@ -7,15 +7,18 @@ import time
 
 import numpy as np
 import pytest
+import torch_gallery as gallery
 from games import frame, regression, wavy
 
 import explainer
-from explainer.coalitions import rounds
+from explainer.coalitions import Coalitions, rounds, spread_out
 from explainer.errors import Cancelled, InvalidInput
 from explainer.faults import score_each
+from explainer.features import build
 from explainer.inspection.importance import importance
 from explainer.inspection.reasons import reason_codes
 from explainer.methods.quadrature import evenly, in_turn, odd_process
+from explainer.target import resolve
 
 WIDE = [f"x{j}" for j in range(12)]
 
@@ -114,6 +117,74 @@ def test_the_order_of_asking_changes_no_value():
     phi, error = process.values(ends[0], ends[1], v(process.coalitions))
     np.testing.assert_allclose(ex.values[0], phi[:, 0], atol=1e-10)
     np.testing.assert_allclose(ex.stderr[0], error[:, 0], atol=1e-10)
+
+
+# -- between the batches of a model that sorts by length --------------------------------------------------------------
+
+
+TEXT = " ".join(f"{'ab' * (j % 4 + 1)}{j}" for j in range(40))
+
+
+def of_texts() -> explainer.Model:
+    return gallery.text(gallery.seeded(gallery.Encoder), class_names=["no", "yes", "maybe"])
+
+
+def test_progress_is_told_between_the_models_own_batches():
+    model, seen = of_texts(), []
+    model.module.register_forward_hook(lambda module, given, answer: seen.append(len(answer)))
+    told = []
+    ex = explainer.explain(model, [TEXT], "shap", progress=lambda done, total: told.append((done, total, len(seen))), verify=False)
+    assert ex.provenance.evaluations == told[-1][0] == 2048 and len(told) > 7
+    assert all(total == 2048 for _, total, _ in told) and [done for done, *_ in told] == sorted(done for done, *_ in told)
+    calls = [calls for *_, calls in told]
+    assert max(np.diff(calls)) == 1  # one batch of the module from one report to the next
+
+
+def test_batches_in_another_order_are_the_same_bits(monkeypatch):
+    """The texts of the whole request are sorted by length once; what is asked for between two reports is one of those batches."""
+    model = of_texts()
+    masks = np.random.default_rng(0).random((700, 40)) < 0.5
+    given = model.canonical([TEXT])
+    features = build(model, given)
+    goal = resolve(0, model.scores(given), model.class_names)
+    rows = features.rows_of([(0, masks)])
+    whole = goal(model.rescale(model.raw(rows, 64), "probability"), 0)
+    monkeypatch.setattr(model, "rows_at_once", lambda inputs, measured=False: 64)
+    np.testing.assert_array_equal(Coalitions(model, given, features, goal, "probability")(0, masks), whole)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
+@pytest.mark.parametrize("method", ["shap", "permutation", "owen", "lime", "rise"])
+def test_a_stop_between_the_models_own_batches_leaves_what_is_known(method, share):
+    model = of_texts()
+    name, options = ("shap", {"algorithm": method}) if method == "permutation" else (method, {})
+    options = {**options, "budget": 2048, "verify": False}
+    whole = explainer.explain(model, [TEXT], name, **options)
+    total = whole.provenance.evaluations
+    ex = explainer.explain(model, [TEXT], name, progress=stop_at(share, total), **options)
+    assert share * total <= ex.provenance.evaluations <= share * total + 256
+    assert np.isfinite(ex.values).all() and any("enough" in note for note in ex.provenance.notes)
+    if method in ("shap", "lime", "rise") and share > 0.3:
+        assert np.linalg.norm(ex.values - whole.values) < 0.6 * np.linalg.norm(whole.values)
+
+
+def test_seconds_end_between_the_models_own_batches():
+    model = of_texts()
+    explainer.explain(model, [TEXT], "shap", budget=2048, verify=False)  # its batch size is known from here on
+    model.module.register_forward_hook(lambda module, given, answer: time.sleep(0.2))
+    ex = explainer.explain(model, [TEXT], "shap", algorithm="kernel", budget="1s", verify=False)
+    assert ex.provenance.seconds < 3 and np.isfinite(ex.values).all()
+
+
+def test_every_beginning_holds_short_and_long_batches_in_pairs():
+    for count in (1, 2, 3, 8, 33):
+        parts = [int(part[0]) for part in spread_out([np.array([j]) for j in range(count)])]
+        assert sorted(parts) == list(range(count))
+        half = count // 2
+        assert all(a + b == count - 1 for a, b in zip(parts[0 : 2 * half : 2], parts[1 : 2 * half : 2], strict=True))
+    firsts = [int(part[0]) for part in spread_out([np.array([j]) for j in range(64)])][0:16:2]
+    assert firsts[0] == 0
+    assert max(np.diff(sorted([-1, *firsts, 32]))) <= 8  # an eighth of the halves was seen on average, and no gap is twice that
 
 
 # -- every input has its share -----------------------------------------------------------------------------------------
