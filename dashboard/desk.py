@@ -23,6 +23,7 @@ from dashboard.view import View
 from explainer import inputs as inputs_
 from explainer.errors import ExplainerError, InvalidInput, unknown
 from explainer.inspection.network import layers_for
+from explainer.inspection.views import views
 from explainer.methods import METHODS
 from explainer.model import Capability, Model
 from explainer.sources import made
@@ -39,6 +40,7 @@ FIRST: Mapping[str, tuple[str, ...]] = {
 }
 SEED = 0
 WATCHED = 256  # rows that the layers are watched on
+NEAR = 600  # rows that a partner is looked for among
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,12 @@ class Watched:
 
 @dataclass(frozen=True)
 class Looked:
-    """What each method is on a model, at which layers it can look, and what was found in the module."""
+    """What each method is on a model, at which layers it can look, what was found in the module, and which views there are of it."""
 
     methods: Mapping[str, Capability]
     layers: Mapping[str, tuple[str, ...]]
     facts: tuple[tuple[str, str, str], ...]
+    views: Mapping[str, Capability]
 
 
 class Desk:
@@ -224,6 +227,49 @@ class Desk:
             ("visualisation", exhibit.name, exhibit.sha, layer, unit, SEED), f"An image for {layer}[{unit}] of {exhibit.name}", work
         )
 
+    def lens(self, exhibit: Exhibit, row: int) -> Task:
+        """What the model would say of one row after each layer."""
+
+        def work(progress: Progress) -> Any:
+            with exhibit.model() as model:
+                return explainer.logit_lens(model, exhibit.row(row), progress=progress)
+
+        return Task(("lens", exhibit.name, exhibit.sha, exhibit.data_sha, row), f"Row {row} of {exhibit.name} through its layers", work)
+
+    def patching(self, exhibit: Exhibit, row: int, other: int) -> Task:
+        """Where the difference between two rows is decided."""
+
+        def work(progress: Progress) -> Any:
+            with exhibit.model() as model:
+                return explainer.patch(model, exhibit.row(row), exhibit.row(other), progress=progress)
+
+        key = ("patching", exhibit.name, exhibit.sha, exhibit.data_sha, row, other)
+        return Task(key, f"Row {row} patched into row {other} of {exhibit.name}", work)
+
+    def partner(self, exhibit: Exhibit, row: int) -> int | None:
+        """The next row as long as ``row``, of another predicted class where there is one; None where none is near."""
+        from explainer.inspection.patching import alike
+
+        predictions, n = self.predictions(exhibit), len(exhibit.inputs)
+        following = ((row + step) % n for step in range(1, min(n, NEAR)))
+        fitting = (i for i in following if alike(exhibit.face, exhibit.row(row), exhibit.row(i)))
+        first = next(fitting, None)
+        if first is None or predictions.regression:
+            return first
+        other = predictions.predicted != predictions.predicted[row]
+        return next((i for i in (first, *fitting) if other[i]), first)
+
+    def ablation(self, exhibit: Exhibit, layer: str, unit: int) -> Task:
+        """How every score changes over the sample when one unit is taken out."""
+        rows = self.sample(exhibit)
+
+        def work(progress: Progress) -> Any:
+            with exhibit.model() as model:
+                return explainer.ablate(model, inputs_.take(exhibit.inputs, rows), layer, [unit], progress=progress)
+
+        key = ("ablation", exhibit.name, exhibit.sha, exhibit.data_sha, layer, unit, len(rows))
+        return Task(key, f"{exhibit.name} without {layer}[{unit}]", work)
+
     def report(self, exhibit: Exhibit, profile: str) -> Task:
         """The audit report on the test set, as files in memory."""
         date = datetime.datetime.now(datetime.UTC).date()
@@ -272,6 +318,10 @@ class Desk:
         """What was found in the module that matters to explanations: what, where, and what it means."""
         return self._looked(exhibit).facts
 
+    def views(self, exhibit: Exhibit) -> Mapping[str, Capability]:
+        """What can be looked at inside this model, and what each is on it."""
+        return self._looked(exhibit).views
+
     def _looked(self, exhibit: Exhibit) -> Looked:
         """What is known of a model before anything is explained; it is looked at once."""
         key = ("looked", exhibit.name)
@@ -300,7 +350,7 @@ def look(model: Model) -> Looked:
                 by_kind[maps] = ()
         layers[name] = by_kind[maps]
     facts = model.anatomy().facts if hasattr(model, "anatomy") else ()
-    return Looked(able, layers, tuple((fact.what, fact.where, fact.consequence) for fact in facts))
+    return Looked(able, layers, tuple((fact.what, fact.where, fact.consequence) for fact in facts), views(model))
 
 
 def _at(method: str, layer: str) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlencode
 
 from werkzeug.exceptions import BadRequest
 
+from explainer.checks.finding import STATES
+
 ORDERS = ("wrong", "unsure", "sure", "row")
 _LONGEST = 400
 
@@ -20,7 +22,8 @@ class View:
     ``row`` is a position in the test set, ``a`` and ``b`` are methods, ``target`` a class index ("" is the predicted
     class), ``cell`` is "true,predicted" of the confusion matrix, ``order`` how the predictions are sorted,
     ``rows`` a data check whose rows the table shows, ``layer_a`` and ``layer_b`` where in the network the two methods look,
-    ``layer`` and ``unit`` the unit that the page on the whole model shows, ``output`` "logit" where that is explained.
+    ``layer`` and ``unit`` the unit that the page on the whole model shows, ``other`` the row that ``row`` is
+    patched into there, ``output`` "logit" where that is explained, ``state`` and ``check`` which findings the data page shows.
     """
 
     model: str = ""
@@ -36,7 +39,10 @@ class View:
     layer_b: str = ""
     layer: str = ""
     unit: int | None = None
+    other: int | None = None
     output: str = ""
+    state: str = ""
+    check: str = ""
 
     @classmethod
     def parse(cls, search: object) -> View:
@@ -50,14 +56,16 @@ class View:
             raise BadRequest("The address must be text.")
         given = {k: v[-1][:_LONGEST] for k, v in parse_qs(search.removeprefix("?")).items()}
         fields = {f.name: given[f.name] for f in dataclasses.fields(cls) if f.name in given}
-        row, unit = fields.pop("row", ""), fields.pop("unit", "")
+        row, unit, other = (fields.pop(name, "") for name in ("row", "unit", "other"))
         cell = fields.pop("cell", "")
         order = fields.pop("order", "")
-        target, output = fields.pop("target", ""), fields.pop("output", "")
+        target, output, state = (fields.pop(name, "") for name in ("target", "output", "state"))
         return cls(
-            row=int(row) if re.fullmatch(r"[0-9]{1,9}", row) else None,
+            row=_number(row),
             output=output if output == "logit" else "",
-            unit=int(unit) if re.fullmatch(r"[0-9]{1,9}", unit) else None,
+            unit=_number(unit),
+            other=_number(other),
+            state=state if state in STATES else "",
             cell=cell if re.fullmatch(r"[0-9]{1,6},[0-9]{1,6}", cell) else "",
             order=order if order in ORDERS else "",
             target=target if re.fullmatch(r"[0-9]{1,6}", target) else "",
@@ -81,3 +89,7 @@ class View:
         """The query part of the address that shows this view."""
         fields = {k: str(v) for k, v in dataclasses.asdict(self).items() if v not in ("", None)}
         return f"?{urlencode(fields)}" if fields else ""
+
+
+def _number(word: str) -> int | None:
+    return int(word) if re.fullmatch(r"[0-9]{1,9}", word) else None

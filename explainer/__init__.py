@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from explainer.adapters.acceleration import accelerate as accelerate
+    from explainer.checks.fixes import fix as fix
     from explainer.checks.run import check as check
     from explainer.explanation import Explanation as Explanation
     from explainer.explanation import Verdict as Verdict
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from explainer.inspection.contributions import contributions as contributions
     from explainer.inspection.counterfactuals import counterfactuals as counterfactuals
     from explainer.inspection.dependence import partial_dependence as partial_dependence
+    from explainer.inspection.effect import effect as effect
     from explainer.inspection.heads import head_importance as head_importance
     from explainer.inspection.importance import importance as importance
     from explainer.inspection.lens import logit_lens as logit_lens
@@ -43,7 +45,8 @@ _HOMES = {
     "Explanation": "explainer.explanation", "Verdict": "explainer.explanation", "load": "explainer.explanation",
     "Model": "explainer.model", "wrap": "explainer.model", "explain": "explainer.pipeline",
     "compare": "explainer.trust.agreement", "evaluate": "explainer.trust.faithfulness",
-    "plot": "explainer.plots", "check": "explainer.checks.run",
+    "plot": "explainer.plots", "check": "explainer.checks.run", "fix": "explainer.checks.fixes",
+    "effect": "explainer.inspection.effect",
     "contributions": "explainer.inspection.contributions", "counterfactuals": "explainer.inspection.counterfactuals",
     "partial_dependence": "explainer.inspection.dependence",
     "permutation_importance": "explainer.inspection.permutation",

@@ -8,12 +8,13 @@ says what to do), 3 a defect of the toolkit, 130 stopped. Heavy imports stand in
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from explainer import insides, judging
+from explainer import checking, insides, interventions, judging
 from explainer.commands import FINDING, Commands, run
 from explainer.errors import InvalidInput, unknown
 from explainer.options import DATA, JSON, MODEL, number, target_of
@@ -84,6 +85,10 @@ def explain(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Parameter of the method: algorithm=kernel, layer=auto; may be given again."),
     ] = None,
+    neuron: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER[UNIT]", help="Explain what makes this unit fire, in place of a score.", show_default=False),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Keep what is scored in this folder, and go on from it after a stop.", show_default=False)
     ] = None,
@@ -102,6 +107,8 @@ def explain(
 
     wrapped = sources.resolve_model(model)
     inputs, rows = sources.resolve_input(input_, wrapped)
+    if neuron is not None:
+        wrapped = explainer.neuron(wrapped, *interventions.unit_of(neuron))
     goal = target_of(target, wrapped.class_names)
     with terminal.progress("explaining") as bar, terminal.stoppable(bar) as progress:
         ex = explainer.explain(
@@ -120,36 +127,7 @@ def explain(
     _exit(any(verdict.status == "fail" for verdict in ex.verdicts))
 
 
-@app.command()
-def check(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
-    labels: Annotated[
-        str | None, typer.Option(metavar="COL", help="The column (npz: the array) that holds the labels.", show_default=False)
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Data to compare with: overlap and drift.", show_default=False)
-    ] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="tabular, image, text or series, where it cannot be told.", show_default=False)
-    ] = None,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model the data are meant for.", show_default=False)] = None,
-    as_json: Annotated[bool, JSON] = False,
-) -> None:
-    """Look a data set over: missing, constant, duplicate, conflicting, leaking, drifting, unreadable."""
-    import explainer
-    from explainer import sources, terminal
-    from explainer.listing import finding_facts, print_findings
-
-    given = sources.resolve_data(data, labels, modality, model)
-    if reference is not None:
-        given |= sources.resolve_reference(reference, labels, given["modality"])
-    with terminal.progress("checking") as progress:
-        findings = explainer.check(given.pop("data"), **given, progress=progress)
-    if as_json:
-        terminal.emit({"data": data, **finding_facts(findings)})
-    else:
-        print_findings(findings, data)
-    _exit(not findings.ok)
+app.command()(checking.check)
 
 
 @app.command()
@@ -232,7 +210,11 @@ def methods(
 
 app.command()(judging.importance)
 app.command()(judging.reasons)
-for command in (insides.activations, insides.heads, insides.probe, insides.concepts):
+_INSIDE: tuple[Callable[..., None], ...] = (
+    insides.activations, insides.heads, insides.probe, insides.concepts,
+    interventions.lens, interventions.patch, interventions.ablate, interventions.visualise,
+)  # fmt: skip
+for command in _INSIDE:
     app.command()(command)
 
 

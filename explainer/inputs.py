@@ -22,6 +22,8 @@ Modality = Literal["tabular", "image", "text", "series"]
 MODALITIES: tuple[Modality, ...] = ("tabular", "image", "text", "series")
 
 _EXACT = 2.0**53  # whole numbers up to here are float64 too
+_TENS = 10.0 ** np.arange(20)
+_BLOCK = 2**13  # numbers whose decimals are sought at once: as many as stay near at hand
 
 
 def canonical(inputs: Any, modality: Modality, feature_names: Sequence[str] = ()) -> Any:
@@ -81,12 +83,48 @@ def _columns_bytes(frame: Any) -> list[bytes]:
 
 
 def _as_written(numbers: np.ndarray) -> np.ndarray:
-    """float32 by way of the decimal it is written as: 0.1 as float32 is another float64 than 0.1."""
+    """float32 by way of the shortest decimal that it is written as: 0.1 as float32 is another float64 than 0.1."""
     if numbers.dtype != np.float32:
         return numbers
+    given = numbers.ravel()
+    written = given.astype(np.float64)
+    for start in range(0, len(given), _BLOCK):
+        _write(given[start : start + _BLOCK], written[start : start + _BLOCK])
+    return written.reshape(numbers.shape)
+
+
+def _write(given: np.ndarray, written: np.ndarray) -> None:
+    """Put the decimals of ``given`` in the place of the numbers in ``written``."""
+    size = np.abs(written)
+    plain = (size > 1e-10) & (size < 2**24)  # there the decimal is a whole number over a power of ten, and both are exact
+    digits = np.floor(np.log10(np.where(plain, size, 1.0))).astype(int)
+    _shorten(given, written.copy(), _TENS[np.clip(9 - digits, 0, None)], written)
+    other = np.flatnonzero(~plain & (size > 0))
+    if len(other):
+        written[other] = _printed(given[other])
+
+
+def _shorten(given: np.ndarray, exact: np.ndarray, tens: np.ndarray, written: np.ndarray) -> None:
+    """Round ``exact`` at a digit less each time, for as long as float32 cannot tell the difference."""
+    while True:
+        rounded = np.rint(exact * tens) / tens
+        same = (rounded.astype(np.float32) == given) & (tens >= 1)
+        count = np.count_nonzero(same)
+        if count < len(same) // 4 or not count:
+            break
+        np.copyto(written, rounded, where=same)
+        tens = tens / 10
+    if count:
+        left = np.flatnonzero(same)
+        found = rounded[left]
+        _shorten(given[left], exact[left], tens[left] / 10, found)
+        written[left] = found
+
+
+def _printed(numbers: np.ndarray) -> np.ndarray:
     import pyarrow as pa
 
-    return pa.array(numbers.ravel()).cast(pa.string()).cast(pa.float64()).to_numpy(zero_copy_only=False).reshape(numbers.shape)
+    return np.asarray(pa.array(numbers).cast(pa.string()).cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
 def sha256(inputs: Any) -> str:

@@ -48,9 +48,9 @@ def activations(
         found = explainer.activations(wrapped, inputs, layer or None, top=top, seed=seed, progress=progress)
     named = [found[one.name] for one in found.layers] if layer else []
     units = {one.name: _units(one, unit, rows) for one in named}
-    saved = _saved(found, out, "activations")
+    saved = saved_in(found, out, "activations")
     if as_json:
-        _emit(found, saved, layers=found.to_frame().to_dict("records"), units=units)
+        emit(found, saved, layers=found.to_frame().to_dict("records"), units=units)
     else:
         _print_activations(found, units, model, saved)
 
@@ -79,10 +79,10 @@ def heads(
     goal = target_of(target, wrapped.class_names)
     with terminal.progress("head importance") as progress:
         found = head_importance(wrapped, inputs, goal, kind=kind, output=output, progress=progress)  # type: ignore[arg-type]
-    saved, frame = _saved(found, out, "heads"), found.to_frame()
+    saved, frame = saved_in(found, out, "heads"), found.to_frame()
     if as_json:
         facts = {"kind": found.kind, "target": found.target, "output": found.output, "rows": found.rows}
-        _emit(found, saved, **facts, heads=frame.to_dict("records"))
+        emit(found, saved, **facts, heads=frame.to_dict("records"))
         return
     what = "fall of the score without it" if found.kind == "ablation" else "size of the score's slope by its share"
     lines = [
@@ -91,7 +91,7 @@ def heads(
     ]
     title = f"Heads by {found.kind} over {found.rows:,} rows, {found.output} of {terminal.escape(found.target)}"
     terminal.table(("layer", "head", "kind", what, "95 % interval"), lines, title=title, right=("layer", "head", what))
-    _close(len(frame) - len(lines), found.provenance.notes, saved, "heads")
+    close(len(frame) - len(lines), found.provenance.notes, saved, "heads")
 
 
 def probe(
@@ -117,9 +117,9 @@ def probe(
         raise InvalidInput(f"{data} brings no labels to read off; name the column that holds them, as in --labels COL.")
     with terminal.progress("probing") as progress:
         found = explainer.probe(wrapped, inputs, known, layer or None, pool=pool, seed=seed, progress=progress)
-    saved, frame = _saved(found, out, "probe"), found.to_frame()
+    saved, frame = saved_in(found, out, "probe"), found.to_frame()
     if as_json:
-        _emit(found, saved, metric=found.metric, rows=found.rows, chance=found.chance, layers=frame.to_dict("records"))
+        emit(found, saved, metric=found.metric, rows=found.rows, chance=found.chance, layers=frame.to_dict("records"))
         return
     lines = [
         (
@@ -135,7 +135,7 @@ def probe(
     terminal.table(
         ("layer", found.metric, "95 % interval", "dealt at random", "there"), lines, title=title, right=(found.metric, "dealt at random")
     )
-    _close(0, found.provenance.notes, saved, "probe")
+    close(0, found.provenance.notes, saved, "probe")
 
 
 def concepts(
@@ -169,9 +169,9 @@ def concepts(
         found = explainer.concepts(
             wrapped, inputs, examples, pool, layers=layer or None, target=goal, runs=runs, seed=seed, progress=progress
         )  # fmt: skip
-    saved, frame = _saved(found, out, "concepts"), found.to_frame()
+    saved, frame = saved_in(found, out, "concepts"), found.to_frame()
     if as_json:
-        _emit(found, saved, target=found.target, rows=found.rows, concepts=frame.to_dict("records"))
+        emit(found, saved, target=found.target, rows=found.rows, concepts=frame.to_dict("records"))
         return
     lines = [
         (one["layer"], one["concept"], f"{one['tcav']:.2f}", f"{one['random']:.2f}", f"{one['p']:.2g}", one["outcome"])
@@ -180,7 +180,7 @@ def concepts(
     escaped = [tuple(map(terminal.escape, line)) for line in lines]
     title = f"Concepts for {terminal.escape(found.target)} over {found.rows:,} rows"
     terminal.table(("layer", "concept", "TCAV", "random", "p", "outcome"), escaped, title=title, right=("TCAV", "random", "p"))
-    _close(0, found.provenance.notes, saved, "concepts")
+    close(0, found.provenance.notes, saved, "concepts")
 
 
 def _units(layer: LayerActivations, wanted: list[int] | None, rows: list[int]) -> list[dict[str, Any]]:
@@ -223,7 +223,7 @@ def _print_activations(found: Activations, units: dict[str, list[dict[str, Any]]
         more = f", the {len(shown)} of {len(lined):,} that vary most" if len(shown) < len(lined) else ""
         title = f"Units of {terminal.escape(name)}{more}"
         terminal.table(("unit", "mean", "zeros", "", "highest on rows"), rows, title=title, right=("unit", "mean", "zeros"))
-    _close(0, found.provenance.notes, saved, "activations")
+    close(0, found.provenance.notes, saved, "activations")
 
 
 def _between(low: float, high: float) -> str:
@@ -231,19 +231,21 @@ def _between(low: float, high: float) -> str:
     return f"{low:.3g} to {high:.3g}" if low == low else "not known"
 
 
-def _saved(found: Any, out: Path | None, name: str) -> str | None:
+def saved_in(found: Any, out: Path | None, name: str, figures: int = 1) -> str | None:
+    """The folder that the result and its figures are saved in, where one was named."""
     from explainer.listing import save_page
 
-    return None if out is None else save_page(found, out, name)
+    return None if out is None else save_page(found, out, name, figures)
 
 
-def _emit(found: Any, saved: str | None, **facts: Any) -> None:
+def emit(found: Any, saved: str | None, **facts: Any) -> None:
+    """Facts of a result, and where it came from, as JSON."""
     from explainer import terminal
 
     terminal.emit({**facts, **dataclasses.asdict(found.provenance), "saved": saved})
 
 
-def _close(rest: int, notes: tuple[str, ...], saved: str | None, name: str) -> None:
+def close(rest: int, notes: tuple[str, ...], saved: str | None, name: str) -> None:
     """What stands under every table: what was left out, what is to be known, where it was saved."""
     from explainer import terminal
 

@@ -13,7 +13,10 @@ import numpy as np
 import pandas as pd
 
 from explainer import terminal
-from explainer.checks.finding import Findings
+from explainer.checks.comparison import Comparison
+from explainer.checks.context import chance
+from explainer.checks.draft import Fixed
+from explainer.checks.finding import Finding, Findings
 from explainer.explanation import Explanation
 from explainer.methods import METHODS, grouped
 
@@ -130,29 +133,79 @@ def three(value: float) -> str:
 
 
 def finding_facts(findings: Findings) -> dict[str, Any]:
-    """Counts per state, and every finding whole."""
-    return {
-        "modality": findings.modality,
-        "rows": findings.rows,
-        "ok": findings.ok,
-        "counts": dict(findings.counts),
-        "findings": [dataclasses.asdict(finding) for finding in findings],
-    }
+    """Counts per state, and every finding whole; ``Findings.from_json`` reads it back."""
+    return {**json.loads(findings.to_json()), "ok": findings.ok}
 
 
 def print_findings(findings: Findings, name: str) -> None:
-    """Every finding, worst first: what, where, why it matters and what to do."""
-    terminal.say(f"[bold]{terminal.escape(name)}[/]: {findings.rows:,} rows, {findings.modality}")
-    rows = []
-    for finding in findings:
-        text = terminal.escape(finding.message)
-        if finding.state == "fail":
-            where = ", ".join(str(r) for r in finding.rows[:SHOWN]) + (" ..." if finding.count > SHOWN else "")
-            text += f"\n[dim]rows {where}[/]" if finding.rows else ""
-            text += f"\n[dim]{terminal.escape(finding.advice)}[/]" if finding.advice else ""
-        rows.append((terminal.state(finding.state), terminal.escape(finding.check), text))
-    terminal.table(("", "check", "finding"), rows)
+    """Every finding, worst first: what, how bad, where, why it matters and what to do; what passed by name."""
+    terminal.say(f"[bold]{terminal.escape(name)}[/]: {findings.rows:,} items, {findings.modality}")
+    rows = [(terminal.state(f.state), terminal.escape(f.check), _told(f)) for f in (*findings.of("fail"), *findings.of("error"))]
+    reasons: dict[str, list[str]] = {}
+    for f in findings.of("not run"):  # many could not run for one reason
+        reasons.setdefault(f.message.removeprefix("Not run: "), []).append(f.check)
+    rows += [(terminal.state("not run"), terminal.escape(",\n".join(names)), terminal.escape(why)) for why, names in reasons.items()]
+    if rows:
+        terminal.table(("", "check", "finding"), rows, widths=(9, 20))
+    passed = findings.of("pass")
+    if passed:
+        terminal.say(f"{terminal.state('pass')} {terminal.escape(', '.join(f.check for f in passed))}")
     terminal.say(" · ".join(f"{terminal.state(state)} {count}" for state, count in findings.counts.items() if count))
+
+
+def _told(finding: Finding) -> str:
+    lines = [terminal.escape(finding.message)]
+    if finding.state == "fail":
+        lines += [f"[dim]{terminal.escape(line)}[/]" for line in (_measured(finding), _where(finding), finding.advice) if line]
+    return "\n".join(lines)
+
+
+def _measured(finding: Finding) -> str:
+    """The value with its interval, threshold and p-value."""
+    if finding.value is None:
+        return ""
+    said = three(finding.value)
+    said += f" ({three(finding.interval[0])} to {three(finding.interval[1])})" if finding.interval else ""
+    said += f", threshold {three(finding.threshold)}" if finding.threshold is not None else ""
+    return said + (f", {chance(finding.p)}" if finding.p is not None else "")
+
+
+def _where(finding: Finding) -> str:
+    named: Sequence[Any] = finding.files or finding.rows
+    if not named:
+        return ""
+    more = max(finding.count, len(named)) - len(named[:SHOWN])
+    shown = ", ".join(map(str, named[:SHOWN])) + (f" and {more:,} more" if more > 0 else "")
+    return f"{'files' if finding.files else 'rows'} {shown}"
+
+
+def print_comparison(turned: Comparison, name: str) -> None:
+    """What changed since an earlier run."""
+    terminal.say(f"\n[bold]since {terminal.escape(name)}[/]")
+    for one in turned.items:
+        colour = {"new": "red", "worse": "red", "not judged": "yellow", "better": "green", "gone": "green"}[one.turn]
+        words, _, rest = str(one).partition(": ")
+        terminal.say(f"  [{colour}]{terminal.escape(words)}[/] {terminal.escape(rest)}")
+    terminal.say(f"  [dim]{turned.same:,} as before[/]")
+
+
+def print_catalogue(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Every check there is, why it matters, and whether its findings can be fixed without a person."""
+    for modality, same in groupby(entries, key=lambda entry: entry["modality"]):
+        rows = [(terminal.escape(e["check"]), terminal.escape(e["why"]) + _fix_note(e)) for e in same]
+        terminal.table(("check", "why it matters"), rows, title=f"{modality}: {len(rows)} checks", widths=(24,))
+
+
+def _fix_note(entry: Mapping[str, Any]) -> str:
+    asked = "\n[dim]runs only when named with --only[/]" if entry["asked"] else ""
+    return asked + (f"\n[green]--fix: {terminal.escape(entry['fix'])}[/]" if entry["fix"] else "")
+
+
+def print_fixed(fixed: Fixed, out: str, log: str) -> None:
+    """What was changed, what could not be, and where the copy and its log stand."""
+    terminal.say(f"\n[bold]cleaned copy[/]: {terminal.escape(out)}\n[bold]each change[/]: {terminal.escape(log)}")
+    for line in str(fixed).splitlines():
+        terminal.say(f"  {terminal.escape(line)}")
 
 
 def report_facts(report: Any) -> dict[str, Any]:

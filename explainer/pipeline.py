@@ -316,17 +316,22 @@ def _fits(found: Attribution, n: int) -> None:
 def _lost(found: Attribution, engine: Coalitions | None) -> dict[int, str]:
     """Why an input has no values, per input that has none. Raises where that is all of them."""
     lost = {}
-    for i, values in enumerate(found.values):
-        if not np.isfinite(values).all():
-            why = "The attribution holds NaN or infinite values; the model's gradients or scores are not finite there."
-            failed, stopped = (engine.failed, engine.stopped) if engine is not None else ({}, "")
-            lost[i] = failed.get(i) or found.faults.get(i) or stopped or why
-            found.values[i][...] = np.nan
+    for i in _not_finite(found.values):
+        why = "The attribution holds NaN or infinite values; the model's gradients or scores are not finite there."
+        failed, stopped = (engine.failed, engine.stopped) if engine is not None else ({}, "")
+        lost[i] = failed.get(i) or found.faults.get(i) or stopped or why
+        found.values[i][...] = np.nan
     if len(lost) == len(found.values):
         if engine is not None and engine.cancelled:
             raise Cancelled(f"{engine.stopped} Too little is known for any value.")
         raise InvalidInput(lost[0])
     return lost
+
+
+def _not_finite(values: Sequence[np.ndarray] | np.ndarray) -> list[int]:
+    if isinstance(values, np.ndarray):
+        return list(map(int, np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))))
+    return [i for i, one in enumerate(values) if not np.isfinite(one).all()]
 
 
 def _verify(
@@ -453,9 +458,9 @@ def _at_inputs(goal: Target, scores: np.ndarray) -> np.ndarray:
     return np.stack([goal(scores[i : i + 1], i)[0] for i in range(len(scores))])
 
 
-def _stack(values: Sequence[np.ndarray], every: bool) -> np.ndarray:
+def _stack(values: Sequence[np.ndarray] | np.ndarray, every: bool) -> np.ndarray:
     """One array over instances of unequal length, padded with NaN."""
-    shapes = {v.shape for v in values}
+    shapes = {values.shape[1:]} if isinstance(values, np.ndarray) else {v.shape for v in values}
     if len(shapes) == 1:
         stacked = np.array(values, dtype=np.float64)
         return stacked if every else stacked[..., 0]

@@ -18,11 +18,24 @@ _SLOPE_DOUBTED = 0.1  # gradients farther than this from the slope of the score 
 _EXACT_PLAYERS = 11  # 2 ** 11 coalitions are the default budget
 # What methods said of a model after looking at it, which may take a pass or two; kept as long as the model lives.
 _SAID: weakref.WeakKeyDictionary[Model, dict[str, Capability | None]] = weakref.WeakKeyDictionary()
+_ERRORS: weakref.WeakKeyDictionary[Model, dict[str, str]] = weakref.WeakKeyDictionary()
 
 
 def capabilities(model: Model) -> Mapping[str, Capability]:
-    """Per method of the table, what it can be on ``model``."""
-    return {name: capability(model, method) for name, method in METHODS.items()}
+    """Per method of the table, what it can be on ``model``, and how far off it is on a sample input where a short run tells."""
+    return {name: _with_error(model, method, capability(model, method)) for name, method in METHODS.items()}
+
+
+def _with_error(model: Any, method: Method, able: Capability) -> Capability:
+    """The capability with the error measured on a sample input, once per model."""
+    if able.level == "unsupported" or method.family != "gradient" or not _anatomy(model, "probed"):
+        return able
+    from explainer.methods.trial import error_of
+
+    measured = _ERRORS.setdefault(model, {})
+    if method.name not in measured:
+        measured[method.name] = error_of(model, method.name)
+    return Capability(able.level, f"{able.reason} {measured[method.name]}".rstrip())
 
 
 def capability(model: Model, method: Method) -> Capability:

@@ -15,7 +15,7 @@ NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 
 
 def test_there_is_one_for_each_use() -> None:
-    assert NAMES == ["comparison.ipynb", "dashboard.ipynb", "report.ipynb", "script.ipynb", "silent.ipynb"]
+    assert NAMES == ["cleaning.ipynb", "comparison.ipynb", "dashboard.ipynb", "report.ipynb", "script.ipynb", "silent.ipynb"]
 
 
 @pytest.mark.parametrize("name", NAMES)

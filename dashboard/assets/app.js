@@ -4,7 +4,7 @@
   const none = () => window.dash_clientside.no_update;
   const set = (id, props) => window.dash_clientside.set_props(id, props);
   /* What in an address belongs to one model. */
-  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "output"];
+  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "other", "output", "state", "check"];
   let defaults = {}, shown = null;
 
   function current() {
@@ -234,8 +234,17 @@
         return none();
       },
 
+      /* The two inputs of a patching; the first is the row that every page speaks of. */
+      pair: (row, other) => {
+        const by = window.dash_clientside.callback_context.triggered_id;
+        if (by === "inside-row" && Number.isInteger(row) && String(row) !== current().get("row")) go({ row: row, other: "" });
+        else if (by === "inside-other" && Number.isInteger(other)) go({ other: other });
+        return none();
+      },
+
       order: (value) => { if (value) go({ order: value === "wrong" && !current().has("order") ? "" : value }); return none(); },
 
+      check: (value) => { go({ check: value || "" }); return none(); },
       profile: (value) => { if (value) go({ profile: value }); return none(); },
 
       row: (cell) => { if (cell && cell.rowId !== undefined) go({ row: cell.rowId }); return none(); },

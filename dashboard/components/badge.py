@@ -23,6 +23,11 @@ def word(status: str, text: str | None = None) -> html.Span:
     )
 
 
+def sign(status: str) -> html.Span:
+    """The symbol of a status alone, for where the word stands beside it."""
+    return html.Span(SYMBOLS.get(status, "○"), className=f"sign sign-{status.replace(' ', '-')}", **{"aria-hidden": "true"})
+
+
 def verdict(found: Verdict) -> html.Div:
     """The badge and its sentence; hovering or focusing it tells every check with value and threshold."""
     target = html.Button([word(found.status), html.Span(found.reason, className="verdict-reason")], className="verdict", type="button")

@@ -71,3 +71,25 @@ def lines(series: np.ndarray, channels: tuple[str, ...], height: int = 150) -> A
     figure.update_xaxes(title={"text": "time step", "font": {"size": 10}, "standoff": 2}, tickfont={"size": 10})
     figure.update_yaxes(tickfont={"size": 10}, nticks=5)
     return graph(figure, label="The series, all channels over time")
+
+
+def sparkline(series: np.ndarray, width: int = 160, height: int = 36) -> str:
+    """The channels of a series as thin lines, each in its own range, as a ``data:`` address; gaps stay gaps."""
+    series = np.asarray(series, dtype=float)
+    paths = []
+    for k in range(min(series.shape[1], 4)):
+        values = series[:, k]
+        known = values[np.isfinite(values)]
+        if not len(known):
+            continue
+        low, spread = known.min(), float(np.ptp(known)) or 1.0
+        x = np.linspace(1, width - 1, len(values))
+        steps = [
+            "" if not np.isfinite(v) else f"{'M' if i == 0 or not np.isfinite(values[i - 1]) else 'L'}{a:.1f} {y:.1f}"
+            for i, (a, v) in enumerate(zip(x, values, strict=True))
+            for y in [height - 2 - (height - 4) * (v - low) / spread]
+        ]
+        colour = ("#4393c3", "#d6604d", "#8073ac", "#5aae61")[k]
+        paths.append(f"<path d='{''.join(steps)}' fill='none' stroke='{colour}' stroke-width='1.2'/>")
+    drawn = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'>{''.join(paths)}</svg>"
+    return "data:image/svg+xml;base64," + base64.b64encode(drawn.encode()).decode()

@@ -7,10 +7,10 @@ from typing import Any
 import dash
 import dash_mantine_components as dmc
 import numpy as np
-from dash import ClientsideFunction, Input, Output, State, dcc, html
+from dash import ClientsideFunction, Input, Output, State, html
 
 from dashboard import answers, ids
-from dashboard.components import record, states
+from dashboard.components import interventions, record, states
 from dashboard.components.figures import graph
 from dashboard.desk import Desk, Watched
 from dashboard.exhibit import Exhibit
@@ -31,15 +31,12 @@ def cards(desk: Desk, exhibit: Exhibit) -> list[html.Section]:
         found.append(_card("What each attention head is worth", "heads"))
     if exhibit.face.framework == "torch":
         found.append(_card("What its layers do", "activations"))
+        found.append(interventions.card(desk, exhibit))
     return found
 
 
 def _card(title: str, name: str) -> html.Section:
-    return html.Section([html.H2(title), *_slot(name)], className="card card-wide")
-
-
-def _slot(name: str) -> list[Any]:
-    return [html.Div(id=ids.slot("body", name)), *(dcc.Store(id=ids.slot(part, name)) for part in ("poll", "tick", "press"))]
+    return html.Section([html.H2(title), *states.slot(name)], className="card card-wide")
 
 
 def register(app: dash.Dash, desk: Desk) -> None:
@@ -86,6 +83,22 @@ def register(app: dash.Dash, desk: Desk) -> None:
         drawn, done = _image(desk, exhibit, layer.name, number, press, browser)
         return [facts, drawn], done, *fields
 
+    @place("ablation", Input(ids.URL, "search"))
+    def ablation(search: Any, tick: Any, press: Any, browser: Any, shown: Any) -> Any:
+        exhibit, view = answers.here(desk, search, shown)
+        seen = desk.store.get(desk.activations(exhibit).key)
+        if seen is None:
+            return "", answers.DONE
+        layer, number = chosen(seen, view)
+        task, where = desk.ablation(exhibit, layer.name, number), ids.slot("press", "ablation")
+        if not answers.asked_for(desk, task, browser, where, press):
+            n = desk.sample_size(exhibit)
+            before = interventions.told(desk.views(exhibit)["ablate"])
+            return html.Div([before, states.button(f"Take it out, on {n} rows", where, sign="go")]), answers.DONE
+        return answers.answer(desk, task, browser, where, press, interventions.ablated, height=240)
+
+    interventions.register(app, desk, place)
+
 
 def _image(desk: Desk, exhibit: Exhibit, layer: str, unit: int, press: Any, browser: Any) -> tuple[Any, Any]:
     """An image that excites the unit, once it is asked for; of models of pictures only."""
@@ -131,7 +144,7 @@ def _layers(seen: Watched, view: View) -> html.Div:
     )
     words = f"Over {found.rows} rows spread evenly over the test set, padding left out. {_counted(found)}"
     picture = html.Div(graph(figure, label="Activations by layer", className="layers-figure"), className="scroll")
-    return html.Div([html.P(words, className="dim"), picture, html.H3("One unit"), pickers, *_slot("unit")])
+    return html.Div([html.P(words, className="dim"), picture, html.H3("One unit"), pickers, *states.slot("unit"), *states.slot("ablation")])
 
 
 def _counted(found: Activations) -> str:

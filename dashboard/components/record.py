@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dash import html
@@ -11,11 +12,17 @@ from dashboard.components.probabilities import percent
 from dashboard.exhibit import Exhibit
 from dashboard.predictions import Predictions
 from explainer import inputs as inputs_
+from explainer.plots.look import shown as spoken
 from explainer.plots.look import three
 
+COLUMNS = 6
 
-def shown(row: int, exhibit: Exhibit, predictions: Predictions, note: str = "") -> html.Button:
-    """A button with the row, its label and prediction, and a ``note`` in place of the prediction where there is one."""
+
+def shown(row: int, exhibit: Exhibit, predictions: Predictions, note: str = "", first: Sequence[str] = ()) -> html.Button:
+    """A button with the row, its label and prediction, and a ``note`` in place of the prediction where there is one.
+
+    Of a table's columns those named in ``first`` come first, set off from the others.
+    """
     modality = exhibit.face.modality
     one = inputs_.take(exhibit.inputs, [row])
     names = predictions.class_names
@@ -34,7 +41,9 @@ def shown(row: int, exhibit: Exhibit, predictions: Predictions, note: str = "") 
     if modality == "text":
         inside.append(html.Div(one[0][:160], className="dim clip"))
     if modality == "tabular":
-        inside.append(html.Div(", ".join(f"{c} = {v}" for c, v in list(one.iloc[0].items())[:6]), className="dim clip"))
+        inside.append(html.Div(_cells(one.iloc[0], first), className="dim clip"))
+    if modality == "series":
+        inside.append(html.Img(src=input.sparkline(one[0]), className="sparkline", alt=""))
     return html.Button(
         inside,
         type="button",
@@ -42,3 +51,14 @@ def shown(row: int, exhibit: Exhibit, predictions: Predictions, note: str = "") 
         title="Open in Inspect",
         **states.go({"row": row, "cell": "", "rows": ""}, "/inspect"),
     )
+
+
+def _cells(values: Any, first: Sequence[str]) -> list[Any]:
+    named = [c for c in values.index if str(c) in first][:COLUMNS]
+    rest = [c for c in values.index if c not in named][: COLUMNS - len(named)]
+    told: list[Any] = []
+    for k, c in enumerate([*named, *rest]):
+        told += [", "] if k else []
+        cell = f"{c} = {spoken(values[c])}"
+        told.append(html.Strong(cell) if c in named else cell)
+    return told

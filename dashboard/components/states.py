@@ -7,8 +7,9 @@ import time
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import html
+from dash import dcc, html
 
+from dashboard import ids
 from dashboard.jobs import Job
 from explainer.errors import ExplainerError
 
@@ -16,6 +17,11 @@ from explainer.errors import ExplainerError
 def icon(name: str) -> html.Span:
     """A small drawn sign in the colour of the text around it; decoration only."""
     return html.Span(className=f"icon icon-{name}", **{"aria-hidden": "true"})
+
+
+def slot(name: str) -> list[Any]:
+    """A place that a job's answer fills, with the stores it is asked for through."""
+    return [html.Div(id=ids.slot("body", name)), *(dcc.Store(id=ids.slot(part, name)) for part in ("poll", "tick", "press"))]
 
 
 def go(changes: dict[str, Any], page: str | None = None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -266,7 +267,7 @@ def owner(text: str, spans: Sequence[tuple[int, int]], start: int, stop: int) ->
     """Index of the word a token belongs to: the one its first visible character lies in, else the nearest before it."""
     while start < stop - 1 and text[start].isspace():
         start += 1
-    found = int(np.searchsorted([a for a, _ in spans], start, side="right")) - 1
+    found = bisect_right(spans, start, key=lambda span: span[0]) - 1
     return max(found, 0) if spans else -1
 
 

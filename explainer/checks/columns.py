@@ -156,6 +156,20 @@ def _nearly_numbers(codes: np.ndarray, levels: list[str]) -> tuple[str, tuple[in
     return f"{known - odd:,} numbers written as text, {odd:,} other texts", tuple(rows.tolist())
 
 
+def _nearly_words(codes: np.ndarray, levels: list[str]) -> tuple[str, tuple[int, ...]]:
+    """A column of a few words, without a digit in them, with a few numbers among them: two ways of coding one thing."""
+    if not 2 < len(levels) <= CODE_LEVELS:
+        return "", ()
+    sizes = np.bincount(codes[codes >= 0], minlength=len(levels))
+    number = np.array([parses(level) for level in levels], dtype=bool)
+    wordy = np.array([not any(c.isdigit() for c in level) for level in levels], dtype=bool)
+    known, odd = int(sizes.sum()), int(sizes[number].sum())
+    if known < MIXED_LEAST or not 0 < odd <= (1 - MIXED_SHARE) * known or (number | wordy).sum() < len(levels):
+        return "", ()
+    rows = np.flatnonzero((codes >= 0) & number[codes])
+    return f"{known - odd:,} words, {odd:,} numbers", tuple(rows.tolist())
+
+
 def _strings(name: str, values: pd.Series) -> Column:
     """A column of nothing but strings and missing values; those of white space alone count as missing."""
     codes, found = pd.factorize(values)
@@ -170,6 +184,8 @@ def _strings(name: str, values: pd.Series) -> Column:
     words = np.mean([len(level.split()) for level in levels[:1000]])
     prose = words >= TEXT_WORDS and len(levels) > CODE_LEVELS
     mixed, odd = _nearly_numbers(codes, levels)
+    if not mixed:
+        mixed, odd = _nearly_words(codes, levels)
     return Column(name, "text" if prose else "category", codes < 0, None, codes, levels, mixed, odd)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,10 +16,22 @@ from explainer.checks.finding import Finding
 if TYPE_CHECKING:
     from explainer.checks.labels import Labels
     from explainer.checks.predictions import Predictions
+    from explainer.checks.rules import Rules
     from explainer.checks.view import View
 
 ROWS_SHOWN = 100  # a person looks at a screenful; the count says how many there are in all
 EVIDENCE_SHOWN = 20
+_cap: ContextVar[int | None] = ContextVar("rows a finding names", default=ROWS_SHOWN)
+
+
+@contextmanager
+def uncapped() -> Iterator[None]:
+    """Within this, findings name every row and column: for those who act on them rather than read them."""
+    token = _cap.set(None)
+    try:
+        yield
+    finally:
+        _cap.reset(token)
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,10 @@ class Context:
     unreadable: tuple[tuple[str, str], ...] = ()
     attempted: int = 0  # items met on reading, readable or not
     lost: tuple[int, ...] = ()  # the places of those that could not be read
+    words: tuple[str, ...] = ()  # a person's own list, for the check that looks for words
+    reference_groups: Mapping[str, np.ndarray] | None = None  # where the reference set has the columns named
+    reference_time: np.ndarray | None = None
+    rules: Rules | None = None
 
     def need_labels(self) -> Labels:
         if self.labels is None:
@@ -115,23 +133,23 @@ def _ended(state: Any, message: str, *, rows: Sequence[int] | np.ndarray = (), c
             details[name] = float(details[name])
     details["evidence"] = plain(details.get("evidence", {}))
     columns = tuple(str(c) for c in columns)
-    return Finding("", state, message, rows=tuple(rows[:ROWS_SHOWN]), columns=columns[:ROWS_SHOWN], **details)
+    return Finding("", state, message, rows=tuple(rows[: _cap.get()]), columns=columns[: _cap.get()], **details)
 
 
-def plain(value: Any) -> Any:
-    """``value`` made of JSON's own types; figures cut to six digits, numbers that are not finite to None."""
+def plain(value: Any, digits: int = 6) -> Any:
+    """``value`` made of JSON's own types; figures cut to ``digits`` digits, numbers that are not finite to None."""
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): plain(v, digits) for k, v in value.items()}
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        return plain(value.tolist(), digits)
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(v) for v in value]
+        return [plain(v, digits) for v in value]
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, np.generic):
-        return plain(value.item())
+        return plain(value.item(), digits)
     if isinstance(value, float):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if np.isfinite(value) else None
     return str(value)
 
 
@@ -159,6 +177,11 @@ def percent(value: float) -> str:
     if 99.9 < number < 100:
         return "over 99.9 %"
     return f"{number:.1f} %" if (number < 10 or number > 99) and number != round(number) else f"{number:.0f} %"
+
+
+def chance(p: float) -> str:
+    """A p-value as a person writes it; never nothing."""
+    return f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
 
 
 def listed(names: Iterable[Any], most: int = 5) -> str:

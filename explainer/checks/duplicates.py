@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, failed, passed, plural, share
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, failed, listed, passed, plural, share
 from explainer.checks.finding import Finding
+from explainer.checks.leakage import training
 from explainer.inputs import MODALITIES
 
 # Independent columns give so many repeats; real columns hang together, and give more. A hundred times more is still no proof
@@ -49,7 +51,7 @@ def exact_duplicates(context: Context) -> Finding:
 def near_duplicates(context: Context) -> Finding:
     view = context.view
     context.need_rows(2)
-    pairs, expected = view.near()
+    pairs, expected = view.pairs
     things = plural(view.noun)
     pairs = [p for p in pairs if not (view.blank[p[0]] or view.blank[p[1]])]
     later = sorted({j for _, j, _ in pairs})
@@ -118,6 +120,50 @@ def near_overlap(context: Context) -> Finding:
     return failed(message, **details)
 
 
+def split_overlap(context: Context) -> Finding:
+    """Items equal to, or nearly the same as, one of another split."""
+    if context.splits is None:
+        raise NotRun("No splits were given.")
+    view, splits = context.view, context.splits
+    context.need_rows(2)
+    names, place = np.unique([str(s) for s in splits], return_inverse=True)
+    side = np.where(pd.isna(splits), -1, place)
+    present = np.unique(side[side >= 0])
+    if len(present) < 2:
+        raise NotRun(f"All items are of one split ({listed(names[present])}); there is no other to overlap with.")
+    usable = np.flatnonzero(~view.blank & (side >= 0))
+    table = pd.DataFrame({"key": view.keys[usable], "side": side[usable], "row": usable})
+    shared = table.groupby("key")["side"].transform("nunique") > 1
+    pairs, expected = view.pairs
+    close = [(i, j, s) for i, j, s in pairs if side[i] != side[j] and min(side[i], side[j]) >= 0 and not (view.blank[i] or view.blank[j])]
+    train = training(splits)
+    outside = side != list(names).index(train)
+    exact = np.zeros(view.n, dtype=bool)
+    exact[table["row"][shared]] = True
+    near = np.zeros(view.n, dtype=bool)
+    near[[k for i, j, _ in close for k in (i, j)]] = True
+    exact, near = exact & outside, near & outside & ~exact
+    things = plural(view.noun)
+    crossing = 1 - float(((np.bincount(side[side >= 0]) / (side >= 0).sum()) ** 2).sum())  # of random pairs, so many cross
+    if _coarse(int(exact.sum()), view.chance() * crossing):
+        exact[:] = False
+    if _coarse(int(near.sum()), expected * crossing):
+        near[:] = False
+    both = exact | near
+    total = int((outside & (side >= 0)).sum())
+    details: dict[str, Any] = {"value": both.sum() / max(1, total), "threshold": 0.0}
+    if not both.any():
+        return passed(f"None of {total:,} {things} outside {train!r} is, or is nearly, one of another split.", **details)
+    likely = sorted(close, key=lambda p: -p[2])[:EVIDENCE_SHOWN]
+    crossings = table[shared & table["row"].isin(np.flatnonzero(exact))].groupby("key")["row"].first().tolist()[:EVIDENCE_SHOWN]
+    copies = [{"rows": view.at(table["row"][table["key"] == view.keys[r]].to_numpy())[:10]} for r in crossings]
+    evidence = {"equal": int(exact.sum()), "nearly": int(near.sum()), "copies": copies,
+                "pairs": [{"rows": [*view.at([i]), *view.at([j])], "likeness": s} for i, j, s in likely]}  # fmt: skip
+    message = f"{share(int(both.sum()), total)} {things} outside {train!r} stand in another split too: "
+    message += f"{int(exact.sum()):,} equal{view.aside}, {int(near.sum()):,} nearly."
+    return failed(message, rows=view.at(both), evidence=evidence, **details)
+
+
 def _unique(values: object) -> Sequence[int]:
     return sorted(set(values))  # type: ignore[call-overload]
 
@@ -150,5 +196,13 @@ CHECKS: tuple[Check, ...] = (
         near_overlap,
         "Near-copies of training items are hardly a test.",
         "Look at the pairs; drop them from one side, or split by source.",
+    ),
+    Check(
+        "overlap between splits",
+        MODALITIES,
+        split_overlap,
+        "What stands in training and in test is remembered, not predicted, and every figure is too good.",
+        "Drop these rows from the other side, and split anew after removing copies.",
+        "data = data.drop(index=data.index[{rows}])",
     ),
 )

@@ -1,18 +1,21 @@
-"""A single feature that gives the label away: a thing known only afterwards, a stamp, a marker word."""
+"""What lets a model know more than it will in use: a feature that holds the label, a group or a time on both sides of a split."""
 
 from __future__ import annotations
 
+import re
 from math import comb
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from explainer.checks.columns import CODE_LEVELS, normalised
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent
+from explainer.checks.columns import CODE_LEVELS, Column, normalised
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, plural, share
 from explainer.checks.documents import SIGNAL_WORDS, TextView
 from explainer.checks.finding import Finding
+from explainer.checks.frame import TableView
 from explainer.checks.labels import Labels
+from explainer.checks.view import View
 from explainer.inputs import MODALITIES
 
 FOLDS = 5
@@ -23,9 +26,16 @@ PURE = 0.99  # codes whose rows all but never have another label
 PURE_COVER = 0.10  # in this share of rows
 PURE_RARER = 20  # where the other labels are this many times rarer than elsewhere
 COMMONEST = 0.90  # above this share one label is nearly everywhere, and purity says little
+TOLD_RARE = 0.2  # a label of at most this share of rows
+TOLD = 0.8  # and a value whose rows go with it in four cases of five, surely in more than half, is told by it
+TOLD_ROWS = 20
 LUCK = 1e-3  # a perfect split that chance gives some feature this often is not reported
 WORD_BALANCE = 0.95  # mean of a word's recall and specificity for one class
 ROWS_LEAST = 30
+GROUP_VALUES = 20  # a group of fewer values is a kind (a sex, a region), which every split should have
+SUBJECT = re.compile(
+    r"(patient|subject|person|customer|client|user|member|participant|household|animal|speaker|writer)( ?(id|no|nr|number|key))?"
+)
 
 
 def given_away(context: Context) -> Finding:
@@ -33,8 +43,8 @@ def given_away(context: Context) -> Finding:
 
     A feature is cut into at most 32 bins (missing is one); each bin's label rates in four fifths of the rows score the fifth.
     Reported: mean AUC of all classes against their rest (for numbers, R2 of ranks) of at least ``GIVEN_AWAY``; AUC of one class
-    of at least ``ONE_OF_MANY``; and a code of
-    few values of which some, in at least a tenth of rows, go with one label to ``PURE``, twenty times purer than elsewhere.
+    of at least ``ONE_OF_MANY``; a code of few values of which some, in at least a tenth of rows, go with one label to ``PURE``,
+    twenty times purer than elsewhere; and one of which some value goes with a rare label (``TOLD_RARE``) to ``TOLD``.
     """
     labels = context.need_labels()
     context.need_rows(ROWS_LEAST)
@@ -94,7 +104,7 @@ def _of_classes(frame: pd.DataFrame, labels: Labels, usable: np.ndarray, fold: n
         elif aucs[best] >= ONE_OF_MANY:
             why = f"tells class {labels.names[best]!r} from the rest with AUC {aucs[best]:.4g}"
         elif coded:
-            why = _pure(table, labels.names)
+            why = _pure(table, labels.names) or _told(table.sum(axis=0), labels.names)
         power[str(name)] = {"power": mean, "why": why}
     return power
 
@@ -166,6 +176,21 @@ def _pure(table: np.ndarray, names: list[str]) -> str:
     return ""
 
 
+def _told(total: np.ndarray, names: list[str]) -> str:
+    """A value that few rows have and that goes with a rare label: the insurer's no, filled in once the loan was refused."""
+    from scipy.stats import binom
+
+    rows = total.sum(axis=1)
+    for k in np.flatnonzero(total.sum(axis=0) <= TOLD_RARE * total.sum()):
+        hits = total[:, k]
+        sure = (rows >= TOLD_ROWS) & (hits >= TOLD * rows) & (binom.sf(hits - 1, rows, 0.5) < LUCK)
+        if sure.any():
+            one = int(np.argmax(np.where(sure, hits, -1)))
+            told = f"{names[k]!r} in {percent(hits[one] / rows[one])}, against {percent(total[:, k].sum() / total.sum())} in all"
+            return f"one of its values, in {count(int(rows[one]), 'row')}, goes with {told}"
+    return ""
+
+
 def _of_numbers(frame: pd.DataFrame, labels: Labels, usable: np.ndarray, fold: np.ndarray) -> dict[str, dict]:
     from scipy.stats import rankdata
 
@@ -219,6 +244,120 @@ def _words(context: Context, labels: Labels, usable: np.ndarray) -> dict[str, di
     return found
 
 
+def group_leakage(context: Context) -> Finding:
+    """Values of a group, such as a patient, that stand in more than one split, or in the data and in the reference set.
+
+    Groups given are judged where they have at least ``GROUP_VALUES`` values: which sex stands on both sides is no leak. Where none is
+    given, columns named as the number of a person are taken.
+    """
+    if context.splits is None and context.reference is None:
+        raise NotRun("Neither splits nor a reference set were given.")
+    groups = context.groups or _subjects(context.view)
+    if not groups:
+        raise NotRun("No groups were given, and no column is named as the number of a person.")
+    found: dict[str, dict[str, Any]] = {}
+    rows = np.zeros(context.view.n, dtype=bool)
+    judged = []
+    for name, raw in groups.items():
+        values = np.array([None if pd.isna(v) else str(v) for v in raw], dtype=object)
+        if len(set(values) - {None}) < GROUP_VALUES:
+            continue
+        other = _elsewhere(context, name)
+        if context.splits is None and other is None:
+            continue
+        judged.append(name)
+        shared = _on_both_sides(values, context.splits, other)
+        if shared.any():
+            both = sorted(set(values[shared]))
+            found[name] = {"values": both[:EVIDENCE_SHOWN], "number of values": len(both), "rows": int(shared.sum())}
+            rows |= shared
+    if not judged:
+        few = f"has at least {GROUP_VALUES} values" + ("" if context.splits is not None else " and stands in the reference set too")
+        raise NotRun(f"No group {few} ({listed(groups)}); give the one that must not be on both sides, such as the patient or the device.")
+    details: dict[str, Any] = {"value": rows.mean(), "threshold": 0.0}
+    sides = "splits" if context.splits is not None else "sides"
+    if found:
+        shown = listed(f"{one['number of values']:,} of {name!r} ({listed(one['values'], 3)})" for name, one in found.items())
+        message = f"Groups stand on both {sides}: {shown}, with {count(int(rows.sum()), context.view.noun)} outside training."
+        return failed(message, rows=context.view.at(rows), columns=found, evidence=found, **details)
+    return passed(f"No value of {listed(map(repr, judged))} stands on both {sides}.", **details)
+
+
+def _subjects(view: View) -> dict[str, np.ndarray]:
+    if not isinstance(view, TableView):
+        return {}
+    return {c.name: _plain(c) for c in view.columns if SUBJECT.fullmatch(re.sub(r"[\W_]+", " ", c.name).strip().lower())}
+
+
+def _plain(column: Column) -> np.ndarray:
+    if column.numbers is not None:
+        return np.array([None if lost else f"{v:.15g}" for v, lost in zip(column.numbers, column.missing, strict=True)], dtype=object)
+    return np.array([*column.levels, None], dtype=object)[column.codes]
+
+
+def _elsewhere(context: Context, name: str) -> set[str] | None:
+    """The values of a group in the reference set, where it has them."""
+    if context.reference_groups and name in context.reference_groups:
+        return {str(v) for v in context.reference_groups[name] if not pd.isna(v)}
+    if isinstance(context.reference, TableView):
+        for column in context.reference.columns:
+            if column.name == name:
+                return set(_plain(column)) - {None}
+    return None
+
+
+def _on_both_sides(values: np.ndarray, splits: np.ndarray | None, other: set[str] | None) -> np.ndarray:
+    """Rows outside training whose value stands in another split, or in the reference set."""
+    hit = np.zeros(len(values), dtype=bool)
+    if other is not None:
+        hit |= np.array([v is not None and v in other for v in values], dtype=bool)
+    if splits is not None:
+        known = np.array([v is not None and not pd.isna(s) for v, s in zip(values, splits, strict=True)], dtype=bool)
+        pairs = pd.DataFrame({"value": values[known], "split": splits[known].astype(str)}).drop_duplicates()
+        twice = set(pairs["value"][pairs["value"].duplicated()])
+        hit |= known & np.array([v in twice for v in values]) & (splits.astype(str) != training(splits))
+    return hit
+
+
+def training(splits: np.ndarray) -> str:
+    """The name of the split that trains: the one named so, else the largest."""
+    names, sizes = np.unique(splits[~pd.isna(splits)].astype(str), return_counts=True)
+    if not len(names):
+        raise NotRun("No item has a split.")
+    named = [n for n in names if re.match(r"tr(ain|n)|fit|learn|dev$", n.strip().lower())]
+    return str(named[0] if named else names[sizes.argmax()])
+
+
+def time_leakage(context: Context) -> Finding:
+    """Items to be tested on that are earlier than the last item trained on: there the model has seen the future."""
+    if context.time is None:
+        raise NotRun("No time was given.")
+    time = context.time
+    details: dict[str, Any]
+    if context.splits is not None:
+        name = training(context.splits)
+        inside = np.array([not pd.isna(s) and str(s) == name for s in context.splits], dtype=bool)
+        outside = np.array([not pd.isna(s) and str(s) != name for s in context.splits], dtype=bool)
+        past, where = time[inside], f"the split {name!r}"
+    elif context.reference_time is not None:
+        outside, past, where = np.ones(context.view.n, dtype=bool), context.reference_time, "the reference set"
+    else:
+        raise NotRun("Neither splits nor the time of a reference set were given (time= as the name of a column that both have gives it).")
+    if not np.isfinite(past).any() or not np.isfinite(time[outside]).any():
+        raise NotRun("One side has no item whose time is known.")
+    end = float(np.nanmax(past))
+    early = outside & (time < end)
+    known = int((outside & np.isfinite(time)).sum())
+    evidence = {"end of training": end, "first outside": float(np.nanmin(time[outside]))}
+    details = {"value": early.sum() / known, "threshold": 0.0, "evidence": evidence}
+    things = plural(context.view.noun)
+    if early.any():
+        return failed(
+            f"{share(int(early.sum()), known)} {things} are earlier than the last of {where}.", rows=context.view.at(early), **details
+        )
+    return passed(f"All {known:,} {things} come after the last of {where}.", **details)
+
+
 CHECKS: tuple[Check, ...] = (
     Check(
         "label given away",
@@ -226,5 +365,22 @@ CHECKS: tuple[Check, ...] = (
         given_away,
         "A feature that holds the answer is usually known only after it; a model built on it fails in use.",
         "Ask when each of these features is known. If after the label, leave it out.",
+    ),
+    Check(
+        "leakage by group",
+        MODALITIES,
+        group_leakage,
+        "Items of one patient or device are alike; a model that knows it from training is right by memory.",
+        "Split by group, so that each stands on one side only.",
+        "from sklearn.model_selection import GroupShuffleSplit\n\n"
+        "train, test = next(GroupShuffleSplit(random_state=0).split(data, groups=groups))",
+    ),
+    Check(
+        "leakage by time",
+        MODALITIES,
+        time_leakage,
+        "A model tested on days it has trained around knows what came next; in use it never does.",
+        "Split by time: train on what is earlier, test on what is later.",
+        "order = np.argsort(time)\ntrain, test = order[: int(0.8 * len(order))], order[int(0.8 * len(order)) :]",
     ),
 )

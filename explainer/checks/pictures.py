@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from explainer.checks import optics
 from explainer.checks.neighbours import close_vectors, distances
+from explainer.checks.origin import Origin, origin_of
 from explainer.checks.view import View, digest
 
 SIDE = 32  # near copies are told on a grey thumbnail of this side: enough to tell two scenes, small enough to hold
 COARSE = 8  # and looked for on one of this side
 PATCHES = 4  # a shortcut such as a stamp or a ruler lies in a patch; 4 x 4 of them are compared between sets
 BLANK_CONTRAST = 1 / 255  # below one grey level there is no picture
+LARGEST = 512  # pixels of the longer side that figures are taken from; larger pictures are averaged down
+CANVAS = 64  # pixels of the longer side on which marks are looked for
+BATCH_PIXELS = 4_000_000
 SIGNAL_PIXELS = 1024  # single pixels tried one by one up to this many; larger images are averaged down to it
 
 
@@ -25,8 +30,9 @@ class ImageView(View):
     modality = "image"
     noun = "image"
 
-    def __init__(self, images: list[np.ndarray], positions: np.ndarray) -> None:
+    def __init__(self, images: list[np.ndarray], positions: np.ndarray, origins: Sequence[Origin] = ()) -> None:
         self.images = images
+        self.origins = tuple(origins)  # one per image, or none where the images came as arrays
         self.n = len(images)
         self.positions = positions
 
@@ -40,6 +46,47 @@ class ImageView(View):
         ranges = np.array([value_range(i) for i in self.images]).reshape(-1, 2)
         top = max(1.0, float(ranges[:, 1].max(initial=1.0))) if self.n else 1.0
         return ranges[:, 1] - ranges[:, 0] < BLANK_CONTRAST * min(top, 255)
+
+    def batches(self, largest: int = LARGEST) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The images as grey ``(m, H, W)`` float32, those of one shape together, and which they are."""
+        shapes: dict[tuple[int, ...], list[int]] = {}
+        for i, image in enumerate(self.images):
+            shapes.setdefault(image.shape, []).append(i)
+        for shape, members in shapes.items():
+            step = max(1, BATCH_PIXELS // int(np.prod(shape)))
+            for start in range(0, len(members), step):
+                rows = np.array(members[start : start + step])
+                grey = _grey(np.stack([self.images[i] for i in rows]))
+                yield rows, _averaged(grey, -(-max(shape[:2]) // largest))
+
+    def canvas(self, rows: np.ndarray) -> np.ndarray:
+        """``(m, H, W)`` greys as shares of white, all of one size: as they are, averaged down to ``CANVAS`` pixels, or thumbnails."""
+        shape = self.images[rows[0]].shape
+        if not self._alike:
+            return self.greys[rows] / self.white
+        factor = -(-max(shape[:2]) // CANVAS)
+        return _averaged(_grey(np.stack([self.images[i] for i in rows])), factor) / self.white
+
+    @cached_property
+    def _alike(self) -> bool:
+        return len({i.shape for i in self.images}) == 1
+
+    @cached_property
+    def optics(self) -> pd.DataFrame:
+        """Levels of brightness, as shares of white, and sharpness of each image."""
+        values = np.full((self.n, len(optics.LEVELS) + 2), np.nan)
+        for rows, grey in self.batches():
+            values[rows] = optics.figures(grey)
+        values[:, : len(optics.LEVELS)] /= self.white
+        return pd.DataFrame(values, columns=[*(f"{level} %" for level in optics.LEVELS), "laplacian", "edges"])
+
+    @cached_property
+    def white(self) -> float:
+        """The value of white: 255 of 8-bit images, else 1 or what the highest values of nearly all images stay below."""
+        if all(i.dtype == np.uint8 for i in self.images):
+            return 255.0
+        tops = np.array([value_range(i)[1] for i in self.images])
+        return max(1.0, float(np.quantile(tops, 0.99))) if len(tops) else 1.0
 
     def take(self, index: np.ndarray) -> list[np.ndarray]:
         return [self.images[i] for i in index]
@@ -138,6 +185,17 @@ def _grey(images: np.ndarray) -> np.ndarray:
     return grey
 
 
+def _averaged(images: np.ndarray, factor: int) -> np.ndarray:
+    """Blocks of ``factor`` x ``factor`` pixels as their mean."""
+    if factor <= 1:
+        return images
+    n, height, width = images.shape
+    rows, columns = height // factor, width // factor
+    if not rows or not columns:
+        return images
+    return images[:, : rows * factor, : columns * factor].reshape(n, rows, factor, columns, factor).mean(axis=(2, 4))
+
+
 def shrink(images: np.ndarray, side: int) -> np.ndarray:
     """``(n, H, W)`` to ``(n, side, side)``: the mean over each target pixel's area (smaller images are spread out)."""
     rows, columns = _weights(images.shape[1], side), _weights(images.shape[2], side)
@@ -165,6 +223,13 @@ def pictures(items: Any) -> tuple[list[np.ndarray], list[tuple[int, str]]]:
         else:
             read.append(array)
     return read, bad
+
+
+def origins_of(items: Any) -> list[Origin]:
+    """Where pictures of Pillow come from; of arrays nothing is known."""
+    if isinstance(items, np.ndarray) or not all(item is None or hasattr(item, "getbands") for item in items):
+        return []
+    return [origin_of(item) if item is not None else Origin() for item in items]
 
 
 def _picture(item: Any) -> tuple[np.ndarray | None, str]:

@@ -328,7 +328,8 @@ def _from_table(
             f"{path.name!r} has {len(chosen)} columns of text ({', '.join(str(rest.columns[i]) for i in chosen[:8])}); exactly one can be "
             "checked as texts. Load the file and pass that column as a list, with the labels beside it."
         )
-    return Data(rest.iloc[:, chosen[0]].tolist(), values, "text", (), bad, positions, labels, str(path))
+    notes = {"column": str(rest.columns[chosen[0]])}
+    return Data(rest.iloc[:, chosen[0]].tolist(), values, "text", (), bad, positions, labels, str(path), notes)
 
 
 def _npz(path: Path, labels: str | None, modality: str | None) -> Data:
@@ -388,7 +389,9 @@ def _folder(path: Path) -> Data:
 def _pictures(files: list[Path], root: Path, folders: list[str] | None) -> Data:
     from PIL import Image
 
-    inputs, kept, bad = [], [], []
+    from explainer.checks.origin import origin_of
+
+    inputs, kept, bad, origins = [], [], [], []
     for position, file in enumerate(files):
         try:
             with Image.open(file) as picture:
@@ -396,12 +399,13 @@ def _pictures(files: list[Path], root: Path, folders: list[str] | None) -> Data:
                     raise ValueError(f"{picture.width:,} x {picture.height:,} pixels; where that is right, cut it into parts")
                 picture.load()
                 inputs.append(np.asarray(_grey_or_colour(picture), dtype=np.uint8))
+                origins.append(origin_of(picture, file))
             kept.append(position)
         except Exception as error:
             bad.append((file.relative_to(root).as_posix(), _short(error).replace(str(root), "")))
     names = tuple(f.relative_to(root).as_posix() for f in files)
     labels = None if folders is None else [folders[i] for i in kept]
-    return Data(inputs, labels, "image", names, tuple(bad), np.array(kept, dtype=int), None, str(root))
+    return Data(inputs, labels, "image", names, tuple(bad), np.array(kept, dtype=int), None, str(root), {"origins": origins})
 
 
 def _grey_or_colour(picture: Any) -> Any:

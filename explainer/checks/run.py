@@ -14,6 +14,7 @@ from explainer.checks.context import Check, Context, NotRun, plural
 from explainer.checks.finding import Finding, Findings
 from explainer.checks.labels import labels_of
 from explainer.checks.read import Data, read
+from explainer.checks.rules import rules_of
 from explainer.checks.view import Reading, View
 from explainer.errors import ExplainerError, InvalidInput, unknown
 
@@ -29,6 +30,8 @@ def check(
     groups: Any = None,
     splits: Any = None,
     time: Any = None,
+    words: Sequence[str] = (),
+    rules: Any = None,
     only: Sequence[str] | None = None,
     progress: bool | Callable[[int, int], Any] = False,
 ) -> Findings:
@@ -45,6 +48,8 @@ def check(
     groups : a DataFrame or dict of columns (``(n,)`` each) whose groups should be large enough to measure; or column names.
     splits : the name of each item's split (``"train"``, ``"test"``), or the column that holds it: what two splits share is found.
     time : when each item was recorded (dates or numbers), or the column that holds it.
+    words : the list of words that "toxic words" looks for in texts, in place of its own short one.
+    rules : what a table's values must keep to: :func:`explainer.checks.rules.infer_rules` of good data, or the path of its file.
     only : names of the checks wanted, where not all are.
     progress : True for a bar, or a function called with (done, total), which may raise to stop.
 
@@ -55,7 +60,7 @@ def check(
     found = read(data, labels, modality=modality)
     reading = view_of(found)
     labels_read = labels_of(found.labels, reading, "labels")
-    there = there_labels = None
+    there = there_labels = there_groups = there_time = None
     if reference is not None:
         if found.label_name is not None and reference_labels is None and _has_column(reference, found.label_name):
             reference_labels = found.label_name
@@ -63,6 +68,11 @@ def check(
         other_reading = view_of(other)
         there = other_reading.view
         there_labels = labels_of(other.labels, other_reading, "reference_labels")
+        if isinstance(time, str) and _has(other.inputs, time):
+            there_time = _times(time, other, other_reading)
+        names = [groups] if isinstance(groups, str) else groups if isinstance(groups, (list, tuple)) else []
+        if names and all(isinstance(n, str) and _has(other.inputs, n) for n in names):
+            there_groups = _groups(names, other, other_reading)
     elif reference_labels is not None:
         raise InvalidInput("reference_labels came without a reference set; pass reference=... as well.")
     context = Context(
@@ -77,6 +87,10 @@ def check(
         reading.unreadable,
         reading.attempted,
         reading.lost,
+        tuple(words),
+        there_groups,
+        there_time,
+        rules_of(rules),
     )
     return run(context, found, progress, only)
 
@@ -148,7 +162,8 @@ def view_of(found: Data) -> Reading:
         lost = {i for i, _ in missed}
         kept = [i for i in range(len(read_) + len(missed)) if i not in lost]
         outer = outer if len(outer) == len(read_) + len(missed) else np.arange(len(read_) + len(missed))
-        view = pictures.ImageView(read_, outer[kept])
+        origins = found.notes.get("origins") or pictures.origins_of(inputs)
+        view = pictures.ImageView(read_, outer[kept], [origins[i] for i in kept] if origins else ())
     elif found.modality == "text":
         texts, kept, missed = documents.texts_of(inputs)
         view = documents.TextView(texts, outer[kept])
@@ -163,7 +178,11 @@ def view_of(found: Data) -> Reading:
 
 
 def _has_column(reference: Any, name: str) -> bool:
-    return isinstance(reference, str) or (hasattr(reference, "columns") and name in [str(c) for c in reference.columns])
+    return isinstance(reference, str) or _has(reference, name)
+
+
+def _has(table: Any, name: str) -> bool:
+    return hasattr(table, "columns") and name in [str(c) for c in table.columns]
 
 
 def _items(inputs: Any) -> list[Any]:

@@ -54,6 +54,11 @@ class View(ABC):
         Without ``other``, i < j within this view; with it, i is here and j there.
         """
 
+    @cached_property
+    def pairs(self) -> tuple[list[tuple[int, int, float]], float]:
+        """What :meth:`near` finds within this view, found once."""
+        return self.near()
+
     @abstractmethod
     def take(self, index: np.ndarray) -> Any:
         """The items ``index`` (ints) in the form in which a model takes them."""

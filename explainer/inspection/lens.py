@@ -104,7 +104,7 @@ def logit_lens(model: Any, inputs: Any, *, layers: Any = None, output: str = "pr
     net = network(model, "logit_lens")
     given = net.canonical(inputs)
     found = layers_of(net, given)
-    blocks = _blocks(found, layers)
+    blocks = readable(found, layers)
     scale = scale_of(net, output)
     reader = _Reader(found, blocks, scale)
     scores: np.ndarray | None = None
@@ -132,7 +132,7 @@ def logit_lens(model: Any, inputs: Any, *, layers: Any = None, output: str = "pr
     )  # fmt: skip
 
 
-def _blocks(found: Layers, layers: Any) -> list[str]:
+def readable(found: Layers, layers: Any) -> list[str]:
     blocks = found.named(layers) if layers is not None else found.blocks()
     if len(blocks) < 2:
         raise Unsupported(

@@ -194,6 +194,17 @@ def _aligned(clean: Arguments, corrupt: Arguments, pad_id: int | None) -> None:
             )
 
 
+def alike(model: Any, one: Any, other: Any) -> bool:
+    """Whether two inputs are of equal length once encoded, so that one can be patched into the other."""
+    net = network(model, "patch")
+    clean, corrupt = (net.encode(net.canonical(given)) for given in (one, other))
+    try:
+        _aligned(clean, corrupt, getattr(net.preprocess, "pad_id", None))
+    except InvalidInput:
+        return False
+    return True
+
+
 def position_names(model: TorchModel, inputs: Any) -> tuple[str, ...]:
     """Names of the positions of one input: its tokens or its time steps; none for images and tables."""
     if model.modality == "series":

@@ -130,7 +130,7 @@ METHODS: dict[str, Method] = {
             "vargrad", "VarGrad", "gradient",
             "The variance of the gradient over noisy copies of the input: where the reaction of the score changes most.",
             "explainer.methods.smoothing:vargrad",
-            caveat="Sampled, each value with its standard error; it says where the gradient is unsteady, not which way the score moves.",
+            caveat="Sampled, without standard errors; it says where the gradient is unsteady, not which way the score moves.",
         ),
         Method(
             "guided_backprop", "Guided backpropagation", "gradient",

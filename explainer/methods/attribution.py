@@ -13,7 +13,7 @@ from explainer.explanation import Check
 
 @dataclass
 class Attribution:
-    """Values per instance, each of shape ``(*feature axes, k)`` with ``k`` the number of target functionals.
+    """Values per instance, each of shape ``(*feature axes, k)`` with ``k`` the number of target functionals; one array where all are alike.
 
     ``axes`` names the feature axes. ``names`` gives one name per cell of the first feature axis, or per cell of all of
     them flattened. ``base`` is ``(n, k)`` or None when the method has no reference; ``stderr`` has the shape of
@@ -23,7 +23,7 @@ class Attribution:
     per instance without values, why, where the method knows more than the engine.
     """
 
-    values: Sequence[np.ndarray]
+    values: Sequence[np.ndarray] | np.ndarray
     axes: tuple[str, ...]
     names: Sequence[tuple[str, ...]]
     base: np.ndarray | None = None

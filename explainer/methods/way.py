@@ -34,7 +34,7 @@ class Way:
         def at(some: Tensor, rows: np.ndarray) -> list[Tensor]:
             index = torch.from_numpy(rows).to(x.device)
             start = self.start[index]
-            points = start + some.reshape(-1, *[1] * x.ndim) * (x[index] - start)
+            points = torch.addcmul(start, some.reshape(-1, *[1] * x.ndim), x[index] - start)
             rest = tuple(t[index.to(t.device)].repeat(len(some), *[1] * (t.ndim - 1)) for t in self._rest)
             found = work(points.flatten(0, 1), rest)
             self.run.evaluations += len(some) * len(rows)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from explainer.checks.finding import Finding
 from explainer.explanation import Explanation
 from explainer.inspection.ablation import Ablation
 from explainer.inspection.activations import Activations
@@ -15,6 +16,7 @@ from explainer.inspection.concepts import Concepts
 from explainer.inspection.contributions import Contributions
 from explainer.inspection.counterfactuals import Counterfactuals
 from explainer.inspection.dependence import Dependence
+from explainer.inspection.effect import Effect
 from explainer.inspection.heads import HeadImportance
 from explainer.inspection.importance import Importance
 from explainer.inspection.lens import LogitLens
@@ -32,6 +34,8 @@ from explainer.plots.attention import plot_head_importance as plot_head_importan
 from explainer.plots.bars import plot_bars as plot_bars
 from explainer.plots.counterfactuals import plot_counterfactuals as plot_counterfactuals
 from explainer.plots.dependence import plot_dependence as plot_dependence
+from explainer.plots.effect import plot_effect as plot_effect
+from explainer.plots.findings import plot_finding as plot_finding
 from explainer.plots.image import plot_image as plot_image
 from explainer.plots.importance import plot_contributions as plot_contributions
 from explainer.plots.importance import plot_importance as plot_importance
@@ -71,6 +75,8 @@ _OTHERS: dict[type, Callable[..., go.Figure]] = {
     Concepts: lambda found, instance, output, top, dark: plot_concepts(found, dark=dark),
     Patching: lambda found, instance, output, top, dark: plot_patching(found, dark=dark),
     Ablation: lambda found, instance, output, top, dark: plot_ablation(found, top=top, dark=dark),
+    Effect: lambda found, instance, output, top, dark: plot_effect(found, top=top, dark=dark),
+    Finding: lambda found, instance, output, top, dark: plot_finding(found, dark=dark),
     LogitLens: lambda found, instance, output, top, dark: plot_lens(found, instance=instance, dark=dark),
 }
 
@@ -79,7 +85,8 @@ def plot(
     ex: Any, *, instance: int = 0, output: int | str | None = None, top: int = 12, opacity: float = 0.75, dark: bool = False
 ) -> go.Figure:
     """Draw one instance of an explanation in the way its kind of input is read; also what the
-    views of a model give (importance, reason codes, dependence, activations, probes, patching and others).
+    views of a model give (importance, reason codes, dependence, activations, probes, patching and others), a data check's
+    finding, and the effect of a fix.
 
     Parameters
     ----------

@@ -35,7 +35,11 @@ def plot_patching(found: Patching, *, dark: bool = False) -> go.Figure:
         width = len(rows[0])
         z = np.array([np.full(width, np.nan) if one is None or one.ndim != 1 else one for one in found.values])
         columns = [escape(p) for p in found.positions] if len(found.positions) == width else [str(p) for p in range(width)]
-        figure = go.Figure(_heat(np.column_stack([z, found.whole]), [*columns, "all"], "restored", diverging=True))
+        heat = _heat(np.column_stack([z, found.whole]), [*columns, "all"], "restored", diverging=True)
+        most = float(np.nanmax(np.abs(z))) if np.isfinite(z).any() else 0.0
+        if most > 0:  # the scale of single positions: that of whole layers, next to which they are pale, ends at its last colour
+            heat.update(zmin=-most, zmax=most)
+        figure = go.Figure(heat)
         finish(figure, dark=dark, height=170 + 24 * max(4, len(names)), title=title)
         _ticks(figure, [*columns, "all"])
     figure.update_yaxes(tickmode="array", tickvals=y, ticktext=names, showgrid=False, zeroline=False, autorange="reversed")
@@ -44,6 +48,8 @@ def plot_patching(found: Patching, *, dark: bool = False) -> go.Figure:
 
 def plot_ablation(found: Ablation, *, top: int = 15, dark: bool = False) -> go.Figure:
     """Draw the mean change of every score for the ``top`` parts that change them most."""
+    if len(found.names) == 1:
+        return _of_one_part(found, dark)
     order = found.order[:top]
     z, names = found.values[order], [escape(found.names[i]) for i in order]
     labels = [escape(label) for label in found.labels]
@@ -57,6 +63,26 @@ def plot_ablation(found: Ablation, *, top: int = 15, dark: bool = False) -> go.F
     finish(figure, dark=dark, height=170 + 24 * max(4, len(names)), title=titled(f"Scores without parts of {found.layer}", below))
     _ticks(figure, labels)
     figure.update_yaxes(tickmode="array", tickvals=list(range(len(names))), ticktext=names, showgrid=False, autorange="reversed")
+    return figure
+
+
+def _of_one_part(found: Ablation, dark: bool) -> go.Figure:
+    """The change of every score as bars, with 95 % intervals where there are several inputs."""
+    change, error = found.values[0], 1.96 * found.stderr[0]
+    labels, spread = [escape(label) for label in found.labels], bool(np.isfinite(error).all())
+    bars = go.Bar(
+        x=change, y=list(range(len(labels))), orientation="h", marker={"color": BAR_MAGNITUDE}, customdata=labels,
+        error_x={"type": "data", "array": error, "color": "#7f7f7f", "thickness": 1.4, "width": 4} if spread else None,
+        hovertemplate="%{customdata}: %{x:.3~g}<extra></extra>",
+    )  # fmt: skip
+    figure = go.Figure(bars)
+    held = "held at zero" if found.kind == "zero" else "held at the mean"
+    below = f"{found.changes.shape[1]:,} inputs · {held} · mean change of the {found.output}{', 95 % intervals' if spread else ''}"
+    title = titled(f"Scores without {escape(found.names[0])} of {found.layer}", below)
+    finish(figure, dark=dark, height=130 + 22 * max(3, len(labels)), bargap=0.3, title=title)
+    figure.update_yaxes(
+        tickmode="array", tickvals=list(range(len(labels))), ticktext=labels, showgrid=False, zeroline=False, autorange="reversed"
+    )
     return figure
 
 

@@ -15,6 +15,13 @@ from explainer.reports.wording import beside, count, interval, number, percent, 
 Section = Mapping[str, Any]
 Pictures = Mapping[str, str]
 BARS = 15
+# In the order a reader needs them: what could not be judged stands before what passed.
+CHECKED = {
+    "fail": "Checks that failed",
+    "error": "Checks that broke: they say nothing about the data",
+    "not run": "Checks that could not run: what they look for may be there",
+    "pass": "Checks that passed",
+}
 
 
 def data(section: Section, _pictures: Pictures, _evidence: Section) -> list[Block]:
@@ -49,19 +56,39 @@ def _column(c: Section) -> list[str]:
 
 
 def checks(section: Section, _pictures: Pictures, _evidence: Section) -> list[Block]:
-    totals = ", ".join(f"{section['counts'].get(s, 0)} {s}" for s in ("fail", "error", "not run", "pass"))
-    rows = []
-    for f in section["findings"]:
-        more = f["message"]
-        if f["rows"] and f["state"] == "fail":
-            more += f" Rows {', '.join(str(r) for r in f['rows'])}{' and others' if f['count'] > len(f['rows']) else ''}."
-        if f["advice"] and f["state"] in ("fail", "error", "not run"):
-            more += f" To do: {f['advice']}"
-        rows.append([blocks.cell(f["state"]), f["check"].replace("_", " ").replace("-", " "), more])
-    return [
-        blocks.text(f"{totals}. A check that could not run is not a pass."),
-        blocks.table("Data checks, worst first", "Outcome < 0.9 | Check < 1.5 | What was found < 5", rows),
-    ]
+    totals = ", ".join(f"{section['counts'].get(s, 0)} {s}" for s in CHECKED)
+    told = [blocks.text(f"{totals}. A check that could not run is not a pass.")]
+    for state, caption in CHECKED.items():
+        rows = [[blocks.cell(f["state"]), _plain(f["check"]), _found(f), _measured(f)] for f in section["findings"] if f["state"] == state]
+        if rows:
+            told.append(blocks.table(caption, "Outcome < 0.9 | Check < 1.4 | What was found < 4.2 | Measured < 1.3", rows))
+    return told
+
+
+def _found(f: Section) -> str:
+    """What was found, where, and what to do about it."""
+    said = str(f["message"]).removeprefix("Not run: ")
+    if f["state"] == "fail" and (f["files"] or f["rows"]):
+        named = f["files"] or [str(r) for r in f["rows"]]
+        said += f" {'Files' if f['files'] else 'Rows'} {', '.join(named)}{' and others' if f['count'] > len(named) else ''}."
+    if f["state"] == "not run" and f["why"]:
+        said += f" Why it matters: {f['why']}"
+    if f["advice"] and f["state"] in ("fail", "error", "not run"):
+        said += f" To do: {f['advice']}"
+    return said
+
+
+def _measured(f: Section) -> str:
+    """The value with its 95 % interval, what it is held against, and the p-value."""
+    parts = [number(f["value"])] if f["value"] is not None else []
+    parts += [f"({interval(*f['interval'])})"] if f["interval"] else []
+    parts += [f"limit {number(f['threshold'])}"] if f["threshold"] is not None else []
+    parts += [f"p = {number(f['p'], 2)}"] if f["p"] is not None else []
+    return ", ".join(parts).replace(", (", " (") or "–"
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").replace("-", " ")
 
 
 def performance(section: Section, pictures: Pictures, evidence: Section) -> list[Block]:

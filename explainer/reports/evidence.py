@@ -12,6 +12,7 @@ import numpy as np
 
 import explainer
 from explainer import inputs as inputs_
+from explainer.checks.finding import Finding
 from explainer.errors import Cancelled, ExplainerError, InvalidInput
 from explainer.explanation import versions
 from explainer.model import Model
@@ -187,11 +188,7 @@ def _checks(m: Material, progress: Progress) -> dict[str, Any]:
         m.data, _named_labels(m, m.labels), modality=m.model.modality, model=m.model, reference=m.reference,
         reference_labels=_named_labels(m, m.reference_labels), groups=coarse, progress=progress,
     )  # fmt: skip
-    rows: list[dict[str, Any]] = [
-        {"check": f.check, "state": f.state, "message": clean(f.message), "value": f.value, "threshold": f.threshold, "count": f.count,
-         "rows": list(f.rows[:10]), "columns": [clean(c) for c in f.columns[:20]], "why": clean(f.why), "advice": clean(f.advice)}
-        for f in findings
-    ]  # fmt: skip
+    rows = [_finding(f) for f in findings]
     return {
         "findings": rows,
         "counts": dict(findings.counts),
@@ -202,6 +199,16 @@ def _checks(m: Material, progress: Progress) -> dict[str, Any]:
             if f["state"] == "not run"
         ],
     }
+
+
+def _finding(f: Finding) -> dict[str, Any]:
+    """A finding as evidence: its figures whole, of its places the first ten."""
+    return {
+        "check": f.check, "state": f.state, "message": clean(f.message), "value": f.value, "threshold": f.threshold, "p": f.p,
+        "interval": None if f.interval is None else list(f.interval), "count": f.count, "rows": list(f.rows[:10]),
+        "files": [clean(name) for name in f.files[:10]], "columns": [clean(c) for c in f.columns[:20]], "why": clean(f.why),
+        "advice": clean(f.advice),
+    }  # fmt: skip
 
 
 def _named_labels(m: Material, labels: np.ndarray | None) -> np.ndarray | None:

@@ -192,6 +192,31 @@ def test_a_link_to_a_layer_that_is_not_there_says_so(visit: Callable[..., Any], 
     page.get_by_text("Did you mean 'features.3'").wait_for(timeout=150_000)
 
 
+def test_one_input_through_the_layers_and_a_unit_taken_out(visit: Callable[..., Any], gallery: str) -> None:
+    """What each look inside is on the model stands there before it runs; the fields follow the address."""
+    page = visit(f"{gallery}/global?model=licence-transformer&row=3")
+    card = page.locator("section.card", has_text="One input, layer by layer")
+    card.get_by_text("were never trained to be read by the head").wait_for(timeout=150_000)
+    card.get_by_text("Read row 3 after each layer").click()
+    card.get_by_text("The highest score stays what it is").wait_for()
+    page.locator("#inside-row").fill("0")
+    page.locator("#inside-row").press("Tab")
+    card.get_by_text("Patch row 0 into row 114").click()
+    card.get_by_text("on row 0 and").wait_for()
+    assert "row=0" in page.url and "other" not in page.url
+    page.locator("#inside-other").fill("1")
+    page.locator("#inside-other").press("Tab")
+    card.get_by_text("Patch row 0 into row 1", exact=True).click()
+    card.get_by_text("both need the same length").wait_for()
+    assert "other=1" in page.url
+    _fits(page)
+    page.goto(f"{gallery}/global?model=digits-cnn&row=702")
+    page.locator("section.card", has_text="One input, layer by layer").get_by_text("no stack of like blocks").wait_for(timeout=150_000)
+    page.get_by_text("Watch its layers").click()
+    page.get_by_text("Take it out, on 24 rows").click()
+    page.get_by_text("with the unit held at zero (95 % intervals)").wait_for()
+
+
 def test_attention_heads_and_units_of_a_network(visit: Callable[..., Any], gallery: str) -> None:
     page = visit(f"{gallery}/inspect?model=licence-transformer&row=5&a=attention_relevance&b=saliency")
     _panel(page, "a", 150_000)
@@ -378,6 +403,62 @@ def test_a_finding_opens_its_rows(visit: Callable[..., Any], address: str) -> No
     page.wait_for_url("**/inspect?**rows=missing+values**")
     page.locator("#count .chip", has_text="missing values").wait_for()
     page.locator("#count", has_text="6 of 90").wait_for()
+
+
+def test_findings_are_filtered_by_state_and_name_and_the_address_says_so(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/data?model=small-table")
+    page.locator(".finding-fail").first.wait_for()
+    sections = page.locator(".data section > h2").all_inner_texts()
+    assert sections[0].startswith("Failed") and sections[-1].startswith("Passed")  # what failed comes first
+    page.get_by_role("button", name=re.compile(r"not run$")).click()
+    page.wait_for_url("**state=not+run**")
+    _until(page, lambda: page.locator(".finding-pass, .finding-fail").count() == 0)
+    assert page.locator(".finding-not-run").count() and page.get_by_text("these are no passes").count()
+    _choose(page, "#check-pick", "missing values")
+    page.wait_for_url("**check=missing+values**")
+    page.locator(".finding-opened", has_text="missing values").wait_for()
+    assert page.locator(".finding").count() == 1
+    page.get_by_role("button", name="All checks").click()
+    page.locator(".finding-not-run").first.wait_for()
+    page.goto(f"{address}/data?model=small-table&check=missing+value")
+    page.get_by_text("No check of these data is called 'missing value'").wait_for()
+    _fits(page)
+
+
+def test_a_finding_has_its_figure_its_reasons_and_its_rows(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/data?model=small-table&check=missing+values")
+    opened = page.locator(".finding-opened")
+    opened.locator(".finding-figure .main-svg").first.wait_for()
+    assert "debt" in opened.locator(".finding-figure").inner_text()
+    assert "Why it matters." in opened.inner_text() and "What to do." in opened.inner_text() and "threshold 0.05" in opened.inner_text()
+    row = opened.locator(".finding-row").first
+    assert row.locator("strong", has_text="debt = missing").count() == 1  # the column it is about comes first
+    row.click()
+    page.wait_for_url("**/inspect?**row=0**")
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "shows"), [("small-images", "class balance", "img.thumb"), ("small-series", "class balance", "img.sparkline")]
+)
+def test_rows_are_shown_as_what_they_are(visit: Callable[..., Any], address: str, name: str, check: str, shows: str) -> None:
+    page = visit(f"{address}/data?model={name}&check={check.replace(' ', '+')}")
+    page.locator(".finding-opened").wait_for()
+    rows = page.locator(".finding-opened .finding-row")
+    assert rows.count() == page.locator(f".finding-opened .finding-row {shows}").count() > 0
+
+
+def test_findings_are_exported(visit: Callable[..., Any], address: str) -> None:
+    from explainer.checks.finding import Findings
+
+    page = visit(f"{address}/data?model=small-table")
+    page.locator(".finding-fail").first.wait_for()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="JSON").click()
+    assert waiting.value.suggested_filename == "small-table-findings.json"
+    assert Findings.from_json(Path(waiting.value.path()).read_text("utf-8")).rows == 90
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="One page (HTML)").click()
+    assert "Data checks of small-table" in Path(waiting.value.path()).read_text("utf-8")
 
 
 def test_the_report_is_written_and_downloaded(visit: Callable[..., Any], address: str) -> None:

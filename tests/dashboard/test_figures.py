@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 import explainer
-from dashboard.components import attention, figures, network, panel
+from dashboard.components import attention, figures, interventions, network, panel
 from dashboard.desk import Desk
 from dashboard.view import View
 from explainer import inputs as inputs_
+from explainer import plots
 from explainer.methods import METHODS
+from explainer.plots.look import three
 
 
 def _nothing(done: int, total: int) -> None:
@@ -117,6 +119,23 @@ def test_units_are_those_of_the_library_on_the_rows_of_the_test_set(desk: Desk) 
     assert network.chosen(seen, View(layer="gone"))[0].name == seen.found.layers[-2].name
     image = desk.visualisation(cnn, "1", 2).work(_nothing)
     assert image.image.shape == (12, 12) and image.unit == "1[2] (mean)"
+
+
+def test_a_look_inside_is_that_of_the_library_and_said_before(desk: Desk) -> None:
+    cnn = desk.exhibit("cnn")
+    assert desk.views(cnn)["lens"].level == "unsupported" and desk.views(cnn)["patch"].level == "exact"
+    assert {able.level for able in desk.views(desk.exhibit("small-table")).values()} == {"unsupported"}
+    out = desk.ablation(cnn, "1", 2).work(_nothing)
+    direct = explainer.ablate(cnn.face, inputs_.take(cnn.inputs, desk.sample(cnn)), "1", [2])
+    np.testing.assert_allclose(out.values, direct.values, atol=1e-6)
+    other = desk.partner(cnn, 1)
+    assert other not in (None, 1)
+    patched = desk.patching(cnn, 1, other).work(_nothing)
+    np.testing.assert_allclose(patched.whole, explainer.patch(cnn.face, cnn.row(1), cnn.row(other)).whole, atol=1e-5)
+    words = str(interventions.patched(patched, 1, other))
+    assert f"on row 1 and {three(patched.corrupt)} on row {other}" in words
+    figure = plots.plot_ablation(out)
+    assert figure.data[0].type == "bar" and list(figure.data[0].x) == list(out.values[0])
 
 
 def test_attention_is_cut_to_what_can_be_read_on_both_sides(desk: Desk) -> None:

@@ -7,7 +7,24 @@ from dashboard.view import View
 
 
 def test_an_address_says_it_all_again() -> None:
-    view = View("digits-cnn", 417, "shap", "lime", "3", "4,9", "sure", "near duplicates", "finance", "blocks.0", "", "head.3", 7)
+    view = View(
+        "digits-cnn",
+        417,
+        "shap",
+        "lime",
+        "3",
+        "4,9",
+        "sure",
+        "near duplicates",
+        "finance",
+        "blocks.0",
+        "",
+        "head.3",
+        7,
+        "logit",
+        "not run",
+        "drift",
+    )
     assert View.parse(view.search) == view
     assert View().search == ""
     assert View("a&b=c d", 1).search == "?model=a%26b%3Dc+d&row=1"
@@ -21,9 +38,12 @@ def test_an_address_says_it_all_again() -> None:
         ("?row=" + "9" * 40, "row", None),
         ("?row=٣", "row", None),
         ("?unit=-1", "unit", None),
+        ("?other=7", "other", 7),
         ("?cell=4", "cell", ""),
         ("?cell=4,9,1", "cell", ""),
         ("?order=sideways", "order", ""),
+        ("?state=failed", "state", ""),
+        ("?state=not+run", "state", "not run"),
         ("?target=<script>", "target", ""),
         ("?row=1&row=2", "row", 2),
         ("?unknown=1&&&=;%ff", "model", ""),

@@ -55,6 +55,8 @@ def refusal(name: str, method: str) -> str | None:
     return "no rule" if method == "lrp" and name not in PROPAGATING else None
 
 
+BESIDE = ("quantised",)  # its rounding depends on the batch, and its capabilities say so
+HOOKLESS = ("compiled", "scripted", "quantised")  # hooks set after they were made do not run, or cannot be set
 OF_UNITS = ("layer_conductance", "internal_influence")
 
 
@@ -159,41 +161,68 @@ def test_the_base_is_the_score_of_the_baseline(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_reasons_and_the_same_values_again(name: str) -> None:
-    model, given = model_gallery.made(name)
+def test_the_same_module_wrapped_again_has_the_same_capabilities(name: str) -> None:
+    model, _ = model_gallery.made(name)
     again = explainer.wrap(
         model.module, modality=model.modality, preprocess=model.preprocess, background=model.background, class_names=model.class_names,
         task=model.task, returns=model.returns, feature_names=model.feature_names or None,
     )  # fmt: skip
     assert dict(again.capabilities()) == dict(model.capabilities())
-    for method in ("saliency", "shap"):
-        if model.capabilities()[method].level != "unsupported":
-            ex = explainer.explain(again, take(given, slice(0, 1)), method, verify=False, **options(method))
-            np.testing.assert_array_equal(ex.values, explained(name, method).values)
-            if name == "quantised":  # its rounding depends on the batch, and its capabilities say so
-                assert all("beside it in the batch" in able.reason for able in model.capabilities().values() if able.level == "approximate")
-                continue
-            both = explainer.explain(model, given, method, verify=False, **options(method))
-            np.testing.assert_allclose(both[0].values, explained(name, method).values, rtol=2e-3, atol=2e-5)
 
 
-@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift", "grad_cam", "attention", "lime", "occlusion"])
-@pytest.mark.parametrize("name", NAMES[::3])
-def test_more_methods_are_the_same_again_in_a_batch_and_with_all_targets(name: str, method: str) -> None:
-    model, given = model_gallery.made(name)
-    if model.capabilities()[method].level == "unsupported" or name == "quantised":
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_keeps_the_contract(name: str, method: str) -> None:
+    """Form and type; the same seed, the same values; the target by index, by name or one of all; alone or beside another input."""
+    ex = explained(name, method)
+    if ex is None:
         return
-    one = explained(name, method)
-    assert one is not None
-    again = explainer.explain(model, take(given, slice(0, 1)), method, verify=False, **options(method))
-    np.testing.assert_array_equal(again.values, one.values)
-    both = explainer.explain(model, given, method, verify=False, **options(method))
-    size = max(1e-3, float(np.nanmax(np.abs(one.values))))
-    np.testing.assert_allclose(both[0].values, one[0].values, rtol=2e-3, atol=2e-3 * size)
-    every = explainer.explain(model, take(given, slice(0, 1)), method, "all", verify=False, **options(method))
-    index = model.class_names.index(one.target[0])
-    assert every.values.shape == (*one.values.shape, len(model.class_names))
-    np.testing.assert_allclose(every.values[..., index], one.values, rtol=2e-3, atol=2e-3 * size)
+    model, given = model_gallery.made(name)
+    one, label = take(given, slice(0, 1)), ex.target[0]
+    index, before = model.class_names.index(label), snapshot(model.core)
+    assert len(ex.axes) == ex.values.ndim and ex.values.shape[0] == 1 and ex.values.dtype == np.float64
+    assert ex.scores.shape == ex.base_values.shape == (1,) and not ex.values.flags.writeable
+    assert ex.stderr is None or ex.stderr.shape == ex.values.shape
+    again = explainer.explain(model, one, method, index if method < "m" else label, verify=False, **options(method))
+    assert again.target == ex.target
+    np.testing.assert_array_equal(again.values, ex.values)
+    np.testing.assert_array_equal(again.base_values, ex.base_values)
+    every = explainer.explain(model, given, method, "all", verify=False, **options(method))
+    assert len(every) == 2 and every.axes == (*ex.axes, "output") and every.scores.shape == (2, len(model.class_names))
+    assert every[0].values.shape == (*ex.values.shape, len(model.class_names))
+    if name not in BESIDE:
+        size = max(1e-3, float(np.abs(ex.values).max()))
+        np.testing.assert_allclose(every[0].values[..., index], ex.values, rtol=2e-3, atol=2e-3 * size)
+        np.testing.assert_allclose(every[0].base_values[..., index], ex.base_values, rtol=2e-3, atol=2e-5)
+    assert_unchanged(model.core, before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in HOOKLESS])
+def test_an_error_inside_leaves_the_module_as_it_was(name: str, method: str) -> None:
+    """After the inputs are scored, in the midst of the method; and then it gives what it gave before."""
+    ex = explained(name, method)
+    if ex is None:
+        return
+    model, given = model_gallery.made(name)
+    one, before = take(given, slice(0, 1)), snapshot(model.core)
+    passes = []
+
+    def fail(*_: object) -> None:
+        if passes:
+            raise ValueError("on purpose")
+
+    leaf = [m for m in model.core.modules() if not list(m.children())][-1]
+    handles = [leaf.register_forward_hook(fail), model.core.register_forward_hook(lambda *_: passes.append(1))]
+    try:
+        with pytest.raises(explainer.errors.ExplainerError):
+            explainer.explain(model, one, method, verify=False, **options(method))
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert_unchanged(model.core, before)
+    after = explainer.explain(model, one, method, verify=False, **options(method))
+    np.testing.assert_array_equal(after.values, ex.values)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -207,27 +236,6 @@ def test_what_is_refused_is_what_must_be(name: str) -> None:
         found = able[method.name]
         assert (found.level == "unsupported") == bool(expected), f"{method.name}: {found}"
         assert expected is None or expected in found.reason
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_error_inside_leaves_the_module_as_it_was(name: str) -> None:
-    model, given = model_gallery.made(name)
-    if name in ("compiled", "scripted", "quantised"):
-        pytest.skip("it does not run hooks that are set after it was compiled, or takes none")
-    before, layer = snapshot(model.core), [m for m in model.core.modules() if not list(m.children())][-1]
-    model.capabilities()
-
-    def fail(*_: object) -> None:
-        raise ValueError("on purpose")
-
-    handle = layer.register_forward_hook(fail)
-    try:
-        for method in ("integrated_gradients", "deeplift", "attention", "shap"):
-            with pytest.raises(explainer.errors.ExplainerError):
-                explainer.explain(model, take(given, slice(0, 1)), method, **options(method))
-    finally:
-        handle.remove()
-    assert_unchanged(model.core, before)
 
 
 def test_the_gallery_is_quick() -> None:

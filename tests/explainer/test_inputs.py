@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from explainer.errors import InvalidInput, UnknownName
-from explainer.inputs import canonical, sha256, take
+from explainer.inputs import _as_written, canonical, sha256, take
 
 
 def test_tables_in_every_form_become_the_same_frame():
@@ -29,6 +29,18 @@ def test_a_table_read_back_is_the_same_table_and_any_change_another(tmp_path):
         assert sha256(frame.assign(**{column: [value, *frame[column][1:]]}).astype({"small": np.float32})) != sha256(frame)
     assert sha256(frame.rename(columns={"whole": "hole"})) != sha256(frame) != sha256(frame[::-1])
     assert sha256(pd.DataFrame({"n": [2**60, 1]})) != sha256(pd.DataFrame({"n": [2**60 + 1, 1]}))
+
+
+def test_numbers_of_single_precision_count_by_the_shortest_decimal_they_are_written_as():
+    rng = np.random.default_rng(0)
+    every = rng.integers(0, 2**32, 100_000, dtype=np.uint32).view(np.float32)
+    halves = rng.integers(0, 2**12, 20_000) / 2.0 ** rng.integers(0, 24, 20_000)  # some lie half way between two decimals
+    short = rng.integers(0, 10**7, 20_000) / 10.0 ** rng.integers(0, 8, 20_000)
+    edges = [0.0, -0.0, 1e-45, 3.4e38, 2**24 - 1, 2**24, 0.1, 1e-10, 9.9999999]
+    numbers = np.concatenate([every[np.isfinite(every)], rng.normal(size=100_000), -halves, short, edges]).astype(np.float32)
+    found = _as_written(numbers[:, None])[:, 0]
+    np.testing.assert_array_equal(found, [float(str(one)) for one in numbers])
+    assert (np.signbit(found) == np.signbit(numbers)).all()
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,31 @@ def test_a_part_that_breaks_is_listed_with_its_reason_and_the_rest_goes_on(
     assert "one over nothing" in found.html.read_text("utf-8")
 
 
+def test_findings_stand_worst_first_with_all_their_figures_and_what_could_not_run_before_what_passed(
+    model: explainer.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from explainer.checks.finding import Finding, Findings
+
+    made = (
+        Finding("sound", "pass", "Nothing here."),
+        Finding("blind", "not run", "Not run: No groups were given.", why="Small groups hide."),
+        Finding(
+            "drift", "fail", "It moved.", 0.25, 0.1, 0.003, (0.2, 0.31), 40, tuple(range(20)), ("a",),
+            tuple(f"f{k}.png" for k in range(20)), why="It matters.", advice="Retrain.",
+        ),
+    )  # fmt: skip
+    monkeypatch.setattr(explainer, "check", lambda *given, **named: Findings(made, "tabular", 160))
+    frame, labels, _ = make(160, 1)
+    report = explainer.audit(model, frame, labels, out=tmp_path / "r", date=DATE)
+    told = report.evidence["sections"]["checks"]["findings"]
+    assert [f["check"] for f in told] == ["drift", "blind", "sound"]
+    assert told[0]["p"] == 0.003 and told[0]["interval"] == [0.2, 0.31] and told[0]["files"] == [f"f{k}.png" for k in range(10)]
+    page = re.sub(r"<[^>]+>", " ", report.html.read_text("utf-8"))
+    assert page.index("Checks that failed") < page.index("Checks that could not run") < page.index("Checks that passed")
+    assert "0.25 (0.2 to 0.31), limit 0.1, p = 0.003" in page and "f9.png and others" in page and "To do: Retrain." in page
+    assert "Small groups hide." in page
+
+
 def test_cases_follow_their_rules(report: explainer.reports.audit.Report) -> None:
     frame, labels, _ = make(160, 1)
     p = score(frame)
