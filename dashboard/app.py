@@ -51,7 +51,7 @@ def create_app(specimens: Sequence[Any], *, host: str = "127.0.0.1", password: s
         ],
     )
     app.desk = served  # type: ignore[attr-defined]
-    app.layout = lambda: shell.layout(served.names)
+    app.layout = lambda: shell.layout(served.names, served.lacking)
     _frame(app, served)
     for page in _PAGES.values():
         page.register(app, served)

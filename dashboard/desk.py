@@ -92,10 +92,16 @@ class Desk:
     def names(self) -> list[str]:
         return list(self.exhibits)
 
+    @property
+    def lacking(self) -> dict[str, str]:
+        """The models that cannot be opened here, each with the sentence that says why and what to do."""
+        return {name: sentence for name, exhibit in self.exhibits.items() if (sentence := exhibit.lacks())}
+
     def exhibit(self, name: str) -> Exhibit:
-        """The model called ``name``; the first when ``name`` is empty. Raises UnknownName."""
+        """The model called ``name``; the first that can be opened when ``name`` is empty. Raises UnknownName."""
         if not name:
-            return next(iter(self.exhibits.values()))
+            every = list(self.exhibits.values())
+            return next((one for one in every if not one.lacks()), every[0])
         if name not in self.exhibits:
             raise unknown("model", name, self.exhibits)
         return self.exhibits[name]
@@ -397,7 +403,7 @@ def exhibit_of(given: Any) -> Exhibit:
         if given.startswith("zoo:") or ":" not in given:
             if name not in zoo.names():
                 raise unknown("model", given, (*zoo.names(), "path/to/file.py:factory"))
-            return Exhibit(name, lambda: zoo.load(name))
+            return Exhibit(name, lambda: zoo.load(name), lambda: zoo.missing(name))
         given = _wrapped(made(given))
     model = given if hasattr(given, "scores") else getattr(given, "model", None)
     if model is None or not hasattr(model, "scores"):

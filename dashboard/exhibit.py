@@ -27,11 +27,13 @@ log = logging.getLogger(__name__)
 class Exhibit:
     """A specimen (anything with ``.model``, perhaps ``.data``, ``.card``, ``.record``) or a bare Model, made ready to be asked.
 
-    ``source`` is the object or a function that loads it; loading happens once, at the first use, on a worker thread.
+    ``source`` is the object or a function that loads it; loading happens once, at the first use, on a worker thread. ``lacks()``
+    says what is not on this machine and what to do, or nothing.
     """
 
-    def __init__(self, name: str, source: Any) -> None:
+    def __init__(self, name: str, source: Any, lacks: Callable[[], str] = lambda: "") -> None:
         self.name = name
+        self.lacks = lacks
         self._load: Callable[[], Any] | None = source if callable(source) and not hasattr(source, "scores") else None
         self._specimen = None if self._load else source
         self._lock = threading.RLock()

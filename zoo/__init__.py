@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.registry import Specimen as Specimen
     from zoo.registry import load as load
+    from zoo.registry import missing as missing
     from zoo.registry import names as names
 
-__all__ = ["Specimen", "load", "names"]
+__all__ = ["Specimen", "load", "missing", "names"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,11 +22,16 @@ def pixels(data: Data) -> tuple[str, Scores]:
         return images.reshape(len(images), -1)
 
     picked = best(data, [SVC(C=c, gamma=g) for c in (3, 10) for g in (0.01, 0.02, 0.03)], flat)
+
     # An SVM has no probabilities of its own: its margins are scaled to fit validation best, which leaves its predictions as they are.
-    margins = picked.decision_function(flat(data.validation.inputs))
+    def decided(images: np.ndarray) -> np.ndarray:
+        margins = picked.decision_function(flat(images))
+        return margins if margins.ndim == 2 else np.stack([-margins, margins], axis=1)
+
+    margins = decided(data.validation.inputs)
     scale = min(np.geomspace(0.3, 30, 41), key=lambda s: log_loss(data.validation.labels, softmax(s * margins, axis=1)))
     name = f"SVM on pixels (C={picked.C}, gamma={picked.gamma})"
-    return name, lambda images: softmax(scale * picked.decision_function(flat(images)), axis=1)
+    return name, lambda images: softmax(scale * decided(images), axis=1)
 
 
 def padded(data: Data) -> tuple[str, Scores]:
@@ -76,15 +81,78 @@ def boosting(data: Data) -> tuple[str, Scores]:
     return name, picked.predict_proba
 
 
-def best(data: Data, options: Sequence[Any], features: Callable[[Any], Any]) -> Any:
-    """Fit every option on train and keep the one with the best validation score (ROC AUC for two classes, else accuracy)."""
-    from sklearn.metrics import roc_auc_score
+def windows(data: Data) -> tuple[str, Scores]:
+    """Gradient boosting on the samples of series of one length."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    def flat(series: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack([one.ravel() for one in series])
+
+    options = [HistGradientBoostingClassifier(learning_rate=0.1, max_iter=trees, random_state=0) for trees in (50, 150)]
+    picked = best(data, options, flat, balanced=True)
+
+    def scores(series: Sequence[np.ndarray]) -> np.ndarray:
+        found = np.zeros((len(series), len(data.class_names)))  # a class that train does not have is never told
+        found[:, picked.classes_] = picked.predict_proba(flat(series))
+        return found
+
+    return f"gradient boosting on the samples ({picked.max_iter} iterations, balanced classes)", scores
+
+
+def logistic(data: Data) -> tuple[str, Scores]:
+    """Logistic regression on the standardised columns, pixels or samples."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def flat(inputs: Any) -> np.ndarray:
+        return np.stack([np.ravel(one) for one in (inputs.to_numpy() if hasattr(inputs, "to_numpy") else inputs)])
+
+    picked = best(data, [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)) for c in (0.01, 0.1, 1.0)], flat)
+    return f"logistic regression (C={picked[-1].C})", lambda inputs: picked.predict_proba(flat(inputs))
+
+
+def logistic_filled(data: Data) -> tuple[str, Scores]:
+    """Logistic regression on the standardised columns, medians in the place of missing values, which are marked."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    filled = SimpleImputer(strategy="median", add_indicator=True)
+    options = [make_pipeline(filled, StandardScaler(), LogisticRegression(C=c, max_iter=2000)) for c in (0.01, 0.1, 1.0)]
+    picked = best(data, options, lambda frame: frame)
+    return f"logistic regression (C={picked[-1].C})", picked.predict_proba
+
+
+def ridge(data: Data) -> tuple[str, Scores]:
+    """Ridge regression on the standardised columns."""
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    picked = best(data, [make_pipeline(StandardScaler(), Ridge(alpha)) for alpha in (0.1, 1.0, 10.0, 100.0)], lambda frame: frame)
+    return f"ridge regression (alpha={picked[-1].alpha})", lambda frame: picked.predict(frame)[:, None]
+
+
+def best(data: Data, options: Sequence[Any], features: Callable[[Any], Any], balanced: bool = False) -> Any:
+    """Fit every option on train and keep the one with the best validation score: ROC AUC for two classes, else accuracy
+    (``balanced``: the mean of the classes' recalls, and classes weigh alike in fitting); R2 for numbers.
+    """
+    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+    from sklearn.utils.class_weight import compute_sample_weight
 
     x, y = features(data.train.inputs), data.train.labels
     held, truth = features(data.validation.inputs), data.validation.labels
 
     def score(model: Any) -> float:
+        if balanced:
+            model.fit(x, y, sample_weight=compute_sample_weight("balanced", y))
+            return float(balanced_accuracy_score(truth, model.predict(held)))
         model.fit(x, y)
-        return float(roc_auc_score(truth, model.predict_proba(held)[:, 1]) if len(data.class_names) == 2 else model.score(held, truth))
+        if len(data.class_names) != 2:
+            return float(model.score(held, truth))
+        margin = model.decision_function(held) if hasattr(model, "decision_function") else model.predict_proba(held)[:, 1]
+        return float(roc_auc_score(truth, margin))
 
     return max(options, key=score)

@@ -31,19 +31,21 @@ def background(data: Data) -> np.ndarray:
 
 
 def augment(batch: Any, generator: Any) -> Any:
-    """Turn, scale and shift each image a little; 3,600 images alone do not cover the ways people write.
+    """Turn, scale and shift each image a little; 3,600 images alone do not cover the ways people write."""
+    return turned(batch, generator, angle=np.pi / 15, scale=0.1, shift=2)
 
-    ``batch`` is ``(n, 1, 28, 28)``; angles up to 12 degrees, scale 0.9 to 1.1, shifts up to 2 pixels.
-    """
+
+def turned(batch: Any, generator: Any, *, angle: float, scale: float, shift: float) -> Any:
+    """Images ``(n, 1, H, W)`` turned by up to ``angle`` radians, scaled by up to ``scale``, shifted by up to ``shift`` pixels."""
     import torch
     from torch.nn import functional
 
     n = len(batch)
     random = torch.rand((n, 4), generator=generator).to(batch.device) * 2 - 1
-    angle, scale = random[:, 0] * np.pi / 15, 1 + 0.1 * random[:, 1]
-    shift = random[:, 2:] * 2 * 2 / batch.shape[-1]
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    first, second = torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)
+    turns, scales = random[:, 0] * angle, 1 + scale * random[:, 1]
+    shifts = random[:, 2:] * 2 * shift / batch.shape[-1]
+    cos, sin = scales * turns.cos(), scales * turns.sin()
+    first, second = torch.stack([cos, -sin, shifts[:, 0]], 1), torch.stack([sin, cos, shifts[:, 1]], 1)
     grid = functional.affine_grid(torch.stack([first, second], 1), list(batch.shape), align_corners=False)
     # Border padding: what comes into view at the edge is paper without ink, whatever value standardising gave it.
     return functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)

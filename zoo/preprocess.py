@@ -27,7 +27,10 @@ class Pixels:
     shape: tuple[int, int]
 
     @classmethod
-    def fit(cls, images: np.ndarray) -> Pixels:
+    def fit(cls, images: np.ndarray, plain: bool = False) -> Pixels:
+        """Mean and spread of the training images; ``plain`` leaves values as they are."""
+        if plain:
+            return cls(0.0, 1.0, (images.shape[1], images.shape[2]))
         return cls(round(float(images.mean()), 4), round(float(images.std()), 4), (images.shape[1], images.shape[2]))
 
     def __call__(self, images: Any) -> torch.Tensor:
@@ -50,7 +53,10 @@ class Steps:
     std: tuple[float, ...]
 
     @classmethod
-    def fit(cls, series: Sequence[np.ndarray]) -> Steps:
+    def fit(cls, series: Sequence[np.ndarray], plain: bool = False) -> Steps:
+        """Mean and spread of each channel over the training steps; ``plain`` leaves values as they are."""
+        if plain:
+            return cls((0.0,) * series[0].shape[1], (1.0,) * series[0].shape[1])
         steps = np.concatenate(list(series)).astype(np.float64)
         return cls(tuple(steps.mean(0).round(5).tolist()), tuple(steps.std(0).round(5).tolist()))
 
@@ -223,7 +229,31 @@ class Columns:
         return torch.from_numpy(np.stack(encoded, axis=1).astype(np.float32))
 
 
-KINDS: dict[str, Any] = {"pixels": Pixels, "steps": Steps, "tokens": Tokens, "columns": Columns}
+@dataclass(frozen=True)
+class Plain:
+    """A table of numbers as it is -> ``(n, columns)``."""
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame) -> Plain:
+        return cls(tuple(map(str, frame.columns)))
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        return {"columns": len(self.names)}
+
+    @property
+    def groups(self) -> list[int]:
+        return list(range(len(self.names)))
+
+    def __call__(self, frame: pd.DataFrame) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(np.array(frame[list(self.names)], dtype=np.float32))
+
+
+KINDS: dict[str, Any] = {"pixels": Pixels, "steps": Steps, "tokens": Tokens, "columns": Columns, "plain": Plain}
 
 
 def dump(preprocess: Any) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,20 +14,21 @@ from safetensors.torch import save as to_bytes
 
 from explainer.explanation import versions
 from zoo import background, card, metrics, preprocess
-from zoo.data import PARTS
-from zoo.recipes import resolve
+from zoo.data import PARTS, Data, Split, need
+from zoo.recipes import Recipe, resolve
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from zoo.train import Run, State
 
-SCHEMA = 1
+SCHEMA = 2
+GROUP_LEAST = 30  # rows: on fewer, an interval says nothing
 PACKAGES = ("torch", "accelerate", "safetensors", "scikit-learn", "tokenizers", "pandas")
 
 
 def write(run: Run, state: State, device: str) -> dict[str, Any]:
     """Measure, and write weights, preprocessing, background, record and card together; gives the record."""
-    from zoo.train import write_together
-
     contents = {
         "model.safetensors": to_bytes({name: t.detach().cpu().contiguous() for name, t in state.best.items()}),
         "preprocess.json": preprocess.dump(run.preprocess),
@@ -34,53 +37,117 @@ def write(run: Run, state: State, device: str) -> dict[str, Any]:
     if reference is not None:
         contents["background.json"] = background.dump(reference)
     record = describe(run, state, device)
+    return _together(run.recipe, record, contents, run.folder)
+
+
+def write_estimator(recipe: Recipe, data: Data, estimator: Any, folder: Path, seed: int, seconds: float) -> dict[str, Any]:
+    """The same for a fitted scikit-learn model, kept with skops."""
+    skops = need("skops.io", "Saving a scikit-learn model")
+    contents = {"model.skops": skops.dumps(estimator)}
+    reference = recipe.background(data)
+    if reference is not None:
+        contents["background.json"] = background.dump(reference)
+
+    def outputs(split: Split) -> np.ndarray:
+        return estimator.predict(split.inputs)[:, None] if recipe.task == "regression" else estimator.predict_proba(split.inputs)
+
+    record = {
+        **_identity(recipe, data, seed),
+        "device": "cpu",
+        "versions": versions(*PACKAGES, "skops"),
+        "settings": {k: v for k, v in estimator.get_params().items() if v is None or isinstance(v, (int, float, str, bool))},
+        "seconds": round(seconds, 1),
+        **_figures(recipe, data, outputs),
+    }
+    return _together(recipe, record, contents, folder)
+
+
+def _together(recipe: Recipe, record: dict[str, Any], contents: dict[str, bytes], folder: Path) -> dict[str, Any]:
+    from zoo.train import write_together
+
     record["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    record["weights_sha256"] = record["files"]["model.safetensors"]
+    record["weights_sha256"] = next(value for name, value in record["files"].items() if name.startswith("model."))
     contents["record.json"] = json.dumps(record, indent=1, ensure_ascii=False).encode()
-    contents["card.md"] = card.markdown(run.recipe, record).encode()
-    write_together({run.folder / name: content for name, content in contents.items()})
+    contents["card.md"] = card.markdown(recipe, record).encode()
+    write_together({folder / name: content for name, content in contents.items()})
     return record
 
 
 def describe(run: Run, state: State, device: str) -> dict[str, Any]:
     """Every figure of the run but the hashes of its files."""
-    recipe, data = run.recipe, run.data
-    test = data.test
-    probabilities = run.predict(state.module, state.best, test)
-    baseline_name, scores = resolve(recipe.baseline)(data)
-    baseline = scores(test.inputs)
-    gap = metrics.difference(test.labels, probabilities, baseline, recipe.metric)
-    extra = resolve(f"{recipe.source}:masked") if recipe.modality == "text" else None
-    record: dict[str, Any] = {
-        "schema": SCHEMA,
-        "name": recipe.name,
-        "modality": recipe.modality,
-        "class_names": list(data.class_names),
-        "feature_names": list(data.feature_names),
+    recipe = run.recipe
+    return {
+        **_identity(recipe, run.data, run.seed),
         "parameters": sum(p.numel() for p in state.module.parameters()),
-        "source": data.source,
-        "data_sha256": data.sha256,
-        "split": {"rule": data.rule, **{part: len(getattr(data, part)) for part in PARTS}},
-        "class_counts": {part: np.bincount(getattr(data, part).labels, minlength=len(data.class_names)).tolist() for part in PARTS},
-        "seed": run.seed,
         "device": f"{device} ({torch.cuda.get_device_name() if device.startswith('cuda') else f'{torch.get_num_threads()} threads'})",
         "versions": versions(*PACKAGES),
         "settings": {key: getattr(recipe, key) for key in ("batch", "rate", "decay", "smoothing", "average", "patience", "select")},
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "seconds": round(state.seconds, 1),
-        "metric": recipe.metric,
-        "bar": recipe.bar,
-        "metrics": metrics.intervals(test.labels, probabilities),
-        "baseline": {"name": baseline_name, "metrics": metrics.intervals(test.labels, baseline)},
-        "against_baseline": {"metric": recipe.metric, "difference": gap, "standing": metrics.standing(gap)},
-        "confusion": metrics.confusion(test.labels, probabilities.argmax(1), len(data.class_names)),
+        **_figures(recipe, run.data, lambda split: run.predict(state.module, state.best, split)),
         "history": state.history,
     }
-    if extra is not None:
-        hidden = type(test)(extra(test.inputs), test.labels)
-        record["names_masked"] = {
-            "metrics": metrics.intervals(test.labels, run.predict(state.module, state.best, hidden)),
+
+
+def _identity(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
+    """What was made from what."""
+    found = {
+        "schema": SCHEMA,
+        "name": recipe.name,
+        "modality": recipe.modality,
+        "task": recipe.task,
+        "class_names": list(data.class_names),
+        "feature_names": list(data.feature_names),
+        "source": data.source,
+        "data_sha256": data.sha256,
+        "split": {"rule": data.rule, **{part: len(getattr(data, part)) for part in PARTS}},
+        "seed": seed,
+    }
+    if recipe.task == "classification":
+        sizes = {part: np.bincount(getattr(data, part).labels, minlength=len(data.class_names)).tolist() for part in PARTS}
+        found["class_counts"] = sizes
+    return found
+
+
+def _figures(recipe: Recipe, data: Data, outputs: Callable[[Split], np.ndarray]) -> dict[str, Any]:
+    """The test split's figures beside the baseline's, per group where there are groups, and with the names masked in texts."""
+    test = data.test
+    own = outputs(test)
+    baseline_name, scores = resolve(recipe.baseline)(data)
+    baseline = scores(test.inputs)
+    gap = metrics.difference(test.labels, own, baseline, recipe.metric)
+    found: dict[str, Any] = {
+        "metric": recipe.metric,
+        "bar": recipe.bar,
+        "within": recipe.within,
+        "metrics": metrics.intervals(test.labels, own),
+        "baseline": {"name": baseline_name, "metrics": metrics.intervals(test.labels, baseline)},
+        "against_baseline": {"metric": recipe.metric, "difference": gap, "standing": metrics.standing(gap)},
+    }
+    if recipe.task == "classification":
+        found["confusion"] = metrics.confusion(test.labels, own.argmax(1), len(data.class_names))
+    if test.groups is not None:
+        found["groups"] = by_group(test, own)
+    masked = getattr(importlib.import_module(recipe.source), "masked", None)
+    if masked is not None:
+        hidden = type(test)(masked(test.inputs), test.labels)
+        found["names_masked"] = {
+            "metrics": metrics.intervals(test.labels, outputs(hidden)),
             "baseline": metrics.intervals(test.labels, scores(hidden.inputs)),
         }
-    return record
+    return found
+
+
+def by_group(split: Split, outputs: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Per group with enough rows, how many they are and each metric with its interval: ``{"sex": {"female": {...}}}``."""
+    assert split.groups is not None
+    found: dict[str, dict[str, Any]] = {}
+    for name in split.groups:
+        column = split.groups[name]
+        for value in sorted(column.dropna().unique(), key=str):
+            rows = np.flatnonzero(column == value)
+            if len(rows) >= GROUP_LEAST and len(np.unique(split.labels[rows])) > 1:
+                figures = {"rows": len(rows), "metrics": metrics.intervals(split.labels[rows], outputs[rows])}
+                found.setdefault(str(name), {})[f"{value:g}" if isinstance(value, float) else str(value)] = figures
+    return found

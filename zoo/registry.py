@@ -10,15 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from explainer.errors import CorruptFile, InvalidInput
-from zoo.recipes import RECIPES, Recipe, recipe
+from explainer.errors import CorruptFile, InvalidInput, Unsupported
+from zoo.recipes import Recipe, recipe
+from zoo.specimens import RECIPES
 
 if TYPE_CHECKING:
     from explainer.model import Model
     from zoo.data import Data
 
 WEIGHTS = Path(__file__).parent / "weights"
-REQUIRED = ("model.safetensors", "preprocess.json")
+NETWORK = {"model.safetensors", "preprocess.json"}
+ESTIMATOR = {"model.skops"}
+TRUSTED = ("sklearn", "numpy", "scipy")  # packages whose types a scikit-learn specimen may hold
 LARGEST = 64 * 2**20  # bytes; a file above this is no specimen of ours and is not read into memory
 
 
@@ -46,6 +49,16 @@ class Specimen:
                 stacklevel=2,
             )
         return data
+
+    def truth(self, inputs: Any) -> Any:
+        """The attribution that is right by construction, in the form the explanations have; only planted specimens have one."""
+        from zoo.recipes import resolve
+
+        chosen = recipe(self.name)
+        if not chosen.truth:
+            planted = [name for name, one in RECIPES.items() if one.truth]
+            raise Unsupported(f"The true attribution of {self.name} is not known; it is for {', '.join(planted)}.")
+        return resolve(chosen.truth)(self, inputs)
 
     @cached_property
     def card(self) -> str:
@@ -76,6 +89,14 @@ def load(name: str, folder: str | Path | None = None) -> Specimen:
     return Specimen(name, place, record)
 
 
+def missing(name: str) -> str:
+    """What to do where the data of the specimen ``name`` are not at hand, in one sentence, else nothing."""
+    from zoo.official import missing as absent
+
+    needs = recipe(name).needs
+    return absent(needs) if needs else ""
+
+
 def model_for(name: str) -> Model:
     """The model of the specimen ``name``: what ``zoo:NAME`` means on the command line."""
     return load(name).model
@@ -87,7 +108,7 @@ def read_record(folder: Path, name: str) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
         found = record["name"]
-        if not set(REQUIRED) <= set(record["files"]):
+        if not any(needed <= set(record["files"]) for needed in (NETWORK, ESTIMATOR)):
             raise KeyError("files")
     except FileNotFoundError:
         raise InvalidInput(f"{folder} holds no trained {name}. Train one: explainer train {name} --out {folder}") from None
@@ -123,30 +144,48 @@ def repair(name: str) -> str:
 
 def build(chosen: Recipe, folder: Path, record: dict[str, Any]) -> Model:
     """Check, parse and put together weights, preprocessing and background."""
+    import explainer
+    from zoo import background
+
+    files = {name: checked(folder / name, expected) for name, expected in record["files"].items()}
+    reference = background.parse(files["background.json"]) if "background.json" in files else None
+    names: dict[str, Any] = {
+        "modality": chosen.modality,
+        "feature_names": record["feature_names"] or None,
+        "background": reference,
+        "task": chosen.task,
+        "name": chosen.name,
+    }
+    if chosen.task == "classification":
+        names["class_names"] = record["class_names"]
+    if chosen.estimator:
+        return explainer.wrap(_estimator(files["model.skops"], folder / "model.skops"), **names)
+    module, encode = _network(chosen, files, folder, record)
+    return explainer.wrap(module, preprocess=encode, returns="logit" if chosen.task == "classification" else None, **names)
+
+
+def _network(chosen: Recipe, files: dict[str, bytes], folder: Path, record: dict[str, Any]) -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
-    import explainer
-    from zoo import background, preprocess
+    from zoo import preprocess
     from zoo.train import network
 
-    files = {name: checked(folder / name, expected) for name, expected in record["files"].items()}
     encode = preprocess.parse(files["preprocess.json"])
     module = network(chosen, encode, len(record["class_names"]))
     try:
         module.load_state_dict(from_bytes(files["model.safetensors"]))
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise CorruptFile(f"{folder / 'model.safetensors'} does not fit {chosen.network} ({error}). {repair(chosen.name)}") from error
-    module.eval().requires_grad_(False)
-    reference = background.parse(files["background.json"]) if "background.json" in files else None
-    return explainer.wrap(
-        module,
-        modality=chosen.modality,
-        feature_names=record["feature_names"] or None,
-        class_names=record["class_names"],
-        preprocess=encode,
-        background=reference,
-        task="classification",
-        returns="logit",
-        name=chosen.name,
-    )
+    return module.eval().requires_grad_(False), encode
+
+
+def _estimator(content: bytes, path: Path) -> Any:
+    """A scikit-learn model from skops: only types of scikit-learn, scipy and numpy are let in, and nothing is unpickled."""
+    from zoo.data import need
+
+    skops = need("skops.io", "Loading a scikit-learn model")
+    strange = [name for name in skops.get_untrusted_types(data=content) if name.split(".")[0] not in TRUSTED]
+    if strange:
+        raise CorruptFile(f"{path} holds objects of {', '.join(strange[:5])}, which no specimen has; it was not loaded.")
+    return skops.loads(content, trusted=skops.get_untrusted_types(data=content))

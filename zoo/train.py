@@ -27,6 +27,14 @@ Device = Literal["auto", "cpu", "cuda"]
 WARMUP = 0.05  # share of the steps in which the learning rate rises
 POOL = 50  # batches whose rows are sorted by length together
 PREDICT_ROWS = 256
+VALIDATED = {  # metric -> its name in the history
+    "log_loss": "validation_loss",
+    "accuracy": "validation_accuracy",
+    "macro_f1": "validation_macro_f1",
+    "roc_auc": "validation_roc_auc",
+    "r2": "validation_r2",
+    "rmse": "validation_rmse",
+}
 
 
 @dataclass
@@ -84,21 +92,25 @@ def train(
         raise InvalidInput(f"epochs must be at least 1; {epochs} came.")
     folder = Path(out) if out is not None else Path("runs") / name
     data = chosen.data() if data is None else data
-    preprocess = resolve(chosen.preprocess).fit(data.train.inputs, **chosen.preprocess_arguments)
-    run = Run(chosen, data, preprocess, folder, seed, epochs or chosen.epochs)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with torch.random.fork_rng(), accelerator(device) as accelerate, writer(log, name) as board:
-            state = run.start(accelerate.device, resume)
-            run.fit(state, accelerate, board, progress)
-            return run.finish(state, accelerate)
-    except KeyboardInterrupt:
-        raise Cancelled(run.kept("Stopped.")) from None
+        if chosen.estimator:
+            return fitted(chosen, data, folder, seed)
+        preprocess = resolve(chosen.preprocess).fit(data.train.inputs, **chosen.preprocess_arguments)
+        return Run(chosen, data, preprocess, folder, seed, epochs or chosen.epochs).whole(device, resume, log, progress)
     except OSError as error:
         if isinstance(error, ExplainerError):
             raise
-        why = f"Could not write to {folder}: {error}. Finished weights there are untouched. Make room, or name another folder."
-        raise ExplainerError(run.kept(why)) from error
+        raise ExplainerError(f"Could not write to {folder}: {error}. Make room, or name another folder.") from error
+
+
+def fitted(chosen: Recipe, data: Data, folder: Path, seed: int) -> dict[str, Any]:
+    """Fit the recipe's estimator and write it with its record and card."""
+    from zoo import record
+
+    started = time.perf_counter()
+    estimator = resolve(chosen.estimator)(data, seed)
+    return record.write_estimator(chosen, data, estimator, folder, seed, time.perf_counter() - started)
 
 
 @dataclass
@@ -121,6 +133,21 @@ class Run:
         """What a checkpoint must share with this run for the one to go on where the other stopped."""
         return {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": self.seed, "epochs": self.epochs, "data": self.data.sha256}
 
+    def whole(self, device: Device, resume: bool, log: str | Path | bool, progress: Any) -> dict[str, Any]:
+        """From a fresh state or the checkpoint to the written record."""
+        try:
+            with torch.random.fork_rng(), accelerator(device) as accelerate, writer(log, self.recipe.name) as board:
+                state = self.start(accelerate.device, resume)
+                self.fit(state, accelerate, board, progress)
+                return self.finish(state, accelerate)
+        except KeyboardInterrupt:
+            raise Cancelled(self.kept("Stopped.")) from None
+        except OSError as error:
+            if isinstance(error, ExplainerError):
+                raise
+            why = f"Could not write to {self.folder}: {error}. Finished weights there are untouched. Make room, or name another folder."
+            raise ExplainerError(self.kept(why)) from error
+
     def kept(self, why: str) -> str:
         """What is on disk and how to go on, for a person whose run ended early."""
         done = checkpoint.epoch(self.checkpoint)
@@ -138,7 +165,24 @@ class Run:
         return lambda rows: encoded[torch.from_numpy(rows)]
 
     def module(self) -> nn.Module:
-        return network(self.recipe, self.preprocess, len(self.data.class_names))
+        module = network(self.recipe, self.preprocess, len(self.data.class_names))
+        if self.recipe.task == "regression":
+            module.scaled(self.data.train.labels)
+        return module
+
+    def criterion(self, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+        """Cross-entropy, with smoothed labels and weighted classes where the recipe says so; for numbers the squared error in
+        units of the labels' variance.
+        """
+        labels = self.data.train.labels
+        if self.recipe.task == "regression":
+            variance = float(labels.var())
+            return lambda output, truth: (output[:, 0] - truth).square().mean() / variance
+        weight = None
+        if self.recipe.weighted:
+            sizes = np.maximum(np.bincount(labels, minlength=len(self.data.class_names)), 1)
+            weight = torch.tensor(np.sqrt(len(labels) / len(sizes) / sizes), dtype=torch.float32, device=device)
+        return nn.CrossEntropyLoss(weight=weight, label_smoothing=self.recipe.smoothing)
 
     def start(self, device: torch.device, resume: bool) -> State:
         """A fresh state, or the one in the checkpoint."""
@@ -170,7 +214,7 @@ class Run:
         """One pass over train; the mean loss. All chance in it follows from the seed and the number of the epoch."""
         generator = torch.Generator().manual_seed(self.seed * 100_003 + state.epoch)
         torch.manual_seed(self.seed * 100_003 + state.epoch)
-        criterion = nn.CrossEntropyLoss(label_smoothing=self.recipe.smoothing)
+        criterion = self.criterion(accelerate.device)
         augment, encode = self.recipe.augment(), self.encoder
         state.module.train()
         total = 0.0
@@ -180,6 +224,7 @@ class Run:
             batch = move(encode(rows), accelerate.device)
             batch = augment(batch, generator) if augment else batch
             labels = torch.from_numpy(self.data.train.labels[rows]).to(accelerate.device)
+            labels = labels.float() if self.recipe.task == "regression" else labels
             loss = criterion(call(forward, batch), labels)
             accelerate.backward(loss)
             accelerate.clip_grad_norm_(state.module.parameters(), 1.0)
@@ -197,15 +242,12 @@ class Run:
         row = {
             "epoch": state.epoch + 1,
             "train_loss": loss,
-            "validation_loss": found["log_loss"],
-            "validation_accuracy": found["accuracy"],
-            "validation_roc_auc": found["roc_auc"],
+            **{name: found[metric] for metric, name in VALIDATED.items() if metric in found},
             "rate": state.optimizer.param_groups[0]["lr"],
         }
         state.history.append({key: round(float(value), 6) for key, value in row.items()})
         state.seconds += seconds
-        sign = -1 if self.recipe.select == "log_loss" else 1
-        key = {"log_loss": "validation_loss", "accuracy": "validation_accuracy", "roc_auc": "validation_roc_auc"}[self.recipe.select]
+        sign, key = -1 if self.recipe.select in metrics.LOWER else 1, VALIDATED[self.recipe.select]
         if not state.best or sign * state.history[-1][key] > sign * state.history[state.best_epoch - 1][key]:
             state.best = {name: tensor.detach().clone() for name, tensor in state.weights().items()}
             state.best_epoch = state.epoch
@@ -214,11 +256,11 @@ class Run:
                 board.add_scalar(name, value, state.epoch)
 
     def predict(self, module: nn.Module, weights: dict[str, Tensor], split: Split) -> np.ndarray:
-        """Probabilities ``(n, classes)`` of ``split`` with ``weights``; the module's own are put back."""
+        """Probabilities ``(n, classes)`` (estimates ``(n, 1)``) of ``split`` with ``weights``; the module's own are put back."""
         own = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         module.load_state_dict(weights)
         try:
-            return predict(module, self.preprocess, split.inputs)
+            return predict(module, self.preprocess, split.inputs, self.recipe.task)
         finally:
             module.load_state_dict(own)
 
@@ -226,6 +268,7 @@ class Run:
         """Measure the best weights on test, fit the baseline, and write everything at once."""
         from zoo import record
 
+        state.best = state.best or dict(state.module.state_dict())  # built as it stands
         state.module.load_state_dict(state.best)
         written = record.write(self, state, str(accelerate.device))
         self.checkpoint.unlink(missing_ok=True)
@@ -278,9 +321,9 @@ def blend(average: dict[str, Tensor] | None, module: nn.Module, share: float) ->
                 average[name].copy_(tensor)
 
 
-def predict(module: nn.Module, preprocess: Any, inputs: Any) -> np.ndarray:
-    """Probabilities ``(n, classes)`` in eval mode, in batches of about one length."""
-    where = next(module.parameters()).device
+def predict(module: nn.Module, preprocess: Any, inputs: Any, task: str = "classification") -> np.ndarray:
+    """Probabilities ``(n, classes)``, or estimates ``(n, 1)``, in eval mode, in batches of about one length."""
+    where = next(iter(module.state_dict().values())).device
     order = np.argsort([len(one) for one in inputs], kind="stable") if isinstance(inputs, list) else np.arange(len(inputs))
     found: list[Tensor] = []
     was_training = module.training
@@ -288,7 +331,8 @@ def predict(module: nn.Module, preprocess: Any, inputs: Any) -> np.ndarray:
     with torch.no_grad():
         for i in range(0, len(order), PREDICT_ROWS):
             batch = move(preprocess(take(inputs, order[i : i + PREDICT_ROWS])), where)
-            found.append(call(module, batch).double().softmax(1).cpu())
+            output = call(module, batch).double()
+            found.append((output if task == "regression" else output.softmax(1)).cpu())
     module.train(was_training)
     result = np.empty((len(order), found[0].shape[1]))
     result[order] = torch.cat(found).numpy()

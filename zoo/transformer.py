@@ -39,7 +39,7 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
-class Licences(nn.Module):
+class Encoder(nn.Module):
     """Token and position embeddings, encoder blocks, and a linear layer on the mean and the maximum of the real tokens' states.
 
     The maximum lets one telling phrase count in a long notice, where the mean would thin it out.

@@ -23,7 +23,7 @@ PAGES = (
 ACCENT = "blue"
 
 
-def layout(names: list[str]) -> Any:
+def layout(names: list[str], lacking: dict[str, str]) -> Any:
     """The whole page, fresh for each visit: the token of this tab says whose waiting ends when it stops asking."""
     stores = [
         dcc.Location(id=ids.URL, refresh="callback-nav"),
@@ -36,8 +36,9 @@ def layout(names: list[str]) -> Any:
         dcc.Store(id=ids.slot("tick", "page")),
         html.Div(id="sink", hidden=True),
     ]
+    main = dmc.AppShellMain(html.Main(id=ids.PAGE, tabIndex="-1"))
     shell = dmc.AppShell(
-        [dmc.AppShellHeader(_header(names)), dmc.AppShellNavbar(_links(), p=6), dmc.AppShellMain(html.Main(id=ids.PAGE, tabIndex="-1"))],
+        [dmc.AppShellHeader(_header(names, lacking)), dmc.AppShellNavbar(_links(), p=6), main],
         id="shell",
         header={"height": 48},
         navbar={"width": 128, "breakpoint": "sm", "collapsed": {"mobile": True}},
@@ -47,15 +48,15 @@ def layout(names: list[str]) -> Any:
     return dmc.MantineProvider([*stores, shell], theme=theme, defaultColorScheme="auto")
 
 
-def _header(names: list[str]) -> html.Div:
+def _header(names: list[str], lacking: dict[str, str]) -> html.Div:
     picker = dmc.Select(
         id="model-pick",
-        data=names,
+        data=_choices(names, lacking),
         allowDeselect=False,
         size="xs",
         className="model-pick",
         searchable=len(names) > 8,
-        comboboxProps={"withinPortal": True, "width": "max-content", "position": "bottom-start"},
+        comboboxProps={"withinPortal": True, "width": 320, "position": "bottom-start"},
     )
     toggle = dmc.ColorSchemeToggle(lightIcon=icon("sun"), darkIcon=icon("moon"), variant="default", size="md", id="theme")
     return html.Div(
@@ -68,6 +69,12 @@ def _header(names: list[str]) -> html.Div:
         ],
         className="header",
     )
+
+
+def _choices(names: list[str], lacking: dict[str, str]) -> list[Any]:
+    """The models; those that cannot be opened here stand greyed below the sentence that says why."""
+    greyed = [{"group": why, "items": [{"value": name, "label": name, "disabled": True}]} for name, why in lacking.items()]
+    return [*(name for name in names if name not in lacking), *greyed]
 
 
 def _links() -> list[Any]:

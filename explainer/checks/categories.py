@@ -100,7 +100,8 @@ def unseen_categories(context: Context) -> Finding:
     rows = np.zeros(view.n, dtype=bool)
     for mine, other in pairs:
         here, there = _levels(mine), _levels(other)
-        new = [i for i, level in enumerate(here) if level not in set(there)]
+        seen = set(there)
+        new = [i for i, level in enumerate(here) if level not in seen]
         if not new:
             continue
         hit = np.isin(_codes(mine), new)

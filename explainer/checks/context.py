@@ -133,6 +133,7 @@ def _ended(state: Any, message: str, *, rows: Sequence[int] | np.ndarray = (), c
             details[name] = float(details[name])
     details["evidence"] = plain(details.get("evidence", {}))
     columns = tuple(str(c) for c in columns)
+    message = message.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair, from data, fits on no screen
     return Finding("", state, message, rows=tuple(rows[: _cap.get()]), columns=columns[: _cap.get()], **details)
 
 

@@ -192,7 +192,7 @@ class Findings(Sequence[Finding]):
                 "low": f.interval[0] if f.interval else None,
                 "high": f.interval[1] if f.interval else None,
                 "count": f.count,
-                "columns": ", ".join(f.columns),
+                "columns": ", ".join(f.columns).encode("utf-8", "backslashreplace").decode(),
                 "advice": f.advice,
             }
             for f in self.items

@@ -15,7 +15,7 @@ from explainer.checks.frame import TableView
 FALSE_SHARE = 0.01  # Benjamini-Hochberg: of the dependencies reported, at most this share by chance
 EFFECT = 0.2  # Cliff's delta (small from 0.147, medium from 0.33: Romano et al., 2006) or total variation distance
 LEAST = 10  # values missing, and values there, below which a column's missingness shows no pattern
-ROWS_MOST = 20_000  # rows tested; of more, so many drawn with seed 0: an effect of 0.2 is far beyond chance on these
+ROWS_MOST = 10_000  # rows tested; of more, so many drawn with seed 0: an effect of 0.2 is far beyond chance on these
 LITTLE_ROWS, LITTLE_COLUMNS, LITTLE_PATTERNS = 5_000, 30, 100  # Little's test fits a normal distribution to so much by EM
 PATTERN_LEAST = 5  # rows of a pattern, whose mean is taken to be nearly normal
 

@@ -120,13 +120,18 @@ def _comparable(parts: list[Column]) -> np.ndarray:
 
 
 def close_vectors(
-    vectors: np.ndarray, keys: np.ndarray, confirm: Callable[[np.ndarray, np.ndarray], np.ndarray], split: int | None = None
+    vectors: np.ndarray,
+    keys: np.ndarray,
+    confirm: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    split: int | None = None,
+    more: np.ndarray | None = None,
 ) -> list[Pair]:
     """Pairs of unit vectors far closer than neighbours in this collection usually are.
 
     A pair counts when its distance d = sqrt(2 (1 - correlation)) is below ``LIKENESS_TINY``, or below ``LIKENESS_MOST`` and
     ``LIKENESS_SHARE`` of the median distance to a nearest neighbour, and ``confirm(i, j)`` (the full-size distances) says the same. Items
-    with equal ``keys`` are copies, not near copies: one of each is kept. With ``split``, only pairs across that index.
+    with equal ``keys`` are copies, not near copies: one of each is kept. With ``split``, only pairs across that index. ``more``:
+    ``(m, 2)`` further pairs to be confirmed, beside each item and its nearest.
     """
     if split is None:
         kept = np.sort(np.unique(keys, return_index=True)[1])
@@ -145,6 +150,10 @@ def close_vectors(
     distance = confirm(i, j)
     usual = _usual(unit, mine, theirs, confirm, split, i, distance)
     limit = max(LIKENESS_TINY, min(LIKENESS_MOST, LIKENESS_SHARE * usual))
+    if more is not None:
+        apart = np.isin(more[:, 0], mine) & np.isin(more[:, 1], theirs)
+        i, j = np.concatenate([i, more[apart, 0]]), np.concatenate([j, more[apart, 1]])
+        distance = np.concatenate([distance, confirm(more[apart, 0], more[apart, 1])])
     close = np.flatnonzero(distance <= limit)
     found = {(min(int(i[k]), int(j[k])), max(int(i[k]), int(j[k]))): float(1 - distance[k] ** 2 / 2) for k in close}
     return [(a, b if split is None else b - split, s) for (a, b), s in sorted(found.items())]

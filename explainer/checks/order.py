@@ -16,6 +16,7 @@ from explainer.inputs import MODALITIES
 FALSE_SHARE = 0.01  # Benjamini-Hochberg over the label and the columns
 EFFECT = 0.15  # of neighbours' likeness, or of rank correlation with the row number: 2 % of the variance
 LEAST = 50
+ROWS_MOST, STRETCH = 100_000, 2_000  # rows looked at: of more, stretches of so many, evenly spread, so that neighbours stay together
 
 
 def order_of_rows(context: Context) -> Finding:
@@ -28,15 +29,16 @@ def order_of_rows(context: Context) -> Finding:
     view = context.view
     context.need_rows(LEAST)
     tests: list[dict[str, Any]] = []
+    rows = _stretches(view.n)
     labels = context.labels
     if labels is not None:
         values = labels.numbers if labels.kind == "number" and labels.numbers is not None else None
-        tests += _test("the label", values, None if values is not None else labels.codes)
+        tests += _test("the label", None if values is None else values[rows], None if values is not None else labels.codes[rows])
     skip = {c.name for c in view.columns if c.kind == "date" or view.identifier(c)} if isinstance(view, TableView) else set()
     for name in view.summary.columns:
         if str(name) in skip:
             continue
-        column = view.summary[name]
+        column = view.summary[name].iloc[rows]
         kinds = isinstance(column.dtype, pd.CategoricalDtype)
         tests += _test(str(name), None if kinds else column.to_numpy(dtype=float), column.cat.codes.to_numpy() if kinds else None)
     if not tests:
@@ -51,11 +53,20 @@ def order_of_rows(context: Context) -> Finding:
                                "evidence": {"tests": (found or tests)[:EVIDENCE_SHOWN]}}  # fmt: skip
     if not found:
         return passed(f"The {things} stand in no order that the label or a column shows.", **details)
-    names = [t["what"] for t in found]
+    names = [t["column"] for t in found]
     shown = listed(f"{t['what']} {t['how']} ({t['effect']:.2f})" for t in found)
-    time = " They stand in the order of time." if context.time is not None and _sorted(context.time) else ""
-    message = f"The {things} are in an order: {shown}.{time}"
+    note = f" {ROWS_MOST:,} of {view.n:,} were looked at, in stretches of {STRETCH:,}." if view.n > ROWS_MOST else ""
+    note += " They stand in the order of time." if context.time is not None and _sorted(context.time) else ""
+    message = f"The {things} are in an order: {shown}.{note}"
     return failed(message, count=len(found), columns=[n for n in names if n != "the label"], **details)
+
+
+def _stretches(n: int) -> np.ndarray:
+    """All rows, or so many stretches of neighbours that the first and the last row are among them."""
+    if n <= ROWS_MOST:
+        return np.arange(n)
+    starts = np.linspace(0, n - STRETCH, ROWS_MOST // STRETCH).astype(int)
+    return np.unique((starts[:, None] + np.arange(STRETCH)).ravel())
 
 
 def _sorted(time: np.ndarray) -> bool:
@@ -67,10 +78,10 @@ def _test(name: str, numbers: np.ndarray | None, codes: np.ndarray | None) -> li
     what = name if name == "the label" else repr(name)
     if codes is not None:
         codes = codes[codes >= 0]
-        return [{"what": what, **found} for found in runs(codes)]
+        return [{"column": name, "what": what, **found} for found in runs(codes)]
     assert numbers is not None
     numbers = numbers[np.isfinite(numbers)]
-    return [{"what": what, **found} for found in serial(numbers)]
+    return [{"column": name, "what": what, **found} for found in serial(numbers)]
 
 
 def serial(numbers: np.ndarray) -> list[dict[str, Any]]:

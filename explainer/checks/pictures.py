@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explainer.checks import optics
-from explainer.checks.neighbours import close_vectors, distances
+from explainer.checks import crops, optics
+from explainer.checks.neighbours import close_vectors
 from explainer.checks.origin import Origin, origin_of
 from explainer.checks.view import View, digest
 
 SIDE = 32  # near copies are told on a grey thumbnail of this side: enough to tell two scenes, small enough to hold
 COARSE = 8  # and looked for on one of this side
+HASH_BITS = 6  # perceptual hashes of re-encoded or resized copies differ in so many bits of 64; other pictures hardly ever in so few
 PATCHES = 4  # a shortcut such as a stamp or a ruler lies in a patch; 4 x 4 of them are compared between sets
 BLANK_CONTRAST = 1 / 255  # below one grey level there is no picture
 LARGEST = 512  # pixels of the longer side that figures are taken from; larger pictures are averaged down
@@ -156,7 +157,9 @@ class ImageView(View):
         coarse = shrink(unit.reshape(-1, SIDE, SIDE), COARSE).reshape(len(unit), -1)
         coarse = np.where(np.abs(unit).max(axis=1, initial=0, keepdims=True) > 0, coarse - coarse.mean(axis=1, keepdims=True), 0)
         keys = np.concatenate([v.keys for v in views])
-        return close_vectors(coarse, keys, distances(unit), None if other is None else self.n), 0.0
+        greys = np.concatenate([v.greys for v in views if isinstance(v, ImageView)])
+        more = crops.close_hashes(crops.hashes(greys), HASH_BITS)
+        return close_vectors(coarse, keys, crops.distances(greys), None if other is None else self.n, more), 0.0
 
     def chance(self) -> float:
         return 0.0

@@ -197,9 +197,10 @@ def _values(column: Column, most: int) -> _Read:
     if column.numbers is None:
         texts: Sequence[str] = column.levels
     elif column.kind == "number":
-        distinct = np.unique(column.numbers[np.isfinite(column.numbers)])
-        if not len(distinct) or distinct[-1] < 1e8 or distinct[-1] >= 2**63 or (distinct != np.round(distinct)).any():
+        known = column.numbers[np.isfinite(column.numbers)]
+        if not 1e8 <= known.max(initial=0) < 2**63 or (known != np.round(known)).any():
             return _Read([], [], 0)
+        distinct = np.unique(known)
         texts = [str(int(v)) for v in distinct]
     else:
         return _Read([], [], 0)

@@ -256,31 +256,42 @@ def rules_kept(context: Context) -> Finding:
 
 
 def violations(view: TableView, rules: Rules) -> dict[tuple[str, str], np.ndarray]:
-    """(column, rule) -> rows that break it, by pandera's lazy validation; no rows where a whole column breaks it."""
+    """(column, rule) -> rows that break it, by pandera's lazy validation; no rows where a whole column breaks it.
+
+    Column by column, then the comparisons with the columns they name: a large table need not fit twice.
+    """
+    found: dict[tuple[str, str], np.ndarray] = {}
+    for name, rule in rules.columns.items():
+        cases = _cases(view, Rules({name: rule}))
+        if "column_in_dataframe" in cases:
+            found[name, "is not there"] = np.zeros(0, dtype=int)
+            continue
+        mistyped = [check for check in cases if check.startswith("dtype")]
+        for check in mistyped or cases:  # numbers cannot be compared with words
+            said = _said(check, rule)
+            found[name, said] = np.union1d(found.get((name, said), np.zeros(0, dtype=int)), cases[check])
+    for text in rules.rows:
+        left, _, right = _read_comparison(text, rules.columns)
+        sides = [side for side in (left, right) if isinstance(side, str)]
+        if any((side, "is not there") in found for side in sides):
+            continue
+        cases = _cases(view, Rules({side: Rule(rules.columns[side].type) for side in sides}, (text,)))
+        if text in cases and not any(check.startswith("dtype") for check in cases):
+            found["", text] = cases[text]
+    return found
+
+
+def _cases(view: TableView, rules: Rules) -> dict[str, np.ndarray]:
+    """Rows by the check of pandera that they fail."""
     from pandera.errors import SchemaErrors
 
-    frame = _frame(view, rules)
     try:
-        rules.to_pandera().validate(frame, lazy=True)
+        rules.to_pandera().validate(_frame(view, rules), lazy=True)
     except SchemaErrors as errors:
         cases = errors.failure_cases
-    else:
-        return {}
-    found: dict[tuple[str, str], np.ndarray] = {}
-    mistyped = set(cases["column"][cases["check"].astype(str).str.startswith("dtype")])
-    for (where, column, check), part in cases.astype({"check": str}).groupby(
-        ["schema_context", "column", "check"], dropna=False, sort=False
-    ):
-        column = "" if pd.isna(column) else str(column)
-        if check == "column_in_dataframe":
-            found[str(part["failure_case"].iloc[0]), "is not there"] = np.zeros(0, dtype=int)
-            continue
-        if column in mistyped and not check.startswith("dtype"):  # numbers cannot be compared with words
-            continue
-        rows = part["index"].dropna().astype(int).unique()
-        key = ("", check) if where == "DataFrameSchema" else (column, _said(check, rules.columns[column]))
-        found[key] = np.unique(np.concatenate([found.get(key, np.zeros(0, dtype=int)), rows]))
-    return found
+        names = cases["check"].astype(str)
+        return {name: cases["index"][names == name].dropna().astype(int).unique() for name in names.unique()}
+    return {}
 
 
 def _said(check: str, rule: Rule) -> str:

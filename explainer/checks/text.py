@@ -14,6 +14,7 @@ from explainer.checks.finding import Finding
 
 LEAST = 50  # texts by which the usual length is known
 SPREADS = 4.5  # met by chance once in 150,000 texts a side, were lengths lognormal
+BEYOND = 16.0  # lengths that stop at a bound are spread wide without a tail
 LENGTH_FACTOR = 4.0  # times shorter or longer than the usual text, whatever the spread of the others
 
 
@@ -61,8 +62,8 @@ def damaged_texts(context: Context) -> Finding:
 def text_lengths(context: Context) -> Finding:
     """Texts far shorter or longer than the rest, by the logarithm of the number of words and of characters.
 
-    Beyond ``SPREADS`` robust standard deviations of logarithms, one for each side (from the middle 68 %), and at least
-    ``LENGTH_FACTOR`` times shorter or longer than the median.
+    Beyond ``SPREADS`` robust standard deviations of logarithms, one for each side (from the middle 68 %), or ``BEYOND`` times
+    shorter or longer than 98 % of texts if that is less; and at least ``LENGTH_FACTOR`` times shorter or longer than the median.
     """
     view = _texts(context)
     context.need_rows(LEAST)
@@ -74,9 +75,9 @@ def text_lengths(context: Context) -> Finding:
     evidence: dict[str, Any] = {}
     for name, sizes in figures.items():
         logs = np.log(np.maximum(sizes, 1))
-        left, middle, right = np.quantile(logs[usable], [0.16, 0.5, 0.84])
-        low = middle - max(np.log(LENGTH_FACTOR), SPREADS * (middle - left))
-        high = middle + max(np.log(LENGTH_FACTOR), SPREADS * (right - middle))
+        least, left, middle, right, most = np.quantile(logs[usable], [0.02, 0.16, 0.5, 0.84, 0.98])
+        low = middle - max(np.log(LENGTH_FACTOR), min(SPREADS * (middle - left), middle - least + np.log(BEYOND)))
+        high = middle + max(np.log(LENGTH_FACTOR), min(SPREADS * (right - middle), most - middle + np.log(BEYOND)))
         short |= usable & (logs < low)
         long |= usable & (logs > high)
         limits = {"median": float(np.exp(middle)), "plausible from": float(np.exp(low)), "to": float(np.exp(high))}

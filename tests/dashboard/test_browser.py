@@ -122,7 +122,7 @@ def gallery(served: Any) -> str:
     return served(zoo.names())
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", ["digits-cnn", "vowels-rnn", "licence-transformer", "loan-mlp", "diabetes-mlp"])
 def test_each_specimen_of_the_zoo_is_toured(visit: Callable[..., Any], gallery: str, name: str) -> None:
     """Open, explain by two methods, change the input, see score and explanation move, and the way back."""
     page = visit(f"{gallery}/inspect?model={name}")
@@ -141,8 +141,9 @@ def test_each_specimen_of_the_zoo_is_toured(visit: Callable[..., Any], gallery: 
         page.locator("#edit-scale [role=slider]").focus()
         page.keyboard.press("Home")
     else:
-        page.get_by_label("loanamt").fill("700")
-        page.get_by_label("loanamt").press("Tab")
+        column, value = ("loanamt", "700") if name == "loan-mlp" else ("bmi", "41")
+        page.get_by_label(column).fill(value)
+        page.get_by_label(column).press("Tab")
     for side in "ab":
         page.locator(f"#figure-{side}:not([data-score='{scores[side]}'])").wait_for()
     page.get_by_text("undo the change").click()

@@ -8,18 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explainer.errors import CorruptFile, MissingDependency
+import zoo
+from explainer.errors import CorruptFile, InvalidInput, MissingDependency, UnknownName
 from explainer.inputs import canonical
 from zoo import data as zoo_data
 from zoo import licences, loans, vowels
 from zoo.data import PARTS
-from zoo.recipes import RECIPES
+from zoo.specimens import RECIPES
 
+# how many equal inputs two splits share, where the source itself repeats inputs
+SHARED = {"planted-xor": 192, "pneumonia-cnn": 8, "default-mlp": 236}  # xor has 64 different rows; unused cards are all alike
 SIZES = {"digits-cnn": (3600, 400, 1000), "vowels-rnn": (234, 36, 370), "loan-mlp": (1193, 299, 497)}
 
 
 @pytest.fixture(scope="module", params=list(RECIPES))
 def named(request):
+    absent = zoo.missing(request.param)
+    if absent:
+        pytest.skip(absent)
     return request.param, RECIPES[request.param].data()
 
 
@@ -32,9 +38,8 @@ def keys(inputs):
 def test_no_input_is_in_two_splits(named):
     _, data = named
     parts = [set(keys(getattr(data, part).inputs)) for part in PARTS]
-    assert not parts[0] & parts[2]
-    assert not parts[1] & parts[2]
-    assert not parts[0] & parts[1]
+    shared = len(parts[0] & parts[2]) + len(parts[1] & parts[2]) + len(parts[0] & parts[1])
+    assert shared <= SHARED.get(named[0], 0)
 
 
 def test_splits_are_the_same_every_time_and_as_large_as_documented(named):
@@ -51,15 +56,20 @@ def test_inputs_are_canonical_and_every_class_is_in_every_split(named):
         split = getattr(data, part)
         given = canonical(split.inputs, RECIPES[name].modality, data.feature_names)
         assert keys(given) == keys(split.inputs)
-        assert split.labels.dtype == np.int64
-        assert set(split.labels) == set(range(len(data.class_names)))
+        if RECIPES[name].task == "regression":
+            assert split.labels.dtype == np.float64
+        else:
+            assert split.labels.dtype == np.int64
+            assert set(split.labels.tolist()) == set(range(len(data.class_names)))
         assert len(split.labels) == len(split.inputs)
 
 
 def test_class_shares_of_the_random_splits_differ_by_less_than_two_points(named):
     name, data = named
-    if name == "vowels-rnn":
-        pytest.skip("the authors' own test split has other shares than their train split")
+    if name in ("vowels-rnn", "pneumonia-cnn", "ecg-rnn") or name.startswith("planted"):
+        pytest.skip("the splits are the authors' own, by patient, or drawn anew: their shares differ")
+    if RECIPES[name].task == "regression":
+        pytest.skip("the labels are numbers")
     shares = [np.bincount(getattr(data, part).labels) / len(getattr(data, part)) for part in PARTS]
     assert np.abs(shares[0] - shares[2]).max() < 0.02
 
@@ -208,3 +218,54 @@ def test_no_licence_notice_is_nearly_another() -> None:
     asked = ["near duplicates", "exact duplicates", "overlap, near", "overlap, exact"]
     found = explainer.check(data.test.inputs, reference=rest, only=asked)
     assert [f.state for f in found] == ["pass"] * 4
+
+
+def test_a_data_set_that_is_not_here_says_what_to_do(monkeypatch, tmp_path):
+    from zoo import official
+
+    monkeypatch.setenv("EXPLAINER_DATA", str(tmp_path))
+    monkeypatch.setattr(official, "cache", lambda: tmp_path / "cache")
+    with pytest.raises(MissingDependency, match=r"pneumoniamnist.npz is not on this machine.*explainer fetch pneumonia.*EXPLAINER_DATA"):
+        official.locate("pneumonia")
+    assert "not on this machine" in zoo.missing("pneumonia-cnn")
+    assert zoo.missing("loan-mlp") == ""
+    with pytest.raises(InvalidInput, match="cannot be fetched"):
+        official.fetch("beats", progress=False)
+    with pytest.raises(UnknownName, match="Did you mean 'pneumonia'"):
+        official.locate("pneumonie")
+
+
+def test_another_file_of_the_same_name_is_refused(monkeypatch, tmp_path):
+    from zoo import official
+
+    monkeypatch.setenv("EXPLAINER_DATA", str(tmp_path))
+    (tmp_path / "pneumoniamnist.npz").write_bytes(b"something else")
+    with pytest.raises(CorruptFile, match="not the file the zoo was trained on"):
+        official.locate("pneumonia")
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_fetching_keeps_the_file_only_when_it_is_the_right_one(monkeypatch, tmp_path, damaged):
+    """The address is a file of this machine: nothing goes to the network."""
+    import dataclasses
+    import hashlib
+
+    from zoo import official
+
+    content = b"x" * 600_000
+    (tmp_path / "there").write_bytes(content[:-1] if damaged else content)
+    source = dataclasses.replace(
+        official.SOURCES["pneumonia"], sha256=hashlib.sha256(content).hexdigest(), address=(tmp_path / "there").as_uri()
+    )
+    monkeypatch.setitem(official.SOURCES, "pneumonia", source)
+    monkeypatch.setattr(official, "cache", lambda: tmp_path / "cache")
+    monkeypatch.delenv("EXPLAINER_DATA", raising=False)
+    seen = []
+    if damaged:
+        with pytest.raises(CorruptFile):
+            official.fetch("pneumonia", progress=lambda done, total: seen.append((done, total)))
+        assert not list((tmp_path / "cache").iterdir())
+    else:
+        assert official.fetch("pneumonia", progress=lambda done, total: seen.append((done, total))).read_bytes() == content
+        assert official.locate("pneumonia").name == "pneumoniamnist.npz"
+    assert seen[-1][0] in (len(content), len(content) - 1)

@@ -39,7 +39,7 @@ def test_weights_count_rows_as_repeating_them_would():
     counts = np.random.default_rng(1).integers(0, 4, 60)
     weighted = metrics.measure(labels, probabilities, counts[None].astype(float))
     repeated = metrics.measure(np.repeat(labels, counts), np.repeat(probabilities, counts, axis=0))
-    for name in metrics.NAMES:
+    for name in metrics.CLASSES:
         assert weighted[name][0] == pytest.approx(repeated[name][0]), name
 
 

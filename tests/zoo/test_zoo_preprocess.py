@@ -10,10 +10,10 @@ import torch
 import zoo
 from explainer.errors import CorruptFile, InvalidInput
 from zoo import background, licences, preprocess
-from zoo.preprocess import Columns, Pixels, Steps, Tokens
-from zoo.recipes import RECIPES
-from zoo.rnn import Vowels
-from zoo.transformer import Licences
+from zoo.preprocess import Columns, Pixels, Plain, Steps, Tokens
+from zoo.rnn import Recurrent
+from zoo.specimens import RECIPES
+from zoo.transformer import Encoder
 
 NOTICES = ["This file is licensed under the GPL version 2", "Permission is granted to copy this file", "All rights reserved by the owner"]
 
@@ -31,6 +31,7 @@ def fitted(kind):
         "steps": lambda: (Steps.fit([generator.normal(size=(n, 3)) for n in (4, 7)]), [generator.normal(size=(n, 3)) for n in (2, 5)]),
         "tokens": lambda: (Tokens.fit(NOTICES * 2, vocabulary=120, max_length=16), NOTICES[:2]),
         "columns": lambda: (Columns.fit(table(), bins=3), table()),
+        "plain": lambda: (Plain.fit(table()[["income", "flag"]]), table().fillna(0.0)),
     }[kind]()
 
 
@@ -121,14 +122,14 @@ def test_a_text_without_a_known_word_still_gets_probabilities():
 
 def test_rnn_and_transformer_do_not_see_padding():
     torch.manual_seed(0)
-    rnn = Vowels(channels=3, classes=2).eval()
+    rnn = Recurrent(channels=3, classes=2).eval()
     x = torch.randn(2, 6, 3)
     lengths = torch.tensor([4, 6])
     dirty = x.clone()
     dirty[0, 4:] = 99
     assert torch.equal(rnn(x, lengths), rnn(dirty, lengths))
     assert torch.allclose(rnn(x[:1, :4], lengths[:1]), rnn(x, lengths)[:1], atol=1e-6)
-    transformer = Licences(vocabulary=20, length=8, classes=3, width=16, heads=2).eval()
+    transformer = Encoder(vocabulary=20, length=8, classes=3, width=16, heads=2).eval()
     ids, mask = torch.randint(4, 20, (1, 8)), torch.arange(8)[None] < 5
     other = torch.where(mask, ids, 7)
     assert torch.allclose(transformer(ids, mask), transformer(other, mask), atol=1e-6)
@@ -144,7 +145,7 @@ def test_transformer_calls_the_fused_attention(monkeypatch):
         return fused(*args, **kwargs)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
-    Licences(vocabulary=20, length=8, classes=3, width=16, heads=2)(torch.zeros(2, 5, dtype=torch.long), torch.ones(2, 5, dtype=torch.bool))
+    Encoder(vocabulary=20, length=8, classes=3, width=16, heads=2)(torch.zeros(2, 5, dtype=torch.long), torch.ones(2, 5, dtype=torch.bool))
     assert called == [(2, 1, 1, 5)] * 2
 
 

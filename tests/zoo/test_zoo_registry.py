@@ -10,18 +10,27 @@ import sys
 import numpy as np
 import pytest
 
+import explainer
 import zoo
 from explainer.errors import CorruptFile, InvalidInput, UnknownName
 from explainer.inputs import take
-from zoo import metrics, registry
-from zoo.recipes import RECIPES
+from zoo import card, metrics, registry
+from zoo.specimens import RECIPES
 
-NAMES = ("digits-cnn", "vowels-rnn", "licence-transformer", "loan-mlp")
+SHORT: tuple[str, ...] = ()  # specimens that miss their bar, and whose cards say so
+FIRST = ("digits-cnn", "vowels-rnn", "licence-transformer", "loan-mlp")
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=zoo.names())
 def specimen(request):
     return zoo.load(request.param)
+
+
+@pytest.fixture
+def data(specimen):
+    if zoo.missing(specimen.name):
+        pytest.skip(zoo.missing(specimen.name))
+    return specimen.data
 
 
 @pytest.fixture
@@ -30,26 +39,28 @@ def copy(tmp_path):
     return tmp_path / "vowels-rnn"
 
 
-def test_the_four_specimens_are_there():
-    assert zoo.names() == NAMES
+def test_the_first_specimens_stand_first():
+    assert zoo.names()[:4] == FIRST
 
 
-def test_test_split_figures_of_the_record_are_met_by_the_committed_weights(specimen):
-    test = specimen.data.test
-    assert specimen.data.sha256 == specimen.record["data_sha256"]
-    probabilities = specimen.model.scores(test.inputs)
-    found = metrics.measure(test.labels, probabilities)
-    for name in metrics.NAMES:
-        assert found[name][0] == pytest.approx(specimen.record["metrics"][name]["value"], abs=2e-4), name
-    table = metrics.confusion(test.labels, probabilities.argmax(1), len(specimen.data.class_names))
-    assert np.abs(np.array(table) - specimen.record["confusion"]).sum() <= 2
+def test_test_split_figures_of_the_record_are_met_by_the_committed_weights(specimen, data):
+    test = data.test
+    assert data.sha256 == specimen.record["data_sha256"]
+    outputs = specimen.model.scores(test.inputs)
+    found = metrics.measure(test.labels, outputs)
+    for name, figure in specimen.record["metrics"].items():
+        assert found[name][0] == pytest.approx(figure["value"], rel=2e-4, abs=2e-4), name
+    if "confusion" in specimen.record:
+        table = metrics.confusion(test.labels, outputs.argmax(1), len(data.class_names))
+        assert np.abs(np.array(table) - specimen.record["confusion"]).sum() <= 2 + len(test) // 2000
 
 
 def test_each_specimen_meets_its_bar_and_does_not_fall_short_of_its_baseline_unsaid(specimen):
     record = specimen.record
     value = record["metrics"][record["metric"]]["value"]
-    if record["bar"] is not None:
-        assert value >= record["bar"]
+    wanted, met = card.bar(record)
+    assert met or record["name"] in SHORT, wanted
+    assert met or "is NOT met" in specimen.card
     gap = record["against_baseline"]
     assert gap["difference"]["value"] == pytest.approx(value - record["baseline"]["metrics"][record["metric"]]["value"], abs=2e-5)
     assert gap["standing"] == metrics.standing(gap["difference"])
@@ -58,48 +69,78 @@ def test_each_specimen_meets_its_bar_and_does_not_fall_short_of_its_baseline_uns
 
 def test_record_and_card_say_how_it_was_made(specimen):
     record = specimen.record
-    assert {
-        "data_sha256",
-        "split",
-        "seed",
-        "device",
-        "versions",
-        "epochs",
-        "seconds",
-        "metrics",
-        "confusion",
-        "history",
-        "baseline",
-    } <= set(record)
-    assert len(record["history"]) == record["epochs"] >= record["best_epoch"] >= 1
-    assert record["split"]["test"] == len(specimen.data.test) == int(np.sum(record["confusion"]))
-    for name in metrics.NAMES:
-        figure = record["metrics"][name]
+    assert {"data_sha256", "split", "seed", "device", "versions", "seconds", "metrics", "baseline"} <= set(record)
+    if "history" in record:
+        trained = RECIPES[specimen.name].epochs > 0
+        assert len(record["history"]) == record["epochs"] >= record["best_epoch"] >= int(trained)
+    if "confusion" in record:
+        assert record["split"]["test"] == int(np.sum(record["confusion"]))
+    for name, figure in record["metrics"].items():
         assert figure["low"] <= figure["value"] <= figure["high"] or name == "ece", name
     assert record["baseline"]["name"] in specimen.card
     assert f"{record['metrics'][record['metric']]['value']:.3f}" in specimen.card
 
 
-def test_model_has_names_background_and_probabilities(specimen):
-    model, data = specimen.model, specimen.data
-    assert model.class_names == data.class_names
+def test_model_has_names_background_and_probabilities(specimen, data):
+    model = specimen.model
     assert model.feature_names == data.feature_names
     few = take(data.test.inputs, np.arange(5))
     scores = model.scores(few)
     assert scores.shape == (5, len(data.class_names))
-    assert np.allclose(scores.sum(1), 1)
-    if specimen.name == "licence-transformer":
-        assert model.background is None
-    else:
-        assert len(model.background) in (18, 20, 100)
-        assert np.allclose(model.scores(model.background[:5]).sum(1), 1)
+    if model.task == "classification":
+        assert model.class_names == data.class_names
+        assert np.allclose(scores.sum(1), 1)
+    assert (model.background is None) == (model.modality == "text")
+    if model.background is not None:
+        assert 18 <= len(model.background) <= 100
+        assert np.isfinite(model.scores(model.background[:5])).all()
 
 
-def test_scores_do_not_depend_on_the_batch(specimen):
-    few = take(specimen.data.test.inputs, np.arange(12))
-    together = specimen.model.scores(few, output="logit")
-    alone = np.concatenate([specimen.model.scores(take(few, slice(i, i + 1)), output="logit") for i in range(12)])
-    assert np.abs(together - alone).max() < 1e-4
+def test_scores_do_not_depend_on_the_batch(specimen, data):
+    few = take(data.test.inputs, np.arange(12))
+    output = "raw" if specimen.model.task == "regression" else "logit"
+    together = specimen.model.scores(few, output=output)
+    alone = np.concatenate([specimen.model.scores(take(few, slice(i, i + 1)), output=output) for i in range(12)])
+    assert np.abs(together - alone).max() < 1e-4 * max(1, np.abs(together).max())
+
+
+def test_two_methods_explain_every_specimen(specimen, data):
+    """The first by the gradient or the tree, where there is one, the second from outside."""
+    few = take(data.test.inputs, np.arange(2))
+    inside = "shap" if RECIPES[specimen.name].estimator else "integrated_gradients"
+    for method, budget in ((inside, None), ("lime", 64)):
+        options = {} if budget is None else {"budget": budget}
+        found = explainer.explain(specimen.model, few, method=method, seed=0, verify="off", progress=False, **options)
+        assert len(found) == 2
+        assert all(np.isfinite(np.asarray(one.values, dtype=float)).all() for one in found)
+
+
+def test_every_card_has_a_head_that_the_hub_reads(specimen):
+    hub = pytest.importorskip("huggingface_hub")
+    head = hub.ModelCard(specimen.card).data
+    assert head.license == "apache-2.0"
+    assert head.eval_results[0].metric_value == specimen.record["metrics"][specimen.record["metric"]]["value"]
+
+
+def test_all_weights_together_stay_small():
+    assert sum(path.stat().st_size for path in registry.WEIGHTS.rglob("*")) < 40e6
+
+
+def test_a_skops_file_with_a_strange_type_is_refused(tmp_path):
+    import hashlib
+
+    import skops.io
+    from sklearn.preprocessing import FunctionTransformer
+
+    shutil.copytree(registry.WEIGHTS / "breast-forest", tmp_path / "breast-forest")
+    content = skops.io.dumps(FunctionTransformer(zoo.names))
+    (tmp_path / "breast-forest" / "model.skops").write_bytes(content)
+    path = tmp_path / "breast-forest" / "record.json"
+    record = json.loads(path.read_text())
+    record["files"]["model.skops"] = hashlib.sha256(content).hexdigest()
+    path.write_text(json.dumps(record))
+    with pytest.raises(CorruptFile, match=r"holds objects of zoo.*not loaded"):
+        _ = zoo.load("breast-forest", tmp_path / "breast-forest").model
 
 
 def test_loading_reads_neither_data_nor_torch():
@@ -111,7 +152,7 @@ def test_loading_reads_neither_data_nor_torch():
 
 def test_no_file_in_the_zoo_is_a_pickle():
     kinds = {path.suffix for path in registry.WEIGHTS.rglob("*") if path.is_file()}
-    assert kinds == {".safetensors", ".json", ".md"}
+    assert kinds == {".safetensors", ".json", ".md", ".skops"}
     for path in registry.WEIGHTS.rglob("*.safetensors"):
         assert path.stat().st_size < 8e6
         assert not path.name.startswith("checkpoint")
@@ -178,7 +219,4 @@ def test_recipes_and_weights_are_the_same_set():
 
 
 def test_cards_are_what_the_records_say(specimen):
-    from zoo import card
-    from zoo.recipes import RECIPES
-
     assert specimen.card == card.markdown(RECIPES[specimen.name], specimen.record)

@@ -19,7 +19,7 @@ import zoo
 from explainer.errors import Cancelled, CorruptFile, ExplainerError, InvalidInput, UnknownName
 from zoo import baselines, checkpoint
 from zoo import train as training
-from zoo.recipes import RECIPES
+from zoo.specimens import RECIPES
 
 QUICK = {"progress": False, "log": False, "device": "cpu"}
 

@@ -1,0 +1,117 @@
+"""Compression and calibration: what they promise, and what they cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import explainer
+import zoo
+from explainer.errors import InvalidInput, Unsupported
+from zoo import calibration, compression
+
+
+@pytest.fixture(scope="module")
+def loans():
+    return zoo.load("loan-mlp")
+
+
+def drawn(probabilities, draw):
+    return (draw.random((len(probabilities), 1)) < probabilities.cumsum(1)).argmax(1)
+
+
+def price(one, share):
+    pruned = compression.pruned(one.model, share)
+    return compression.cost(one.model, pruned, one.data.test, method="integrated_gradients", rows=20)
+
+
+def matrices(model):
+    return [one.weight.detach() for one in model.module.modules() if isinstance(one, torch.nn.Linear)]
+
+
+def test_pruning_takes_the_smallest_weights_of_all_layers_and_leaves_the_model_given(loans):
+    before = [one.clone() for one in matrices(loans.model)]
+    made = compression.pruned(loans.model, 0.6)
+    assert all(torch.equal(a, b) for a, b in zip(before, matrices(loans.model), strict=True))
+    flat, left = torch.cat([one.ravel() for one in before]), torch.cat([one.ravel() for one in matrices(made)])
+    assert (left == 0).float().mean() == pytest.approx(0.6, abs=0.001)
+    assert flat[left == 0].abs().max() <= flat[left != 0].abs().min()
+    assert torch.equal(left[left != 0], flat[left != 0])
+
+
+def test_structured_pruning_takes_whole_rows_and_spares_the_last_layer(loans):
+    made = matrices(compression.pruned(loans.model, 0.25, structured=True))
+    own = matrices(loans.model)
+    for before, after in zip(own[:-1], made[:-1], strict=True):
+        gone = (after == 0).all(1)
+        assert int(gone.sum()) == round(0.25 * len(after))
+        assert before.norm(dim=1)[gone].max() <= before.norm(dim=1)[~gone].min()
+    assert torch.equal(own[-1], made[-1])
+
+
+def test_eight_bits_are_within_half_a_step_and_a_quarter_of_the_size(loans):
+    made = compression.quantised(loans.model)
+    for before, after in zip(matrices(loans.model), matrices(made), strict=True):
+        step = before.abs().amax(1, keepdim=True) / 127
+        assert ((before - after).abs() <= step / 2 + 1e-7).all()
+    kinds = {one.dtype for name, one in made.module.state_dict().items() if "original0" in name}
+    assert kinds == {torch.int8}
+    assert compression.size(made) < 0.35 * compression.size(loans.model)
+    inputs = loans.data.test.inputs.iloc[:3]
+    assert np.isfinite(explainer.explain(made, inputs, method="integrated_gradients", progress=False)[0].values).all()
+
+
+def test_more_pruning_costs_more_of_the_explanation(loans):
+    """The point of it: the figure stays, the reasons do not."""
+    mild, harsh = (price(loans, share) for share in (0.3, 0.95))
+    same = price(loans, 0.0)
+    assert same.agreement["value"] == pytest.approx(1)
+    assert same.first == same.same == 1
+    assert same.size_after == same.size_before
+    assert harsh.agreement["high"] < mild.agreement["low"]
+    assert harsh.size_after < mild.size_after < mild.size_before
+    assert "explanations agree by rank" in str(harsh)
+
+
+def test_what_cannot_be_compressed_is_said(loans):
+    with pytest.raises(InvalidInput, match=r"below 1; 1\.2 came"):
+        compression.pruned(loans.model, 1.2)
+    with pytest.raises(Unsupported, match="breast-forest is no PyTorch model"):
+        compression.pruned(zoo.load("breast-forest").model, 0.5)
+    with pytest.raises(Unsupported, match="no linear layer"):
+        compression.quantised(zoo.load("planted-linear").model)
+
+
+@pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
+def test_the_temperature_a_model_is_off_by_is_found(true):
+    draw = np.random.default_rng(0)
+    logits = draw.normal(0, 2, size=(20_000, 4))
+    probabilities = calibration.scaled(logits, 1.0)
+    labels = drawn(probabilities, draw)
+    assert calibration.temperature(true * logits, labels) == pytest.approx(true, rel=0.05)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.05, 0.1, 0.3]))
+def test_sets_hold_the_right_class_as_often_as_promised(seed, miss):
+    """Mean over many draws of held-out and new rows: at least 1 - miss, and not far above it (Vovk et al. 2005)."""
+    draw = np.random.default_rng(seed)
+    covered = []
+    for _ in range(60):
+        logits = draw.normal(size=(400, 5))
+        probabilities = calibration.scaled(logits, 0.7)  # not calibrated, which does not matter
+        labels = drawn(calibration.scaled(logits, 1.0), draw)
+        threshold = calibration.conformal_threshold(probabilities[:200], labels[:200], miss)
+        sets = calibration.conformal_sets(probabilities[200:], threshold)
+        covered.append(sets[np.arange(200), labels[200:]].mean())
+    assert 1 - miss - 0.015 < np.mean(covered) < 1 - miss + 0.03
+
+
+def test_a_promise_that_so_few_rows_cannot_keep_is_refused():
+    with pytest.raises(InvalidInput, match="5 rows cannot promise to miss no more than 0.1; at least 9 are needed"):
+        calibration.conformal_threshold(np.full((5, 2), 0.5), np.zeros(5), 0.1)
+    with pytest.raises(InvalidInput, match="0 to 1; 0 to 3 came"):
+        calibration.temperature(np.zeros((4, 2)), np.arange(4))

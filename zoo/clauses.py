@@ -1,0 +1,28 @@
+"""Clauses of terms of service: fair, or unfair to the consumer (ToS-100)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zoo.data import Data, Split, stratified
+from zoo.licences import augment as augment
+from zoo.official import locate
+
+SOURCE = "ToS-100 (Ruggeri, Lagioia, Lippi and Torroni 2021)"
+RULE = "equal texts kept once; stratified with seed 0: 70 % train, 10 % validation, 20 % test"
+
+
+def load() -> Data:
+    """Clauses as texts; classes "fair" and "unfair"."""
+    import pandas as pd
+
+    frame = pd.read_csv(locate("clauses"))
+    frame["text"] = frame["text"].astype(str).str.split().str.join(" ")
+    frame = frame[frame["text"].str.len() > 0].drop_duplicates("text")
+    texts, labels = frame["text"].tolist(), 1 - frame["FAIR"].to_numpy(dtype=np.int64)
+    train, validation, test = (Split([texts[i] for i in rows], labels[rows]) for rows in stratified(labels, (0.7, 0.1, 0.2)))
+    return Data(train, validation, test, ("fair", "unfair"), SOURCE, RULE)
+
+
+def background(data: Data) -> None:
+    """None: a word is taken out by the mask token."""
