@@ -199,7 +199,8 @@ def lost_group(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return Planted(replace(s.take(np.setdiff1d(np.arange(s.n), dropped)), groups={}))
 
 
-@everywhere("order of rows", "rows sorted by class, but for {:.0%} of them", (0.9, 0.5, 0.0), 0.5)
+@everywhere("order of rows", "rows sorted by class, but for {:.0%} of them", (0.9, 0.5, 0.0), 0.5, MODALITIES[1:])
+@everywhere("order of rows", "rows sorted by class, but for {:.0%} of them", (0.9, 0.5, 0.2), 0.2, MODALITIES[:1])
 def in_order(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     order = np.argsort(s.labels.astype(str), kind="stable")
     loose = rng.choice(s.n, round(strength * s.n), replace=False)
@@ -272,7 +273,8 @@ def unknown_class(s: Sample, rng: np.random.Generator, strength: float) -> Plant
 # -- what single items are like ----------------------------------------------------------------------------------------------
 
 
-@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 5)
+@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 5, MODALITIES[1:])
+@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 20, MODALITIES[:1])
 def strangers(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength)
     if s.modality == "tabular":
@@ -293,7 +295,8 @@ RECIPE = re.findall(
 )
 
 
-@everywhere("weak segments", "{:.0%} of labels exchanged in one segment of a seventh of the data", (0.2, 0.5, 0.8), 0.8)
+@everywhere("weak segments", "{:.0%} of labels exchanged in one segment of a seventh of the data", (0.2, 0.5, 0.8), 0.8, MODALITIES[1:])
+@everywhere("weak segments", "{:.0%} of labels exchanged in one segment of a seventh of the data", (0.5, 0.8, 1.0), 1.0, MODALITIES[:1])
 def badly_served(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     figure = {
         "tabular": lambda: s.inputs["obrat"].to_numpy(),

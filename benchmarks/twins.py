@@ -19,16 +19,17 @@ from explainer.checks.finding import Findings
 
 MADE = {
     "tabular": "zoo/loans (codes of 'not known', leaks and the constant column are gone already): rows with a missing cell, an "
-    "income of 666 (a code for 'not known' of 22 applicants) or an occupancy that does not apply (6 rows) are left out, and rows beyond "
-    "the 0.5 % and 99.5 % quantiles of an amount (a loan of 2.57 times the price is among them), the nine columns computed from others, "
-    "and approvals beyond six for each refusal. Two columns are made up: the day of the application and the branch. Odd seeds: rows "
-    "drawn anew from a Gaussian copula of these, the decision from a logistic regression on them",
+    "income of 666 (a code for 'not known' of 22 applicants), an occupancy that does not apply (6 rows) or half a credit line are "
+    "left out, and rows beyond the 0.5 % and 99.5 % quantiles of an amount (a loan of 2.57 times the price is among them), the nine "
+    "columns computed from others, and approvals beyond six for each refusal. Two columns are made up: the day of the application "
+    "and the branch. Odd seeds: rows drawn anew from a Gaussian copula of these, the decision from a logistic regression on them",
     "image": "zoo/digits as they are",
     "text": "zoo/licences (no two nearly the same): without the texts that hold an e-mail or postal address, a telephone number, a "
-    "ruled line or a character that a decoder gave up on, a coarse word, or small words of another language than English, and with the "
-    "names of licences, which give the class away, replaced by 'this'; of texts that then share half their runs of six letters, the first",
-    "series": "zoo/vowels, all 640 in new halves. Odd seeds: each series louder or softer by up to 10 %, up to a tenth of it cut off at "
-    "each end, and noise of a twentieth of each channel's spread",
+    "ruled line, an HTML entity or a character that a decoder gave up on, a coarse word, or small words of another language than "
+    "English, and with the names of licences, which give the class away, replaced by 'this'; of texts that then share half their "
+    "runs of six letters, the first",
+    "series": "zoo/vowels, all 640 in new halves. Odd seeds: each series louder or softer by up to 10 %, up to a tenth of it cut "
+    "off at each end, and noise of a twentieth of each channel's spread",
 }
 SIZES = {"tabular": (600, 450, 400), "image": (700, 400, 800), "text": (700, 400, 800), "series": (250, 200, 190)}  # data, reference, model
 COMPUTED = ("mortno", "mortperf", "mortlat1", "mortlat2", "multi", "thick", "loanprc", "hrat", "chist")
@@ -46,7 +47,7 @@ SMALL = frozenset(
 FOREIGN = frozenset(re.findall(r"\w+", "der die das und von ist les des une sous est el los del una para het een"))
 LEFT_OUT = re.compile(  # ruled lines, mail addresses, lost characters, postal addresses, telephone numbers
     r"[^\w\s]{5,}|@|\ufffd|\b\d+\w* (?:[A-Z]\w*\.? ){1,3}(?:St|Ave|Road|Rd|Pl|Dr|Boulevard|Blvd|Suite|Floor|Way|Square)"
-    r"|(?i:fuck|shit|damn)|P\.? ?O\.? Box|\b[A-Z]{2},? \d{5}\b|\b[A-Z]-\d{4,5}\b|\+?\d[\d ().-]{8,}\d"
+    r"|&#?\w+;|(?i:fuck|shit|damn)|P\.? ?O\.? Box|\b[A-Z]{2},? \d{5}\b|\b[A-Z]-\d{4,5}\b|\+?\d[\d ().-]{8,}\d"
 )
 
 
@@ -151,6 +152,7 @@ def pool(modality: str) -> tuple[Any, np.ndarray]:
         low, high = amounts.quantile(TRIMMED), amounts.quantile(1 - TRIMMED)
         commoner = np.cumsum(labels == "approved") <= MOST_APPROVED * (labels == "refused").sum()
         usual = (inputs["appinc"] != UNKNOWN_INCOME) & (inputs["occ"] != "not applicable") & inputs.notna().all(axis=1)
+        usual &= inputs["lines"] == inputs["lines"].round()
         kept = (usual & (amounts >= low).all(axis=1) & (amounts <= high).all(axis=1)).to_numpy()
         kept = kept & (commoner | (labels == "refused"))
     elif modality == "text":
