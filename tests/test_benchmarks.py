@@ -87,7 +87,7 @@ def test_every_part_of_the_whole_is_there() -> None:
 
 def test_parts_give_tables_and_a_page(ran: dict[str, object]) -> None:
     page = str(ran["page"])
-    assert ran["figures"] == 3 and ran["errors"] == 1
+    assert ran["figures"] == 4 and ran["errors"] == 1
     assert all(
         word in page
         for word in (

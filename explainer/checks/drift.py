@@ -245,7 +245,7 @@ def schema(context: Context) -> Finding:
 CHECKS: tuple[Check, ...] = (
     Check(
         "schema",
-        MODALITIES,
+        ("tabular", "image", "series"),
         schema,
         "What is built otherwise is misread or refused.",
         "Bring the data to the reference set's form.",

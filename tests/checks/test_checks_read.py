@@ -237,3 +237,10 @@ def test_a_specimen_is_read_by_its_name():
     assert set(found.labels) == {"refused", "approved"}
     with pytest.raises(UnknownName, match="Valid: zoo"):
         read("zo:loan-mlp")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_dates_are_the_same_whatever_unit_they_are_kept_in(unit):
+    days = pd.Series(pd.to_datetime(["2020-03-01"] * 40)).astype(f"datetime64[{unit}]")
+    finding = state(check(pd.DataFrame({"day": days, "x": np.arange(40.0)}), only=["constant columns"]), "constant columns")
+    assert "2020-03-01" in finding.message

@@ -1,0 +1,60 @@
+"""What is wrong with single lines of a text file, found on its bytes: other than UTF-8, or fewer fields than the header has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+BLOCK = 1 << 24  # bytes looked at together
+TOLD = 1_000  # lines named; a file all in another encoding has every line wrong
+NOT_UTF8 = "bytes that are not UTF-8; each is shown as \ufffd"
+
+
+def is_utf8(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def faulty_lines(path: Path, separator: str) -> tuple[tuple[str, str], ...]:
+    """``(which, why)`` of the lines of a csv that are read in part: some bytes guessed, or the last fields taken as missing.
+
+    A line is held against the first by its number of separators, and only where no quoted field can run over its end.
+    """
+    found: list[tuple[str, str]] = []
+    fields, number, quoted = -1, 1, False
+    for block in _blocks(path):
+        if not is_utf8(block):
+            found += [(f"line {number + i}", NOT_UTF8) for i, line in enumerate(block.split(b"\n")) if not is_utf8(line)]
+        values = np.frombuffer(block, dtype=np.uint8)
+        ends = np.flatnonzero(values == ord("\n"))
+        if not len(ends) or ends[-1] != len(values) - 1:
+            ends = np.append(ends, len(values))
+        separators, quotes = (_in_each(values == ord(mark), ends) for mark in (separator, '"'))
+        open_before = (np.cumsum(quotes) - quotes + quoted) % 2 == 1
+        plain = ~open_before & (quotes % 2 == 0) & (np.diff(ends, prepend=-1) > 2)  # an empty line, "\r" or not, is none
+        if fields < 0:
+            fields = int(separators[0]) if plain[0] and not quotes[0] else 0
+        for i in np.flatnonzero(plain & (separators < fields)):
+            found.append((f"line {number + int(i)}", f"{int(separators[i]) + 1} fields of {fields + 1}; the others are read as missing"))
+        number, quoted = number + len(ends), bool((quotes.sum() + quoted) % 2)
+        if len(found) > TOLD:
+            break
+    return tuple(found[:TOLD])
+
+
+def _in_each(marks: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """How many marks each line holds."""
+    before = np.searchsorted(np.flatnonzero(marks), ends)
+    return np.diff(before, prepend=0)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The file in pieces that end with a line."""
+    with path.open("rb") as handle:
+        while block := handle.read(BLOCK):
+            yield block if block.endswith(b"\n") else block + handle.readline()
