@@ -249,6 +249,27 @@ def linear_head(case: Case) -> str | None:
     return name if np.allclose(through, empty, atol=1e-9) and not np.allclose(whole, empty, atol=1e-9) else None
 
 
+def influence(case: Case, layer: str) -> np.ndarray:
+    """Leino et al. 2018: the score's gradient by what enters ``layer``, averaged over the way from the baseline, node by node."""
+    entering: list[Tensor] = []
+
+    def cut(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        entering.append(given[0].detach().clone().requires_grad_())
+        return (entering[-1], *given[1:])
+
+    total: Any = 0
+    handle = case.exact.module.get_submodule(layer).register_forward_pre_hook(cut)
+    try:
+        for node, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
+            points = tuple(b + (node + 1) / 2 * (x - b) for x, b in zip(*map(case.precise, (case.inputs, case.baseline)), strict=True))
+            with case.in_exact():
+                score = case.exact(*points)[0, case.column]
+            total += weight / 2 * torch.autograd.grad(score, entering[-1])[0]
+    finally:
+        handle.remove()
+    return np.asarray(total.double().numpy()).ravel()
+
+
 @contextmanager
 def _caught(module: nn.Module) -> Iterator[list[Tensor]]:
     found: list[Tensor] = []
@@ -319,6 +340,24 @@ def cam(case: Case, method: str, layer: str, shape: tuple[int, int], call: int =
     return total, size
 
 
+def score_cam(case: Case, layer: str, shape: tuple[int, int], call: int = 0) -> tuple[np.ndarray | None, float]:
+    """Wang et al. 2020 without softmax or final ReLU: maps of ``layer`` times the score of the picture seen through each, over black's."""
+    with _caught(case.exact.module.get_submodule(layer)) as found, case.in_exact():
+        case.exact(*case.precise(case.inputs))
+    maps, picture = _planes(found[call].detach(), shape), np.asarray(case.given[0])
+    if maps is None:
+        return None, 0.0
+    seen = [np.zeros_like(picture)]
+    for one in maps:
+        large = F.interpolate(torch.tensor(one)[None, None], size=picture.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
+        mask = (large - large.min()) / (np.ptp(large) or 1.0)
+        seen.append(((mask[..., None] if picture.ndim == 3 else mask) * picture).astype(picture.dtype))
+    encoded = case.model.encode(case.model.canonical(np.stack(seen))).tensors
+    scores = case.score(*(encoded[i] for i in case.positions))
+    raised = scores[1:] - scores[0]
+    return np.tensordot(raised, maps, 1), float((np.abs(raised) * np.abs(maps).max((1, 2))).sum())
+
+
 def _planes(output: Tensor, shape: tuple[int, int]) -> np.ndarray | None:
     """One input's maps ``(channels, rows, columns)`` from planes, from channels in the last place, or from tokens."""
     one = output[0].double().numpy()
@@ -368,6 +407,70 @@ def rollout(weights: np.ndarray, readout: np.ndarray) -> np.ndarray:
             mixed[i] /= mixed[i].sum()
         reach = np.array([sum(reach[i] * mixed[i, j] for i in range(tokens)) for j in range(tokens)])
     return reach
+
+
+def flow(weights: np.ndarray) -> np.ndarray:
+    """Abnar & Zuidema 2020: per token the largest flow from the first one on top, by linear programming over the edges."""
+    from scipy.optimize import linprog
+
+    layers, _, tokens, _ = weights.shape
+    edges = [(k, i, j) for k in range(layers) for i in range(tokens) for j in range(tokens)]
+    capacity = [(weights[k, :, i, j].mean() + (i == j)) / 2 for k, i, j in edges]
+    kept = np.zeros((layers + 1, tokens, len(edges)))  # what arrives at a node less what leaves it
+    for e, (k, i, j) in enumerate(edges):
+        kept[k + 1, i, e], kept[k, j, e] = -1, 1
+    between = kept[1:-1].reshape(-1, len(edges))
+    shut = np.delete(kept[-1], 0, axis=0)  # nothing starts elsewhere than at the first token on top
+    reached = []
+    for j in range(tokens):
+        ends = np.concatenate([between, shut, np.delete(kept[0], j, axis=0)])
+        found = linprog(-kept[0, j], A_eq=ends, b_eq=np.zeros(len(ends)), bounds=[(0, c) for c in capacity], method="highs")
+        reached.append(-found.fun)
+    return np.array(reached)
+
+
+def norms(case: Case, weights: np.ndarray) -> np.ndarray | None:
+    """Kobayashi et al. 2020: ``|| sum over heads of a_ij v_j W_O ||``, entry by entry and each row brought to the sum 1, as one head."""
+    core: Any = case.core_of(case.handed()).eval()
+    values: list[Tensor] = []
+    outward: list[Tensor] = []
+    for name, layer in core.named_modules():
+        if name.endswith((".value", ".v_lin", ".v_proj", ".value_proj")):
+            layer.register_forward_hook(lambda _, __, output: values.append(output[0].detach()))
+        elif name.endswith(("attention.output.dense", "attention.out_lin", "attention.dense", ".o_proj")):
+            layer.register_forward_hook(lambda module, *_: outward.append(module.weight.detach()))
+    if case.argument_names:
+        core(**dict(zip(case.argument_names, case.arguments, strict=True)))
+    if not len(values) == len(outward) == len(weights):
+        return None
+    heads, tokens = weights.shape[1:3]
+    found = np.zeros((len(weights), 1, tokens, tokens))
+    for k, (value, out) in enumerate(zip(values, outward, strict=True)):
+        parts = value.split(out.shape[1] // heads, -1)  # fewer than heads where some share theirs
+        carried = [parts[h * len(parts) // heads] @ w.T for h, w in enumerate(out.chunk(heads, -1))]
+        for i in range(tokens):
+            for j in range(tokens):
+                found[k, 0, i, j] = float(sum(float(weights[k, h, i, j]) * carried[h][j] for h in range(heads)).norm())
+    return found / found.sum(-1, keepdims=True)
+
+
+def attention_relevance(case: Case) -> np.ndarray | None:
+    """Chefer et al. 2021 of the first token: ``R <- R + mean over heads of (gradient of A times A)+ R``, A as eager."""
+    core: Any = case.core_of(case.handed()).eval()
+    if not hasattr(core, "set_attn_implementation") or not case.argument_names:
+        return None
+    core.set_attn_implementation("eager")
+    output = core.double()(**dict(zip(case.argument_names, case.arguments, strict=True)), output_attentions=True)
+    weights = getattr(output, "attentions", None)
+    if not weights:
+        return None
+    slopes = torch.autograd.grad(scores_in(output)[0, case.column], weights, allow_unused=True)
+    reach = torch.eye(weights[0].shape[-1]).double()
+    for a, g in zip(weights, slopes, strict=True):
+        if g is not None:
+            reach = reach + (a * g)[0].clamp(min=0).mean(0) @ reach
+    reach[0, 0] -= 1
+    return np.asarray(reach[0].detach().numpy())
 
 
 # -- games ----------------------------------------------------------------------------------------------------------------------
