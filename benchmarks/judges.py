@@ -200,26 +200,35 @@ class Judge:
     def _attention_rollout(self, answer: Answer) -> Distance | None:
         if self.weights is None or self.case.modality != "text":
             return None
-        reading = np.zeros(self.weights.shape[-1])
-        reading[0] = 1
-        return self._at_words(answer, truths.rollout(self.weights, reading), "rollout entry by entry")
+        return self._at_words(answer, truths.rollout(self.weights, self._reading), "rollout entry by entry")
+
+    @property
+    def _reading(self) -> np.ndarray:
+        assert self.weights is not None
+        return np.eye(1, self.weights.shape[-1], self._start)[0]
+
+    @cached_property
+    def _start(self) -> int:
+        return 0 if self.weights is None or truths.readout(self.case) == "first" else self.weights.shape[-1] - 1
 
     def _attention_norms(self, answer: Answer) -> Distance | None:
         if self.weights is None or self.case.modality != "text":
             return None
-        mixing, reading = truths.norms(self.case, self.weights), np.eye(1, self.weights.shape[-1])[0]
-        reach = None if mixing is None else truths.rollout(mixing, reading)
+        mixing = truths.norms(self.case, self.weights)
+        reach = None if mixing is None else truths.rollout(mixing, self._reading)
         return self._at_words(answer, reach, "norms entry by entry, rolled out")
 
     def _attention_flow(self, answer: Answer) -> Distance | None:
         if self.weights is None or self.case.modality != "text":
             return None
-        return self._at_words(answer, truths.flow(self.weights), "largest flow by linear programming")
+        return self._at_words(answer, truths.flow(self.weights, self._start), "largest flow by linear programming")
 
     def _attention_relevance(self, answer: Answer) -> Distance | None:
         if self.case.modality != "text":
             return None
-        return self._at_words(answer, truths.attention_relevance(self.case), "the recursion on eager weights and their gradients")
+        return self._at_words(
+            answer, truths.attention_relevance(self.case, self._start), "the recursion on eager weights and their gradients"
+        )
 
     def _at_words(self, answer: Answer, reach: np.ndarray | None, what: str) -> Distance | None:
         at_words = None if reach is None else np.array([reach[tokens].sum() for tokens in self.case.words])

@@ -395,6 +395,12 @@ def attention(case: Case) -> np.ndarray | None:
     return torch.stack(list(weights), 1)[0].numpy()
 
 
+def readout(case: Case) -> str:
+    """The token that attention is read at: the last where no token sees a later one, for the first then sees itself alone."""
+    weights = attention(case)
+    return "last" if weights is not None and not np.triu(weights, 1).any() else "first"
+
+
 def rollout(weights: np.ndarray, readout: np.ndarray) -> np.ndarray:
     """Abnar & Zuidema 2020, entry by entry: ``(A + I) / 2`` row by row, multiplied over the layers, read at ``readout``."""
     tokens = weights.shape[-1]
@@ -409,8 +415,8 @@ def rollout(weights: np.ndarray, readout: np.ndarray) -> np.ndarray:
     return reach
 
 
-def flow(weights: np.ndarray) -> np.ndarray:
-    """Abnar & Zuidema 2020: per token the largest flow from the first one on top, by linear programming over the edges."""
+def flow(weights: np.ndarray, start: int) -> np.ndarray:
+    """Abnar & Zuidema 2020: per token the largest flow from ``start`` on top, by linear programming over the edges."""
     from scipy.optimize import linprog
 
     layers, _, tokens, _ = weights.shape
@@ -420,7 +426,7 @@ def flow(weights: np.ndarray) -> np.ndarray:
     for e, (k, i, j) in enumerate(edges):
         kept[k + 1, i, e], kept[k, j, e] = -1, 1
     between = kept[1:-1].reshape(-1, len(edges))
-    shut = np.delete(kept[-1], 0, axis=0)  # nothing starts elsewhere than at the first token on top
+    shut = np.delete(kept[-1], start, axis=0)  # nothing starts elsewhere on top
     reached = []
     for j in range(tokens):
         ends = np.concatenate([between, shut, np.delete(kept[0], j, axis=0)])
@@ -454,8 +460,8 @@ def norms(case: Case, weights: np.ndarray) -> np.ndarray | None:
     return found / found.sum(-1, keepdims=True)
 
 
-def attention_relevance(case: Case) -> np.ndarray | None:
-    """Chefer et al. 2021 of the first token: ``R <- R + mean over heads of (gradient of A times A)+ R``, A as eager."""
+def attention_relevance(case: Case, start: int) -> np.ndarray | None:
+    """Chefer et al. 2021 of one token: ``R <- R + mean over heads of (gradient of A times A)+ R``, A as eager."""
     core: Any = case.core_of(case.handed()).eval()
     if not hasattr(core, "set_attn_implementation") or not case.argument_names:
         return None
@@ -469,8 +475,8 @@ def attention_relevance(case: Case) -> np.ndarray | None:
     for a, g in zip(weights, slopes, strict=True):
         if g is not None:
             reach = reach + (a * g)[0].clamp(min=0).mean(0) @ reach
-    reach[0, 0] -= 1
-    return np.asarray(reach[0].detach().numpy())
+    reach[start, start] -= 1
+    return np.asarray(reach[start].detach().numpy())
 
 
 # -- games ----------------------------------------------------------------------------------------------------------------------
