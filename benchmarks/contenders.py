@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import attentions
 import numpy as np
 import torch
 import truths
@@ -160,10 +161,10 @@ OURS: dict[str, Call] = {
     "score_cam": ours("score_cam", relu=False, weights="increase", budget=4096),
     "eigen_cam": ours("eigen_cam"),
     "attention": head_attention,
-    "attention_rollout": ours("attention", readout=truths.readout),
-    "attention_norms": ours("attention_norms", readout=truths.readout),
-    "attention_flow": ours("attention_flow", readout=truths.readout),
-    "attention_relevance": ours("attention_relevance", readout=truths.readout),
+    "attention_rollout": ours("attention", readout=attentions.readout),
+    "attention_norms": ours("attention_norms", readout=attentions.readout),
+    "attention_flow": ours("attention_flow", readout=attentions.readout),
+    "attention_relevance": ours("attention_relevance", readout=attentions.readout),
     "shap": ours("shap", baseline=absent, features=cut),
     "ablation": ours("ablation", baseline=absent, features=cut),
     "occlusion": ours("occlusion", baseline="zeros", window=window, stride=window),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import attentions
 import numpy as np
 import truths
 from cases import Case
@@ -188,7 +189,7 @@ class Judge:
 
     @cached_property
     def weights(self) -> np.ndarray | None:
-        return truths.attention(self.case)
+        return attentions.attention(self.case)
 
     def _attention(self, answer: Answer) -> Distance | None:
         given = np.asarray(answer.more["explanation"].values[0], dtype=np.float64)
@@ -200,7 +201,7 @@ class Judge:
     def _attention_rollout(self, answer: Answer) -> Distance | None:
         if self.weights is None or self.case.modality != "text":
             return None
-        return self._at_words(answer, truths.rollout(self.weights, self._reading), "rollout entry by entry")
+        return self._at_words(answer, attentions.rollout(self.weights, self._reading), "rollout entry by entry")
 
     @property
     def _reading(self) -> np.ndarray:
@@ -209,25 +210,25 @@ class Judge:
 
     @cached_property
     def _start(self) -> int:
-        return 0 if self.weights is None or truths.readout(self.case) == "first" else self.weights.shape[-1] - 1
+        return 0 if self.weights is None or attentions.readout(self.case) == "first" else self.weights.shape[-1] - 1
 
     def _attention_norms(self, answer: Answer) -> Distance | None:
         if self.weights is None or self.case.modality != "text":
             return None
-        mixing = truths.norms(self.case, self.weights)
-        reach = None if mixing is None else truths.rollout(mixing, self._reading)
+        mixing = attentions.norms(self.case, self.weights)
+        reach = None if mixing is None else attentions.rollout(mixing, self._reading)
         return self._at_words(answer, reach, "norms entry by entry, rolled out")
 
     def _attention_flow(self, answer: Answer) -> Distance | None:
         if self.weights is None or self.case.modality != "text":
             return None
-        return self._at_words(answer, truths.flow(self.weights, self._start), "largest flow by linear programming")
+        return self._at_words(answer, attentions.flow(self.weights, self._start), "largest flow by linear programming")
 
     def _attention_relevance(self, answer: Answer) -> Distance | None:
         if self.case.modality != "text":
             return None
         return self._at_words(
-            answer, truths.attention_relevance(self.case, self._start), "the recursion on eager weights and their gradients"
+            answer, attentions.attention_relevance(self.case, self._start), "the recursion on eager weights and their gradients"
         )
 
     def _at_words(self, answer: Answer, reach: np.ndarray | None, what: str) -> Distance | None:

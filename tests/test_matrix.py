@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-MINE = ("cases", "truths", "contenders", "judges", "matrixpage", "matrix", "results", "timing")
+MINE = ("attentions", "cases", "truths", "contenders", "judges", "matrixpage", "matrix", "results", "timing")
 pytestmark = [pytest.mark.usefixtures("beside"), pytest.mark.filterwarnings("ignore")]
 
 
