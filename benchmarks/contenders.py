@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import attentions
 import numpy as np
 import torch
 import truths
@@ -101,9 +102,12 @@ def explained(case: Case, method: str, **options: Any) -> tuple[np.ndarray, floa
     options = {"verify": False, **options}
     ex = explainer.explain(case.model, case.given, method, target=case.target, output="raw", **options)
     values = np.asarray(ex.values[0], dtype=np.float64)
-    by_part = len(case.parts[0][0]) == values.ndim and method not in ("shap", "ablation", "layer_conductance", "occlusion")
+    by_part = len(case.parts[0][0]) == values.ndim and method not in _OF_OTHER_PARTS
     at_parts = np.array([values[where] for where, _ in case.parts]) if by_part else values.ravel()
     return at_parts, float(values.sum()), {"explanation": ex}
+
+
+_OF_OTHER_PARTS = ("shap", "ablation", "layer_conductance", "internal_influence", "occlusion")
 
 
 def zero(case: Case) -> Any:
@@ -150,12 +154,17 @@ OURS: dict[str, Call] = {
     "guided_backprop": ours("guided_backprop"),
     "lrp": ours("lrp"),
     "layer_conductance": ours("layer_conductance", baseline="zeros", layer=into_head),
+    "internal_influence": ours("internal_influence", baseline="zeros", layer=into_head),
     "grad_cam": ours("grad_cam", relu=False),
     "grad_cam_plus_plus": ours("grad_cam_plus_plus", relu=False),
     "layer_cam": ours("layer_cam", relu=False),
+    "score_cam": ours("score_cam", relu=False, weights="increase", budget=4096),
     "eigen_cam": ours("eigen_cam"),
     "attention": head_attention,
-    "attention_rollout": ours("attention", readout="first"),
+    "attention_rollout": ours("attention", readout=attentions.readout),
+    "attention_norms": ours("attention_norms", readout=attentions.readout),
+    "attention_flow": ours("attention_flow", readout=attentions.readout),
+    "attention_relevance": ours("attention_relevance", readout=attentions.readout),
     "shap": ours("shap", baseline=absent, features=cut),
     "ablation": ours("ablation", baseline=absent, features=cut),
     "occlusion": ours("occlusion", baseline="zeros", window=window, stride=window),

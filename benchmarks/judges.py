@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import attentions
 import numpy as np
 import truths
 from cases import Case
@@ -148,6 +149,10 @@ class Judge:
     def _layer_conductance(self, answer: Answer) -> Distance | None:
         return self._sums(answer, self.case.baseline, SAMPLED) if self.head else None
 
+    def _internal_influence(self, answer: Answer) -> Distance | None:
+        truth = truths.influence(self.case, self.head) if self.head else None
+        return self._near(answer.values, truth, EXACT, "mean gradient along the way, node by node")
+
     @cached_property
     def head(self) -> str | None:
         return truths.linear_head(self.case)
@@ -161,7 +166,10 @@ class Judge:
             layer, call = str(said["layer"]), int(said.get("call", 0))
         else:
             drawn, layer, call = answer.values.reshape(answer.more["shape"]), str(answer.more["layer"]), 0
-        truth, size = truths.cam(self.case, method, layer, drawn.shape, call)
+        if method == "score_cam":
+            truth, size = truths.score_cam(self.case, layer, drawn.shape, call)
+        else:
+            truth, size = truths.cam(self.case, method, layer, drawn.shape, call)
         return self._near(drawn, truth, EXACT, f"the formula at {layer}", max(1e-9, _CANCEL * size))
 
     def _grad_cam(self, answer: Answer) -> Distance | None:
@@ -173,12 +181,15 @@ class Judge:
     def _layer_cam(self, answer: Answer) -> Distance | None:
         return self._cam("layer_cam", answer)
 
+    def _score_cam(self, answer: Answer) -> Distance | None:
+        return self._cam("score_cam", answer)
+
     def _eigen_cam(self, answer: Answer) -> Distance | None:
         return self._cam("eigen_cam", answer)
 
     @cached_property
     def weights(self) -> np.ndarray | None:
-        return truths.attention(self.case)
+        return attentions.attention(self.case)
 
     def _attention(self, answer: Answer) -> Distance | None:
         given = np.asarray(answer.more["explanation"].values[0], dtype=np.float64)
@@ -190,10 +201,39 @@ class Judge:
     def _attention_rollout(self, answer: Answer) -> Distance | None:
         if self.weights is None or self.case.modality != "text":
             return None
-        reading = np.zeros(self.weights.shape[-1])
-        reading[0] = 1
-        reach = truths.rollout(self.weights, reading)
-        return self._near(answer.values, np.array([reach[tokens].sum() for tokens in self.case.words]), EXACT, "rollout entry by entry")
+        return self._at_words(answer, attentions.rollout(self.weights, self._reading), "rollout entry by entry")
+
+    @property
+    def _reading(self) -> np.ndarray:
+        assert self.weights is not None
+        return np.eye(1, self.weights.shape[-1], self._start)[0]
+
+    @cached_property
+    def _start(self) -> int:
+        return 0 if self.weights is None or attentions.readout(self.case) == "first" else self.weights.shape[-1] - 1
+
+    def _attention_norms(self, answer: Answer) -> Distance | None:
+        if self.weights is None or self.case.modality != "text":
+            return None
+        mixing = attentions.norms(self.case, self.weights)
+        reach = None if mixing is None else attentions.rollout(mixing, self._reading)
+        return self._at_words(answer, reach, "norms entry by entry, rolled out")
+
+    def _attention_flow(self, answer: Answer) -> Distance | None:
+        if self.weights is None or self.case.modality != "text":
+            return None
+        return self._at_words(answer, attentions.flow(self.weights, self._start), "largest flow by linear programming")
+
+    def _attention_relevance(self, answer: Answer) -> Distance | None:
+        if self.case.modality != "text":
+            return None
+        return self._at_words(
+            answer, attentions.attention_relevance(self.case, self._start), "the recursion on eager weights and their gradients"
+        )
+
+    def _at_words(self, answer: Answer, reach: np.ndarray | None, what: str) -> Distance | None:
+        at_words = None if reach is None else np.array([reach[tokens].sum() for tokens in self.case.words])
+        return self._near(answer.values, at_words, EXACT, what)
 
     # -- games ----------------------------------------------------------------------------------------------------------------
 
@@ -227,7 +267,7 @@ def cell(tool: str, method: str, case: Case, judge: Judge, call: Call) -> Cell:
     def made(outcome: Outcome, detail: str = "", far: float | None = None) -> Cell:
         return Cell(tool, method, case.name, case.kind, outcome, detail, far)
 
-    if not applies(case, method) or (method == "layer_conductance" and tool != "ours" and judge.head is None):
+    if not applies(case, method) or (method in ("layer_conductance", "internal_influence") and tool != "ours" and judge.head is None):
         return made("none")
     answer = attempt(call, case, "explainer" if tool == "ours" else tool)
     if isinstance(answer, Failure):

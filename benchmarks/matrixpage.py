@@ -29,9 +29,14 @@ JUDGED = {
     "lrp": "input times the gradient in which an activation's slope is f(z)/z (Ancona et al. 2018), to 1 %",
     "layer_conductance": "the sum at the input of the last linear layer against the difference of scores, to 5 %, where all of the score "
     "goes through it",
+    "internal_influence": "the score's gradient at the input of the last linear layer, averaged node by node along the way, to 0.1 %",
+    "score_cam": "the score of the picture seen through each map of the layer, by the paper without its softmax, to 0.1 %",
     "grad_cam, grad_cam_plus_plus, layer_cam, eigen_cam": "the paper's formula at the layer that the tool names, to 0.1 %",
     "attention": "the weights that transformers gives in eager mode, or attention by hand, to 0.1 %; else rows that sum to one",
     "attention_rollout": "Abnar & Zuidema's product entry by entry from those weights, to 0.1 %, on texts",
+    "attention_norms": "Kobayashi et al.'s norms entry by entry from transformers' layers, rolled out, to 0.1 %, on texts",
+    "attention_flow": "the largest flow by linear programming over those weights, to 0.1 %, on texts",
+    "attention_relevance": "Chefer et al.'s recursion on transformers' eager weights and their gradients, to 0.1 %, on texts",
     "shap": "Shapley values by enumeration of the same game (at most 9 parts), to 5 % and four standard errors of six seeds of 200 samples",
     "ablation, occlusion": "the score with the part put to the same absence, to 0.1 %",
 }

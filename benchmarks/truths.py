@@ -249,6 +249,27 @@ def linear_head(case: Case) -> str | None:
     return name if np.allclose(through, empty, atol=1e-9) and not np.allclose(whole, empty, atol=1e-9) else None
 
 
+def influence(case: Case, layer: str) -> np.ndarray:
+    """Leino et al. 2018: the score's gradient by what enters ``layer``, averaged over the way from the baseline, node by node."""
+    entering: list[Tensor] = []
+
+    def cut(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        entering.append(given[0].detach().clone().requires_grad_())
+        return (entering[-1], *given[1:])
+
+    total: Any = 0
+    handle = case.exact.module.get_submodule(layer).register_forward_pre_hook(cut)
+    try:
+        for node, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
+            points = tuple(b + (node + 1) / 2 * (x - b) for x, b in zip(*map(case.precise, (case.inputs, case.baseline)), strict=True))
+            with case.in_exact():
+                score = case.exact(*points)[0, case.column]
+            total += weight / 2 * torch.autograd.grad(score, entering[-1])[0]
+    finally:
+        handle.remove()
+    return np.asarray(total.double().numpy()).ravel()
+
+
 @contextmanager
 def _caught(module: nn.Module) -> Iterator[list[Tensor]]:
     found: list[Tensor] = []
@@ -319,6 +340,24 @@ def cam(case: Case, method: str, layer: str, shape: tuple[int, int], call: int =
     return total, size
 
 
+def score_cam(case: Case, layer: str, shape: tuple[int, int], call: int = 0) -> tuple[np.ndarray | None, float]:
+    """Wang et al. 2020 without softmax or final ReLU: maps of ``layer`` times the score of the picture seen through each, over black's."""
+    with _caught(case.exact.module.get_submodule(layer)) as found, case.in_exact():
+        case.exact(*case.precise(case.inputs))
+    maps, picture = _planes(found[call].detach(), shape), np.asarray(case.given[0])
+    if maps is None:
+        return None, 0.0
+    seen = [np.zeros_like(picture)]
+    for one in maps:
+        large = F.interpolate(torch.tensor(one)[None, None], size=picture.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
+        mask = (large - large.min()) / (np.ptp(large) or 1.0)
+        seen.append(((mask[..., None] if picture.ndim == 3 else mask) * picture).astype(picture.dtype))
+    encoded = case.model.encode(case.model.canonical(np.stack(seen))).tensors
+    scores = case.score(*(encoded[i] for i in case.positions))
+    raised = scores[1:] - scores[0]
+    return np.tensordot(raised, maps, 1), float((np.abs(raised) * np.abs(maps).max((1, 2))).sum())
+
+
 def _planes(output: Tensor, shape: tuple[int, int]) -> np.ndarray | None:
     """One input's maps ``(channels, rows, columns)`` from planes, from channels in the last place, or from tokens."""
     one = output[0].double().numpy()
@@ -328,46 +367,6 @@ def _planes(output: Tensor, shape: tuple[int, int]) -> np.ndarray | None:
         return np.moveaxis(one, -1, 0)
     cells = math.prod(shape)
     return one[len(one) - cells :].T.reshape(-1, *shape) if one.ndim == 2 and len(one) >= cells else None
-
-
-# -- attention ----------------------------------------------------------------------------------------------------------------
-
-
-def attention(case: Case) -> np.ndarray | None:
-    """Weights ``(layers, heads, tokens, tokens)``: what transformers gives in eager mode, or by hand one query at a time."""
-    core: Any = case.core_of(case.handed()).eval()
-    import test_attention
-    import torch_gallery
-
-    names, tensors = case.argument_names, case.arguments
-    with torch.no_grad():
-        for kind, by_hand in ((torch_gallery.Encoder, test_attention.encoder_by_hand), (torch_gallery.Fused, test_attention.fused_by_hand)):
-            if isinstance(core, kind):
-                return torch.stack(by_hand(core, *tensors), 1)[0].numpy()
-        holder = getattr(core, "inner", getattr(core, "encoder", core)) if not hasattr(core, "config") else core
-        if not hasattr(holder, "set_attn_implementation"):
-            return None
-        holder.set_attn_implementation("eager")
-        given = dict(zip(names, tensors, strict=True)) if names else {"0": tensors[0][..., 0] if holder is not core else tensors[0]}
-        output = holder(*([] if names else given.values()), **(given if names else {}), output_attentions=True)
-    weights = getattr(output, "attentions", None)
-    if not weights or len({w.shape for w in weights}) > 1:
-        return None
-    return torch.stack(list(weights), 1)[0].numpy()
-
-
-def rollout(weights: np.ndarray, readout: np.ndarray) -> np.ndarray:
-    """Abnar & Zuidema 2020, entry by entry: ``(A + I) / 2`` row by row, multiplied over the layers, read at ``readout``."""
-    tokens = weights.shape[-1]
-    reach = readout
-    for layer in weights[::-1]:
-        mixed = np.zeros((tokens, tokens))
-        for i in range(tokens):
-            for j in range(tokens):
-                mixed[i, j] = (layer[:, i, j].mean() + (i == j)) / 2
-            mixed[i] /= mixed[i].sum()
-        reach = np.array([sum(reach[i] * mixed[i, j] for i in range(tokens)) for j in range(tokens)])
-    return reach
 
 
 # -- games ----------------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-MINE = ("cases", "truths", "contenders", "judges", "matrixpage", "matrix", "results", "timing")
+MINE = ("attentions", "cases", "truths", "contenders", "judges", "matrixpage", "matrix", "results", "timing")
 pytestmark = [pytest.mark.usefixtures("beside"), pytest.mark.filterwarnings("ignore")]
 
 
@@ -87,10 +87,12 @@ def test_what_is_known_of_the_peers_shows(tool: str, method: str, model: str, ex
 # Every method on a model for which its judge looks at more than a sum.
 ON = dict.fromkeys(
     ("saliency", "input_x_gradient", "integrated_gradients", "smoothgrad", "expected_gradients", "deeplift", "deeplift_shap",
-     "guided_backprop", "lrp", "layer_conductance", "shap", "ablation"), "functional relu",
+     "guided_backprop", "lrp", "layer_conductance", "internal_influence", "shap", "ablation"), "functional relu",
 ) | dict.fromkeys(
-    ("grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "occlusion"), "residual, dense and depthwise"
-) | dict.fromkeys(("attention", "attention_rollout"), "fused attention, padding mask")  # fmt: skip
+    ("grad_cam", "grad_cam_plus_plus", "layer_cam", "score_cam", "eigen_cam", "occlusion"), "residual, dense and depthwise"
+) | dict.fromkeys(
+    ("attention", "attention_rollout", "attention_flow"), "fused attention, padding mask"
+) | dict.fromkeys(("attention_relevance", "attention_norms"), "BERT")  # fmt: skip
 
 
 def scaled(answer: Any, factor: float) -> Any:
