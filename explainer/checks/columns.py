@@ -76,10 +76,9 @@ def column_of(name: str, values: pd.Series) -> Column:
         values = pd.Series(np.asarray(values))
     if pd.api.types.is_datetime64_any_dtype(values.dtype) or pd.api.types.is_timedelta64_dtype(values.dtype):
         missing = values.isna().to_numpy(dtype=bool)
-        unit = values.dt.tz_localize(None) if getattr(values.dt, "tz", None) is not None else values
-        stamps = unit.to_numpy()
-        kind = "timedelta64[us]" if stamps.dtype.kind == "m" else "datetime64[us]"  # one unit for all, whatever pandas keeps
-        numbers = np.where(missing, np.nan, stamps.astype(kind).astype("int64", copy=False).astype(float))
+        stamps = (values.dt.tz_localize(None) if getattr(values.dt, "tz", None) is not None else values).to_numpy()
+        unit = "timedelta64[us]" if stamps.dtype.kind == "m" else "datetime64[us]"  # one unit for all, whatever pandas keeps
+        numbers = np.where(missing, np.nan, stamps.astype(unit).astype("int64", copy=False).astype(float))
         return _numeric(name, "date", numbers, missing)
     if pd.api.types.is_complex_dtype(values.dtype):
         values = values.astype(str)

@@ -298,9 +298,8 @@ def _times(values: Any, found: Data, reading: Reading) -> np.ndarray | None:
     numbers = pd.to_numeric(pd.Series(items), errors="coerce").astype(float)
     if numbers.notna().mean() < 0.5:  # not numbers, so dates
         dates = pd.to_datetime(pd.Series(items), errors="coerce", utc=True, format="mixed")
-        numbers = pd.Series(
-            np.where(dates.notna(), dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype("int64") / 1e6, np.nan)
-        )
+        stamps = dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype("int64")
+        numbers = pd.Series(np.where(dates.notna(), stamps / 1e6, np.nan))
     if not numbers.notna().any():
         raise InvalidInput(f"time holds neither numbers nor dates (the first is {items[0]!r}); pass datetimes, ISO dates or numbers.")
     return numbers.to_numpy()
