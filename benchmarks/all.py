@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, into ``docs/benchmarks.md``: one table of ratios, one of errors, each with its bar.
 
-Run ``python benchmarks/all.py`` on a quiet machine (about ten minutes on one thread), or ``--quick`` to see that it works. The
+Run ``python benchmarks/all.py`` on a quiet machine (about twenty minutes on one thread), or ``--quick`` to see that it works. The
 page is written anew after each part, so that what an interrupted run has found is kept.
 """
 

@@ -2,7 +2,7 @@
 
 Run ``python benchmarks/memory.py``. A table of 10,000 rows x 200 columns, once against 100 background rows and once against a
 baseline row, counts whole: interpreter, libraries, model, data and result. All rows have 32 evaluations each; the default of 2,048 is
-run on 50 rows, for it would take all of them an hour, and shap's KernelExplainer on 10 rows with as many. A picture of 1024 x 1024
+run on 10 rows, for it would take all of them an hour, and shap's KernelExplainer on 3 rows with as many. A picture of 1024 x 1024
 with 200 superpixels counts what explaining adds to the process, which a bare pass of one batch, and the picture once more, must
 cover. So do integrated gradients of 300 steps on a picture of 224 x 224, which bare gradients of the same batches, and half as much
 again, must cover.
@@ -27,7 +27,7 @@ from rich.progress import track
 from timing import Spread, one_thread
 
 ROWS, COLUMNS, BACKGROUND, EVALUATIONS = 10_000, 200, 100, 32
-FEWER, PEERS = 50, 10  # rows at the default of 2,048 evaluations, which all rows would take an hour for; rows of shap's explainer
+FEWER, PEERS = 10, 3  # rows at the default of 2,048 evaluations, which all rows would take an hour for; rows of shap's explainer
 SIDE, SEGMENTS, BATCH = 1024, 200, 8
 WAY, STEPS, PASS = 224, 300, 10
 HELD = "what is held beside a batch (masks, scores, results of all rows) comes on top."
