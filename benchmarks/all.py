@@ -16,7 +16,7 @@ from results import Results, circumstances
 from rich.console import Console
 from timing import one_thread
 
-PARTS = ("speed", "trees", "surrogates", "deeplift", "gradients", "memory", "shapley", "intervals")
+PARTS = ("speed", "trees", "surrogates", "deeplift", "gradients", "memory", "shapley", "intervals", "data")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 

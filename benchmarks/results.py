@@ -14,12 +14,26 @@ from rich.console import Console
 from rich.table import Table
 from timing import Spread
 
-PACKAGES = ("explainer-toolkit", "torch", "captum", "shap", "lime", "shapiq", "scikit-learn", "lightgbm", "xgboost-cpu", "numpy", "pandas")
+PACKAGES = (
+    "explainer-toolkit",
+    "torch",
+    "captum",
+    "shap",
+    "lime",
+    "shapiq",
+    "scikit-learn",
+    "lightgbm",
+    "xgboost-cpu",
+    "scipy",
+    "cleanlab",
+    "numpy",
+    "pandas",
+)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure. ``bar`` is the least it must be, or the most where ``at_most``; ``unit`` is "x", "GB" or "rows/s".
+    """One measured figure. ``bar`` is the least it must be, or the most where ``at_most``; ``unit`` is "x", "s", "GB" or "rows/s".
 
     Whoever sets a bar says what it would be missed by: ``why``, printed only where it is. Raises ValueError without.
     """
@@ -106,7 +120,7 @@ class Results:
     def tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
         """Title, heads and cells of each table."""
         found = []
-        for title, units in (("Ratios", ("x",)), ("Memory", ("GB",)), ("Throughput", ("rows/s",))):
+        for title, units in (("Ratios", ("x",)), ("Seconds", ("s",)), ("Memory", ("GB",)), ("Throughput", ("rows/s",))):
             rows = [figure.cells() for figure in self.figures if figure.unit in units]
             if rows:
                 found.append((title, _FIGURES, rows))

@@ -108,6 +108,7 @@ def explain(
     wrapped = sources.resolve_model(model)
     inputs, rows = sources.resolve_input(input_, wrapped)
     if neuron is not None:
+        insides.told(wrapped, "neuron", as_json)
         wrapped = explainer.neuron(wrapped, *interventions.unit_of(neuron))
     goal = target_of(target, wrapped.class_names)
     with terminal.progress("explaining") as bar, terminal.stoppable(bar) as progress:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from explainer.errors import InvalidInput
+from explainer.errors import InvalidInput, Unsupported
 from explainer.options import DATA, JSON, MODEL, target_of
 
 if TYPE_CHECKING:
     from explainer.inspection.activations import Activations, LayerActivations
+    from explainer.model import Model
 
 ROWS = typer.Argument(metavar="DATA", help=DATA, show_default=False)
 LAYER = typer.Option("--layer", metavar="NAME", help="A layer; may be given again.", show_default=False)
@@ -44,13 +45,14 @@ def activations(
     inputs, _, rows = sources.resolve_labelled(data, None, wrapped)
     if unit and len(layer or []) != 1:
         raise InvalidInput("--unit is a number within one layer; name that layer, as in --layer NAME --unit 3.")
+    able = told(wrapped, "activations", as_json)
     with terminal.progress("activations") as progress:
         found = explainer.activations(wrapped, inputs, layer or None, top=top, seed=seed, progress=progress)
     named = [found[one.name] for one in found.layers] if layer else []
     units = {one.name: _units(one, unit, rows) for one in named}
     saved = saved_in(found, out, "activations")
     if as_json:
-        emit(found, saved, layers=found.to_frame().to_dict("records"), units=units)
+        emit(found, saved, capability=able, layers=found.to_frame().to_dict("records"), units=units)
     else:
         _print_activations(found, units, model, saved)
 
@@ -77,12 +79,13 @@ def heads(
     wrapped = sources.resolve_model(model)
     inputs, _, _ = sources.resolve_labelled(data, None, wrapped)
     goal = target_of(target, wrapped.class_names)
+    able = told(wrapped, "heads", as_json)
     with terminal.progress("head importance") as progress:
         found = head_importance(wrapped, inputs, goal, kind=kind, output=output, progress=progress)  # type: ignore[arg-type]
     saved, frame = saved_in(found, out, "heads"), found.to_frame()
     if as_json:
         facts = {"kind": found.kind, "target": found.target, "output": found.output, "rows": found.rows}
-        emit(found, saved, **facts, heads=frame.to_dict("records"))
+        emit(found, saved, capability=able, **facts, heads=frame.to_dict("records"))
         return
     what = "fall of the score without it" if found.kind == "ablation" else "size of the score's slope by its share"
     lines = [
@@ -115,11 +118,13 @@ def probe(
     inputs, known, _ = sources.resolve_labelled(data, labels, wrapped)
     if known is None:
         raise InvalidInput(f"{data} brings no labels to read off; name the column that holds them, as in --labels COL.")
+    able = told(wrapped, "probe", as_json)
     with terminal.progress("probing") as progress:
         found = explainer.probe(wrapped, inputs, known, layer or None, pool=pool, seed=seed, progress=progress)
     saved, frame = saved_in(found, out, "probe"), found.to_frame()
     if as_json:
-        emit(found, saved, metric=found.metric, rows=found.rows, chance=found.chance, layers=frame.to_dict("records"))
+        facts = {"metric": found.metric, "rows": found.rows, "chance": found.chance}
+        emit(found, saved, capability=able, **facts, layers=frame.to_dict("records"))
         return
     lines = [
         (
@@ -165,13 +170,14 @@ def concepts(
             raise InvalidInput(f"--concept {word!r} is not understood; write NAME=DATA, as in --concept striped=pictures/striped.")
         examples[name] = sources.resolve_labelled(source, None, wrapped)[0]
     goal = None if target is None else target_of(target, wrapped.class_names)
+    able = told(wrapped, "concepts", as_json)
     with terminal.progress("concepts") as progress:
         found = explainer.concepts(
             wrapped, inputs, examples, pool, layers=layer or None, target=goal, runs=runs, seed=seed, progress=progress
         )  # fmt: skip
     saved, frame = saved_in(found, out, "concepts"), found.to_frame()
     if as_json:
-        emit(found, saved, target=found.target, rows=found.rows, concepts=frame.to_dict("records"))
+        emit(found, saved, capability=able, target=found.target, rows=found.rows, concepts=frame.to_dict("records"))
         return
     lines = [
         (one["layer"], one["concept"], f"{one['tcav']:.2f}", f"{one['random']:.2f}", f"{one['p']:.2g}", one["outcome"])
@@ -229,6 +235,19 @@ def _print_activations(found: Activations, units: dict[str, list[dict[str, Any]]
 def _between(low: float, high: float) -> str:
     """An interval in words; none where one input tells no spread."""
     return f"{low:.3g} to {high:.3g}" if low == low else "not known"
+
+
+def told(model: Model, view: str, as_json: bool, named: bool = False) -> dict[str, str]:
+    """What the view is on the model, said before it runs. Raises Unsupported where it is nothing."""
+    from explainer import terminal
+    from explainer.inspection.views import VIEWS, views
+
+    able = views(model, [view])[view]
+    if able.level == "unsupported" and not named:
+        raise Unsupported(f"{VIEWS[view].title} is not valid on {model.name}: {able.reason}")
+    if able.level != "unsupported" and not as_json:
+        terminal.say(f"{terminal.state(able.level)} [dim]{terminal.escape(able.reason)}[/]")
+    return {"level": able.level, "reason": able.reason}
 
 
 def saved_in(found: Any, out: Path | None, name: str, figures: int = 1) -> str | None:

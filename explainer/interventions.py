@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from explainer.errors import InvalidInput, Unsupported
-from explainer.insides import LAYER, OUT, ROWS, SEED, TOP, close, emit, saved_in
+from explainer.errors import InvalidInput
+from explainer.insides import LAYER, OUT, ROWS, SEED, TOP, close, emit, saved_in, told
 from explainer.options import DATA, JSON, MODEL, target_of
-
-if TYPE_CHECKING:
-    from explainer.model import Model
 
 ONE = f"{DATA} For a text model also the text itself."
 OUTPUT = typer.Option(help="Scale of the scores: probability, logit or raw.")
@@ -33,7 +30,7 @@ def lens(
 
     wrapped = sources.resolve_model(model)
     inputs, rows = sources.resolve_input(input_, wrapped)
-    able = _told(wrapped, "lens", as_json, named=bool(layer))
+    able = told(wrapped, "lens", as_json, named=bool(layer))
     with terminal.progress("logit lens") as progress:
         found = explainer.logit_lens(wrapped, inputs, layers=layer or None, output=output, progress=progress)
     saved = saved_in(found, out, "lens", len(rows))
@@ -78,7 +75,7 @@ def patch(
 
     wrapped = sources.resolve_model(model)
     pair = [sources.resolve_input(word, wrapped)[0] for word in (clean, corrupt)]
-    able, goal = _told(wrapped, "patch", as_json), target_of(target, wrapped.class_names)
+    able, goal = told(wrapped, "patch", as_json), target_of(target, wrapped.class_names)
     with terminal.progress("activation patching") as progress:
         found = explainer.patch(wrapped, *pair, layers=layer or None, target=goal, output=output, progress=progress)
     saved, frame = saved_in(found, out, "patch"), found.to_frame()
@@ -119,7 +116,7 @@ def ablate(
 
     wrapped = sources.resolve_model(model)
     inputs, _, _ = sources.resolve_labelled(data, None, wrapped)
-    able = _told(wrapped, "ablate", as_json)
+    able = told(wrapped, "ablate", as_json)
     with terminal.progress("ablation") as progress:
         found = explainer.ablate(wrapped, inputs, layer, unit or None, heads=heads, kind=kind, output=output, progress=progress)
     saved = saved_in(found, out, "ablate")
@@ -160,7 +157,7 @@ def visualise(
     from explainer import sources, terminal
 
     wrapped = sources.resolve_model(model)
-    able = _told(wrapped, "visualise", as_json)
+    able = told(wrapped, "visualise", as_json)
     with terminal.progress("feature visualisation") as progress:
         found = explainer.visualise(wrapped, layer, unit, steps=steps, seed=seed, progress=progress)
     saved = saved_in(found, out, "visualise")
@@ -178,19 +175,6 @@ def unit_of(word: str) -> tuple[str, int]:
     if not bracket or not layer or not rest.endswith("]") or not rest[:-1].isdigit():
         raise InvalidInput(f"--neuron {word!r} is not understood; write LAYER[UNIT], as in --neuron 'features.3[7]'.")
     return layer, int(rest[:-1])
-
-
-def _told(model: Model, view: str, as_json: bool, named: bool = False) -> dict[str, str]:
-    """What the view is on the model, said before it runs. Raises Unsupported where it is nothing."""
-    from explainer import terminal
-    from explainer.inspection.views import VIEWS, views
-
-    able = views(model)[view]
-    if able.level == "unsupported" and not named:
-        raise Unsupported(f"{VIEWS[view]} is not valid on {model.name}: {able.reason}")
-    if able.level != "unsupported" and not as_json:
-        terminal.say(f"{terminal.state(able.level)} [dim]{terminal.escape(able.reason)}[/]")
-    return {"level": able.level, "reason": able.reason}
 
 
 def _tokens(found: Any, i: int, k: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from explainer.checks.context import chance
 from explainer.checks.draft import Fixed
 from explainer.checks.finding import Finding, Findings
 from explainer.explanation import Explanation
-from explainer.methods import METHODS, grouped
+from explainer.methods import METHODS
 
 SHOWN = 12  # rows of a finding that are printed
 REASON = 108  # letters of a reason that are printed: two lines of a terminal 100 wide
@@ -233,11 +233,17 @@ def print_report(facts: Mapping[str, Any]) -> None:
 
 
 def method_facts(model: Any) -> list[dict[str, Any]]:
-    """One entry per method, with what it can be on a model where one is given, and the layers it can be taken at there."""
+    """One entry per method and per view of a network's inside, with what it can be on a model where one is given.
+
+    ``layers``: where a method's ``layer=`` can be there.
+    """
+    from explainer.inspection.views import GROUP, VIEWS, views
+
     facts = [{"name": m.name, "title": m.title, "family": m.family, "group": m.group, "summary": m.summary} for m in METHODS.values()]
+    facts += [{"name": name, "title": v.title, "family": "view", "group": GROUP, "summary": v.summary} for name, v in VIEWS.items()]
     if model is None:
         return facts
-    able = model.capabilities()
+    able = {**model.capabilities(), **views(model)}
     return [
         {**fact, "level": able[fact["name"]].level, "reason": able[fact["name"]].reason, "layers": _layers(model, fact["name"], able)}
         for fact in facts
@@ -247,16 +253,17 @@ def method_facts(model: Any) -> list[dict[str, Any]]:
 def _layers(model: Any, name: str, able: Mapping[str, Any]) -> list[str] | None:
     from explainer.inspection.network import layers_for
 
-    found = None if able[name].level == "unsupported" else layers_for(model, name)
+    found = None if name not in METHODS or able[name].level == "unsupported" else layers_for(model, name)
     return None if found is None else list(found)
 
 
 def print_methods(facts: Sequence[Mapping[str, Any]], model: str | None, anatomy: Any = None) -> None:
     """The methods there are, or what each can be on one model, and what was found in its module where it has one."""
-    by_name = {fact["name"]: fact for fact in facts}
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for fact in facts:
+        groups.setdefault(fact["group"], []).append(fact)
     rows: list[tuple[str, str, str]] = []
-    for group, names in grouped(by_name).items():
-        chosen = [by_name[name] for name in names]
+    for group, chosen in groups.items():
         rows.append((f"[bold]{group}[/]", "", ""))
         rows += _abilities(chosen) if model else [(f["name"], f["title"], terminal.escape(f["summary"])) for f in chosen]
     columns, second = (("method", "called", "what its values mean"), 24) if model is None else (("method", "on this model", "why"), 13)

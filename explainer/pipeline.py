@@ -17,7 +17,7 @@ from explainer import inputs as inputs_
 from explainer import preflight
 from explainer.coalitions import Budget, Coalitions
 from explainer.errors import Cancelled, InvalidInput, Unsupported, unknown
-from explainer.explanation import Explanation, Provenance, Verdict, versions
+from explainer.explanation import Check, Explanation, Provenance, Verdict, versions
 from explainer.faults import score_each
 from explainer.inputs import take
 from explainer.methods import METHODS, Method
@@ -140,6 +140,7 @@ def explain(
         found = faster.told(found, chosen.title)
         lost = _lost(found, engines[0] if engines else None)
         found = _with_extras(found, cut, len(given))
+        found.checks = _doubted(found, preflight.check(model, chosen))
         verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed, lost, engines, time_limit, spent.error)
         found.notes = (*found.notes, *_against(None if budget is None else spent, found, engines[0] if engines else None, lost))
     result = _freeze(
@@ -252,7 +253,8 @@ def _method(model: Model, method: Any, background: Any) -> Method:
         chosen = METHODS[name]
     elif callable(method) and not inspect.isclass(method):
         name = getattr(method, "__name__", type(method).__name__)
-        chosen = Method(name, name, "coalition", "A method of the caller's own.", own=method)
+        caveat = "A method of your own; nothing is known of it before it runs."
+        chosen = Method(name, name, "own", "A method of the caller's own.", caveat=caveat, own=method)
     else:
         raise InvalidInput(
             "method= takes a name, a function (model, inputs, target, ...) -> values, or an object of captum.attr or shap; "
@@ -449,6 +451,13 @@ def _with_extras(found: Attribution, cut: _Cut, n: int) -> Attribution:
         drawn = [cut.features.extras(i) for i in range(n)]
         found.extras = {**{key: [one[key] for one in drawn] for key in drawn[0]}, **found.extras}
     return found
+
+
+def _doubted(found: Attribution, doubt: Check | None) -> Sequence[Mapping[str, Check]]:
+    """The method's own checks, with what preflight has against it on this model."""
+    if doubt is None:
+        return found.checks
+    return [{**(found.checks[i] if len(found.checks) else {}), doubt.name: doubt} for i in range(len(found.values))]
 
 
 def _at_inputs(goal: Target, scores: np.ndarray) -> np.ndarray:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from explainer.errors import ExplainerError, Unsupported
+from explainer.explanation import Check
 from explainer.methods import METHODS, Method
 from explainer.methods.trees import is_tree
 from explainer.model import Capability, Model
@@ -28,20 +29,33 @@ def capabilities(model: Model) -> Mapping[str, Capability]:
 
 def _with_error(model: Any, method: Method, able: Capability) -> Capability:
     """The capability with the error measured on a sample input, once per model."""
-    if able.level == "unsupported" or method.family != "gradient" or not _anatomy(model, "probed"):
+    ask = _MEASURES.get(method.family)
+    if able.level == "unsupported" or ask is None or not _anatomy(model, "probed"):
         return able
-    from explainer.methods.trial import error_of
-
     measured = _ERRORS.setdefault(model, {})
     if method.name not in measured:
-        measured[method.name] = error_of(model, method.name)
+        measured[method.name] = ask(model, method)
     return Capability(able.level, f"{able.reason} {measured[method.name]}".rstrip())
 
 
+def _error(model: Any, method: Method) -> str:
+    from explainer.methods.trial import error_of
+
+    return error_of(model, method.name)
+
+
+def _faithfulness(model: Any, method: Method) -> str:
+    from explainer.trust.samples import faithfulness_of
+
+    return faithfulness_of(model, method)
+
+
+# What can be measured before a method runs: how far off it is, or for maps that promise no sum whether they name what matters.
+_MEASURES: dict[str, Callable[[Any, Method], str]] = {"gradient": _error, "cam": _faithfulness, "attention": _faithfulness}
+
+
 def capability(model: Model, method: Method) -> Capability:
-    """What one method can be on ``model``; a caller's own function is taken at its word."""
-    if method.own is not None:
-        return Capability("approximate", "A method of your own; nothing is known of it before it runs.")
+    """What one method can be on ``model``; of a caller's own function, whether any can be right."""
     if model.modality not in method.modalities:
         others = [m.name for m in METHODS.values() if m.family == method.family and model.modality in m.modalities]
         instead = f" Use {' or '.join(others)}." if others else ""
@@ -53,14 +67,28 @@ def capability(model: Model, method: Method) -> Capability:
     obstacles = {
         "gradient": _no_gradients, "cam": _no_layers, "attention": _no_attention, "coalition": _no_background, "tree": _no_trees,
     }  # fmt: skip
-    obstacle = obstacles[method.family](model)
+    obstacle = obstacles[method.family](model) if method.family in obstacles else ""
     if obstacle:
         return Capability("unsupported", obstacle)
     found = _judged(model, method) or _usual(model, method)
-    doubts = " ".join(filter(None, (_anatomy(model, "noise"), _doubt(model) if method.family == "gradient" else "")))
+    doubts = _doubts(model, method)
     if not doubts or found.level == "unsupported":
         return found
     return Capability("approximate", f"{found.reason} {doubts}")
+
+
+def check(model: Model, method: Method) -> Check | None:
+    """What makes the method doubtful on ``model``, to stand in its verdicts; of a caller's function, what would if it took gradients."""
+    doubts = _doubts(model, method)
+    if doubts:
+        return Check("preflight", "warn", doubts)
+    blind = (_no_gradients(model) or _doubt(model)) if method.family == "own" and model.differentiable else ""
+    return Check("preflight", "not run", f"Whether {method.name} takes gradients is not known. If it does: {blind}") if blind else None
+
+
+def _doubts(model: Model, method: Method) -> str:
+    """Why values would be off a little whatever the method, and whatever is differentiated."""
+    return " ".join(filter(None, (_anatomy(model, "noise"), _doubt(model) if method.family == "gradient" else "")))
 
 
 def _usual(model: Model, method: Method) -> Capability:

@@ -31,13 +31,14 @@ for name in json.loads(sys.argv[2]):
     app.command()(importlib.import_module(name).main)
     result = CliRunner().invoke(app, ["--help"])
     found["help"][name] = [result.exit_code, "Usage" in result.output]
-import all, deeplift, games, gradients, intervals, memory, results, shapley
+import all, data, deeplift, games, gradients, intervals, memory, results, shapley
 from timing import one_thread
 one_thread()
 results = results.Results(errors=[shapley.compare("threshold 14", games.GAMES["threshold 14"](1), 512, 1)])
 results.add(deeplift.measure(True))
 results.add(intervals.measure(True))
 results.add(gradients.measure(True))
+found["drift"] = data.CASES["ours_drift"](True)
 found["memory"] = memory.CASES["picture"](True)
 results.show()
 found["page"] = all.page(results, ["memory"])
@@ -101,6 +102,7 @@ def test_parts_give_tables_and_a_page(ran: dict[str, object]) -> None:
     )
     assert "Ratios" in str(ran["table"]) and "Errors" in str(ran["table"])
     assert ran["memory"]["gigabytes"] > 0  # type: ignore[index]
+    assert ran["drift"]["seconds"] > 0 and ran["drift"]["checks"] == 2  # type: ignore[index]
 
 
 @pytest.mark.usefixtures("beside")

@@ -314,11 +314,13 @@ def test_verify_of_what_is_no_report_is_misuse(place: Path, run: Run) -> None:
 
 
 def test_methods_tell_what_each_is_on_a_model(place: Path, run: Run) -> None:
+    from explainer.inspection.views import VIEWS, views
     from explainer.methods import METHODS
 
-    assert [m["name"] for m in facts_of(run("methods", "--json"))] == list(METHODS)
+    assert [m["name"] for m in facts_of(run("methods", "--json"))] == [*METHODS, *VIEWS]
     told = {m["name"]: (m["level"], m["reason"]) for m in facts_of(run("methods", "models.py:linear", "--json"))}
-    expected = sources.resolve_model("models.py:linear").capabilities()
+    model = sources.resolve_model("models.py:linear")
+    expected = {**model.capabilities(), **views(model)}
     assert told == {name: (c.level, c.reason) for name, c in expected.items()}
     assert "○ unsupported" in run("methods", "models.py:linear").stdout
 

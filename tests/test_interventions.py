@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 from typer.testing import CliRunner
 
 import explainer
@@ -81,9 +83,49 @@ def test_an_image_for_a_unit_and_what_makes_it_fire(run: Run, tmp_path: Path) ->
     assert found["instances"][0]["score"] == pytest.approx(score, rel=1e-5) != plain["instances"][0]["score"]
 
 
+class _Beside(nn.Module):
+    """Each score shifted by the mean of its batch: no function of the row alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(x).relu()
+        return self.last(hidden - 3 * hidden.mean(0))
+
+
+def test_no_change_of_a_score_is_followed_where_the_score_depends_on_the_batch() -> None:
+    rows = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    found = views(explainer.wrap(_Beside(), modality="tabular", feature_names=["a", "b", "c"], background=rows))
+    assert {name for name, one in found.items() if one.level == "unsupported"} == {
+        "concepts",
+        "heads",
+        "lens",
+        "patch",
+        "ablate",
+        "visualise",
+    }
+    assert "batch" in found["patch"].reason and found["activations"].level == found["neuron"].level == "exact"
+
+
+def test_every_view_is_told_before_it_runs(run: Run) -> None:
+    for words in (
+        ("activations", DIGITS, f"{DIGITS}#0-20"),
+        ("heads", WORDS, f"{WORDS}#0-3"),
+        ("probe", DIGITS, DIGITS, "--layer", "head.4"),
+    ):
+        level = views(sources.resolve_model(words[1]), [words[0]])[words[0]].level
+        assert run(*words).stdout.split()[1] == level == facts_of(run(*words, "--json"))["capability"]["level"]
+    told = run("explain", DIGITS, f"{DIGITS}#0", "--method", "saliency", "--neuron", "features.3[4]", "--verify", "off").stdout
+    assert "The activation is read as it is" in told
+
+
 def test_what_can_be_looked_at_is_said_before(run: Run) -> None:
     words, digits, loans = (views(sources.resolve_model(word)) for word in (WORDS, DIGITS, "zoo:loan-mlp"))
     assert set(words) == set(digits) == set(VIEWS)
+    assert words["heads"].level == "exact" and digits["heads"].level == "unsupported" and "attention" in digits["heads"].reason
     assert words["lens"].level == "exact" and loans["lens"].level == "unsupported" and "stack" in loans["lens"].reason
     assert digits["visualise"].level == "approximate" and words["visualise"].level == "unsupported"
     outside = explainer.wrap(

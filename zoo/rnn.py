@@ -8,22 +8,27 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 class Recurrent(nn.Module):
-    """A bidirectional LSTM over packed series; the mean of its states over the real steps is classified.
+    """A bidirectional LSTM over packed series; the mean of its states over the real steps is classified, with ``top`` their
+    maximum beside it.
 
     ``(n, T, channels)`` padded, lengths ``(n,)`` -> logits ``(n, classes)``. What stands in the padding has no influence.
     """
 
-    def __init__(self, channels: int, classes: int, width: int = 64, layers: int = 1, dropout: float = 0.4) -> None:
+    def __init__(self, channels: int, classes: int, width: int = 64, layers: int = 1, dropout: float = 0.4, top: bool = False) -> None:
         super().__init__()
         between = dropout if layers > 1 else 0.0
         self.lstm = nn.LSTM(channels, width, layers, batch_first=True, bidirectional=True, dropout=between)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * width, classes)
+        self.top = top
+        self.head = nn.Linear((4 if top else 2) * width, classes)
 
     def forward(self, series: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         packed = pack_padded_sequence(series, lengths.cpu(), batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=series.shape[1])
         pooled = states.sum(1) / lengths.to(states)[:, None]
+        if self.top:
+            real = torch.arange(series.shape[1], device=series.device) < lengths.to(series.device)[:, None]
+            pooled = torch.cat([pooled, states.masked_fill(~real[..., None], float("-inf")).amax(1)], 1)
         return self.head(self.dropout(pooled))
 
 

@@ -19,6 +19,7 @@ from dashboard.exhibit import Exhibit
 from dashboard.predictions import Predictions
 from dashboard.view import View
 from explainer import plots
+from explainer.inspection.views import GROUP, VIEWS
 from explainer.methods import METHODS, grouped
 from explainer.model import Capability
 from explainer.plots.look import three
@@ -111,6 +112,11 @@ def capabilities(desk: Desk, exhibit: Exhibit) -> html.Div:
         )
         for group, names in grouped(able).items()
     ]
+    inside = desk.views(exhibit)
+    views = [_line(html.Strong(VIEWS[name].title), found) for name, found in inside.items()]
+    groups.append(
+        html.Details([_heading(GROUP, list(inside), inside), *views], open=any(found.level != "unsupported" for found in inside.values()))
+    )
     facts = desk.facts(exhibit)
     if facts:
         lines = [
@@ -136,6 +142,10 @@ def _able(name: str, able: Capability) -> html.Div:
             title="Open in Inspect",
             **states.go({"a": name, "layer_a": ""}, "/inspect"),
         )
+    return _line(title, able)
+
+
+def _line(title: Any, able: Capability) -> html.Div:
     level = badge.level(LEVELS[able.level], able.level)
     return html.Div([html.Div([title, level], className="spread"), html.Div(able.reason, className="dim")], className="able")
 

@@ -26,6 +26,7 @@ from explainer.checks import (
     shortcut,
     tabular,
     text,
+    together,
     units,
     vocabulary,
     windows,
@@ -54,7 +55,10 @@ def enough(context: Context) -> Finding:
     if n < ROWS_LEAST:
         message = f"There are no {plural(context.view.noun)}." if n == 0 else f"There are only {count(n, context.view.noun)}."
         return failed(message, value=n, threshold=ROWS_LEAST)
-    return passed(f"There are {count(n, context.view.noun)}.", value=n, threshold=ROWS_LEAST)
+    held = context.view.held if context.view.held < n else 0
+    told = f", read in parts and kept on disk, as {context.parts}" if context.parts else ""
+    told += f"; checks of more than one column at a time see a sample of {held:,}" if held else ""
+    return passed(f"There are {count(n, context.view.noun)}{told}.", value=n, threshold=ROWS_LEAST)
 
 
 GENERAL: tuple[Check, ...] = (
@@ -65,6 +69,7 @@ GENERAL: tuple[Check, ...] = (
         "What cannot be read is left out in silence, and what is left may be a biased rest.",
         "Restore these from their source, or list them as left out.",
         alone=True,
+        streams=True,
     ),
     Check(
         "number of items",
@@ -73,6 +78,7 @@ GENERAL: tuple[Check, ...] = (
         "On so few, most figures are chance.",
         "Collect more before judging the data or a model.",
         alone=True,
+        streams=True,
     ),
 )
 _ROOMS = (
@@ -99,6 +105,7 @@ _ROOMS = (
     leakage,
     order,
     drift,
+    together,
     confidence,
     segments,
     familiarity,

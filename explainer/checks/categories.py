@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def _coded(column: Column) -> bool:
     return bool(np.unique(known, return_counts=True)[1].min() >= CODE_LEAST)
 
 
-def _levels(column: Column) -> list[str]:
+def _levels(column: Column) -> Sequence[str]:
     return column.levels if column.numbers is None else [f"{v:g}" for v in np.unique(column.numbers[~column.missing])]
 
 

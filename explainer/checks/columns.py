@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from explainer.checks.view import digest
+from explainer.checks.levels import Levels
+from explainer.checks.levels import normalised as normalised
+from explainer.checks.levels import parses as parses
 
 TEXT_WORDS = 5  # a column of strings of this many words on average is prose, not categories
 MIXED_SHARE = 0.9  # a column this full of numbers is a column of numbers with something else in it
@@ -19,7 +20,7 @@ MIXED_LEAST = 10  # values needed before a column's type is a claim
 CODE_LEVELS = 20  # a column with no more distinct values than this is a code, not a measure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Column:
     """One column of any type: numbers as float64 with NaN, or codes (-1 missing) into levels."""
 
@@ -27,22 +28,43 @@ class Column:
     kind: str  # "number", "date", "category", "text" or "empty"
     missing: np.ndarray
     numbers: np.ndarray | None
-    codes: np.ndarray
-    levels: list[str]
+    coded: np.ndarray | None = None
+    levels: Levels = field(default_factory=Levels)
     mixed: str = ""  # what is mixed in it, in words
     odd: tuple[int, ...] = ()  # the rows that are of the rarer type
-
-    @property
-    def distinct(self) -> int:
-        return len(self.levels) if self.numbers is None else int(self.codes.max(initial=-1)) + 1
+    types: tuple[np.ndarray, list[str]] | None = None  # of a column of objects: codes (-1 missing) and names of each row's type
 
     @cached_property
+    def codes(self) -> np.ndarray:
+        """``(n,)`` int32: which value each row has, numbered from 0, -1 where it is missing."""
+        return np.asarray(pd.factorize(np.asarray(self.numbers))[0] if self.coded is None else self.coded, dtype=np.int32)
+
+    @cached_property
+    def distinct(self) -> int:
+        """How many values it has."""
+        return len(self.levels) if self.numbers is None else len(self.sizes)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """How often each value stands, in no special order."""
+        if self.numbers is None:
+            return np.bincount(self.codes[self.codes >= 0], minlength=len(self.levels))
+        return run_lengths(np.sort(self.numbers[~self.missing]))
+
+    @property
     def hashes(self) -> np.ndarray:
         """``(n,)`` uint64 of the values; equal values give equal hashes in any table."""
         if self.numbers is not None:
             return pd.util.hash_array(np.where(self.missing, np.nan, self.numbers) + 0.0)
-        table = np.array([digest(level.encode("utf-8", "surrogatepass")) for level in self.levels] + [0], dtype=np.uint64)
-        return table[self.codes]
+        return np.append(self.levels.hashes, np.uint64(0))[self.codes]
+
+
+def run_lengths(ordered: np.ndarray) -> np.ndarray:
+    """How often each value stands in a sorted array."""
+    if not len(ordered):
+        return np.zeros(0, dtype=np.int64)
+    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(ordered))
+    return np.diff(ends, prepend=0)
 
 
 def column_of(name: str, values: pd.Series) -> Column:
@@ -61,15 +83,13 @@ def column_of(name: str, values: pd.Series) -> Column:
         values = values.astype(str)
     elif pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
         missing = values.isna().to_numpy(dtype=bool)
-        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        return _numeric(name, "number", np.array(numbers, dtype=np.float64), missing)
+        return _numeric(name, "number", values.to_numpy(dtype=np.float64, na_value=np.nan), missing)
     return _objects(name, values)
 
 
 def _numeric(name: str, kind: str, numbers: np.ndarray, missing: np.ndarray) -> Column:
     missing = missing | np.isnan(numbers)
-    codes = pd.factorize(numbers)[0]
-    return Column(name, "empty" if missing.all() else kind, missing, numbers, codes, [])
+    return Column(name, "empty" if missing.all() else kind, missing, numbers)
 
 
 def _objects(name: str, values: pd.Series) -> Column:
@@ -92,13 +112,14 @@ def _objects(name: str, values: pd.Series) -> Column:
     missing = np.array([t is None for t in texts], dtype=bool)
     present = {t for t in types if t}
     if not present:
-        return Column(name, "empty", missing, None, np.full(len(texts), -1), [])
+        return Column(name, "empty", missing, None, np.full(len(texts), -1))
     if present <= {"number", "true or false"} and len(present) == 1:
         numbers = np.array([np.nan if t is None else _float(v) for v, t in zip(listed_values, texts, strict=True)])
         return _numeric(name, "number", numbers, missing)
-    mixed, odd = _mixture(types)
+    typed, names = pd.factorize(np.array([t or None for t in types], dtype=object))
+    mixed, odd = mixture(typed, list(names))
     codes, levels = pd.factorize(np.array(texts, dtype=object))
-    return Column(name, "category", missing, None, codes, [str(level) for level in levels], mixed, odd)
+    return Column(name, "category", missing, None, codes.astype(np.int32), Levels(levels), mixed, odd, (typed, list(names)))
 
 
 def _is_missing(value: Any) -> bool:
@@ -136,19 +157,21 @@ def _float(value: Any) -> float:
         return np.inf
 
 
-def _mixture(types: list[str]) -> tuple[str, tuple[int, ...]]:
-    """What types are mixed in one column of objects, and where the rarer are."""
-    known = [t for t in types if t]
-    present = sorted(set(known), key=known.count, reverse=True)
-    odd = tuple(i for i, t in enumerate(types) if t and t != present[0])
-    return (", ".join(f"{known.count(t):,} {t}" for t in present), odd) if len(present) > 1 else ("", ())
+def mixture(codes: np.ndarray, names: Sequence[str]) -> tuple[str, tuple[int, ...]]:
+    """What types are mixed in one column of objects, and where the rarer are; codes of types, -1 where nothing is."""
+    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
+    present = sorted(np.flatnonzero(sizes), key=lambda k: (-sizes[k], names[k]))
+    if len(present) < 2:
+        return "", ()
+    odd = np.flatnonzero((codes >= 0) & (codes != present[0]))
+    return ", ".join(f"{sizes[k]:,} {names[k]}" for k in present), tuple(odd.tolist())
 
 
-def _nearly_numbers(codes: np.ndarray, levels: list[str]) -> tuple[str, tuple[int, ...]]:
+def _nearly_numbers(codes: np.ndarray, levels: Levels) -> tuple[str, tuple[int, ...]]:
     """A column of numbers written as text with a few other texts among them."""
     sizes = np.bincount(codes[codes >= 0], minlength=len(levels))
     known = int(sizes.sum())
-    other = np.array([not parses(level) for level in levels], dtype=bool)
+    other = ~levels.numeric
     odd = int(sizes[other].sum())
     if known < MIXED_LEAST or not 0 < odd <= (1 - MIXED_SHARE) * known:
         return "", ()
@@ -156,7 +179,7 @@ def _nearly_numbers(codes: np.ndarray, levels: list[str]) -> tuple[str, tuple[in
     return f"{known - odd:,} numbers written as text, {odd:,} other texts", tuple(rows.tolist())
 
 
-def _nearly_words(codes: np.ndarray, levels: list[str]) -> tuple[str, tuple[int, ...]]:
+def _nearly_words(codes: np.ndarray, levels: Sequence[str]) -> tuple[str, tuple[int, ...]]:
     """A column of a few words, without a digit in them, with a few numbers among them: two ways of coding one thing."""
     if not 2 < len(levels) <= CODE_LEVELS:
         return "", ()
@@ -173,34 +196,21 @@ def _nearly_words(codes: np.ndarray, levels: list[str]) -> tuple[str, tuple[int,
 def _strings(name: str, values: pd.Series) -> Column:
     """A column of nothing but strings and missing values; those of white space alone count as missing."""
     codes, found = pd.factorize(values)
-    levels = [str(level) for level in found]
-    held = np.array([bool(level.strip()) for level in levels], dtype=bool)
-    if not held.all():
-        moved = np.where(held, np.cumsum(held) - 1, -1)
-        codes = np.append(moved, -1)[codes]
-        levels = [level for level, keep in zip(levels, held, strict=True) if keep]
-    if not levels:
-        return Column(name, "empty", codes < 0, None, codes, [])
+    codes, levels = codes.astype(np.int32), Levels(found)
+    filled = levels.filled
+    if not filled.all():
+        codes = np.append(np.where(filled, np.cumsum(filled) - 1, -1), -1)[codes].astype(np.int32)
+        levels = levels.take(np.flatnonzero(filled))
+    if not len(levels):
+        return Column(name, "empty", codes < 0, None, codes)
+    return coded_column(name, codes, levels)
+
+
+def coded_column(name: str, codes: np.ndarray, levels: Levels) -> Column:
+    """A column of strings, prose or categories."""
     words = np.mean([len(level.split()) for level in levels[:1000]])
     prose = words >= TEXT_WORDS and len(levels) > CODE_LEVELS
     mixed, odd = _nearly_numbers(codes, levels)
     if not mixed:
         mixed, odd = _nearly_words(codes, levels)
     return Column(name, "text" if prose else "category", codes < 0, None, codes, levels, mixed, odd)
-
-
-_NUMBER = re.compile(r"^\s*[+-]?(\d[\d,]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*%?\s*$")
-
-
-def parses(text: str) -> bool:
-    """Whether a text is a number as people write them."""
-    return bool(_NUMBER.match(text))
-
-
-_PUNCTUATION = re.compile(r"[\W_]+")
-
-
-def normalised(text: str) -> str:
-    """A text without case, accents, punctuation and repeated space: what two spellings of one value share."""
-    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return _PUNCTUATION.sub(" ", bare.casefold()).strip() or text.strip()

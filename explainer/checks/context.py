@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,8 @@ class Check:
     code: str = ""
     alone: bool = False  # runs even where there is not a single item
     asked: bool = False  # runs only where it is named
+    most: int = 0  # items it judges: of more, a sample, and the finding says so; 0 for all
+    streams: bool = False  # looks at one column at a time, so that it judges all of a table kept on disk; others see a sample of it
 
 
 class NotRun(Exception):
@@ -74,6 +76,17 @@ class Context:
     reference_groups: Mapping[str, np.ndarray] | None = None  # where the reference set has the columns named
     reference_time: np.ndarray | None = None
     rules: Rules | None = None
+    parts: str = ""  # why the data were read in parts and kept on disk, where they were
+
+    def sample(self, most: int) -> Context:
+        """The same on ``most`` items drawn at random (always the same ones), in their order; itself where there are no more."""
+        if not 0 < most < self.view.n:
+            return self
+        view, rows = self.view.sampled(most)
+        beside: dict[str, Any] = {name: None if (v := getattr(self, name)) is None else v[rows] for name in ("splits", "time")}
+        groups = None if self.groups is None else {name: values[rows] for name, values in self.groups.items()}
+        labels = None if self.labels is None else self.labels.take(rows)
+        return replace(self, view=view, labels=labels, groups=groups, **beside)
 
     def need_labels(self) -> Labels:
         if self.labels is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -100,7 +101,8 @@ def _dates(view: TableView, place: int, column: Column) -> _Dates | None:
         numbers = np.unique(column.numbers[np.isfinite(column.numbers)])
         if not len(numbers) or numbers[0] < 18000000 or numbers[-1] > 99991231 or (numbers != np.round(numbers)).any():
             return None
-        levels, codes = [str(int(v)) for v in numbers], np.where(column.missing, -1, np.searchsorted(numbers, column.numbers))
+        levels: Sequence[str] = [str(int(v)) for v in numbers]
+        codes = np.where(column.missing, -1, np.searchsorted(numbers, column.numbers))
     elif column.numbers is None and column.kind in ("category", "text"):
         levels, codes = column.levels, column.codes
     else:
@@ -117,7 +119,7 @@ def _dates(view: TableView, place: int, column: Column) -> _Dates | None:
     return _Dates(column.name, np.append(days, np.datetime64("NaT"))[index], wrong)
 
 
-def _read(levels: list[str], named: bool) -> tuple[np.ndarray, np.ndarray]:
+def _read(levels: Sequence[str], named: bool) -> tuple[np.ndarray, np.ndarray]:
     """``datetime64[D]`` of each level, and its state: 0 a date (or a word for none), 1 no such day, 2 no date."""
     parts = [_parts(level, named) for level in levels]
     # 03/04/2020: the day first, unless only the month first makes dates of them

@@ -99,6 +99,9 @@ class TextView(View):
         kept = np.sort(np.unique(self.keys, return_index=True)[1])
         return [(int(kept[i]), int(kept[j]), s) for i, j, s in close_texts([self.pieces[k] for k in kept])], 0.0
 
+    def part(self, rows: np.ndarray) -> TextView:
+        return TextView([None if self.absent[r] else self.texts[r] for r in rows], self.positions[rows])
+
     def chance(self) -> float:
         return 0.0
 

@@ -12,6 +12,7 @@ from explainer.checks.documents import DRIFT_WORDS, TextView
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
 from explainer.checks.view import View
+from explainer.checks.workers import each
 from explainer.inputs import MODALITIES
 
 FALSE_SHARE = 0.01  # Benjamini-Hochberg: of the columns said to differ, at most this share by chance
@@ -43,52 +44,96 @@ def compare_counts(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     from scipy.stats import chi2_contingency
 
     distance = float(np.abs(a / a.sum() - b / b.sum()).sum() / 2)
-    table = np.array([a, b], dtype=float)
-    expected = table.sum(axis=0) * min(a.sum(), b.sum()) / table.sum()
-    rare = expected < EXPECTED_LEAST
-    if rare.sum() > 1:
-        table = np.column_stack([table[:, ~rare], table[:, rare].sum(axis=1)])
-    table = table[:, table.sum(axis=0) > 0]
+    table = pooled(a, b)
     if table.shape[1] < 2:
         return distance, 1.0
     return distance, float(chi2_contingency(table, correction=False).pvalue)
 
 
+def pooled(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The table ``(2, k)`` of two rows of counts, values too rare for chi-square taken together."""
+    table = np.array([a, b], dtype=float)
+    expected = table.sum(axis=0) * min(a.sum(), b.sum()) / table.sum()
+    rare = expected < EXPECTED_LEAST
+    if rare.sum() > 1:
+        table = np.column_stack([table[:, ~rare], table[:, rare].sum(axis=1)])
+    return table[:, table.sum(axis=0) > 0]
+
+
+def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
+    """First Wasserstein distance of two samples, the integral of |F - G|, over the standard deviation of the second."""
+    a, b = np.sort(a[np.isfinite(a)]), np.sort(b[np.isfinite(b)])
+    if not len(a) or not len(b):
+        return 0.0
+    every = np.sort(np.concatenate([a, b]))
+    gap = np.searchsorted(a, every[:-1], side="right") / len(a) - np.searchsorted(b, every[:-1], side="right") / len(b)
+    spread = float(b.std()) or float(every.std())
+    return float((np.abs(gap) * np.diff(every)).sum() / spread) if spread > 0 else 0.0
+
+
+def jensen_shannon(a: np.ndarray, b: np.ndarray) -> float:
+    """Jensen-Shannon distance of two rows of counts, the root of the divergence in bits: 0 to 1 (Endres and Schindelin, 2003)."""
+    p, q = a / a.sum(), b / b.sum()
+    middle = (p + q) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = [np.where(one > 0, one * np.log2(one / middle), 0.0).sum() for one in (p, q)]
+    return float(np.sqrt(max(0.0, sum(terms) / 2)))
+
+
+def stability(a: np.ndarray, b: np.ndarray) -> float:
+    """Population stability index of two rows of counts: sum (p - q) log(p / q), a half counted to each; above 0.25 is held for much."""
+    p, q = ((one + 0.5) / (one + 0.5).sum() for one in (a, b))
+    return float(((p - q) * np.log(p / q)).sum())
+
+
+def _in_deciles(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many of ``a`` and of ``b`` lie in each tenth of ``b``."""
+    edges = np.unique(np.quantile(b, np.linspace(0.1, 0.9, 9), method="inverted_cdf"))
+    first, second = (np.bincount(np.searchsorted(edges, one, side="left"), minlength=len(edges) + 1) for one in (a, b))
+    return first, second
+
+
 def compare(a: pd.Series, b: pd.Series) -> list[dict[str, Any]]:
-    """The tests that fit one column of two sets: values, and where any are missing, missingness."""
+    """The tests that fit one column of two sets (values, and where any are missing, missingness), measures of size beside them."""
     tests = []
     lost = [int(a.isna().sum()), int(b.isna().sum())]
     if sum(lost):
-        distance, p = compare_counts(np.array([len(a) - lost[0], lost[0]]), np.array([len(b) - lost[1], lost[1]]))
-        tests.append({"test": "chi-square of missing", "distance": distance, "p": p})
+        sides = [np.array([len(one) - k, k]) for one, k in zip((a, b), lost, strict=True)]
+        distance, p = compare_counts(*sides)
+        tests.append({"test": "chi-square of missing", "distance": distance, "p": p, **_sizes(*sides)})
     known_a, known_b = a.dropna(), b.dropna()
     if min(len(known_a), len(known_b)) < LEAST:
         return tests
     numeric = not isinstance(a.dtype, pd.CategoricalDtype) and not isinstance(b.dtype, pd.CategoricalDtype)
-    if numeric and len(np.unique(np.concatenate([known_a, known_b]))) > FEW_VALUES:
-        distance, p = compare_numbers(known_a.to_numpy(dtype=float), known_b.to_numpy(dtype=float))
-        return [*tests, {"test": "Kolmogorov-Smirnov", "distance": distance, "p": p}]
-    left, right = ((one.to_numpy(dtype=float) if numeric else _written(one)) for one in (known_a, known_b))
-    codes, levels = pd.factorize(np.concatenate([left, right]))
-    sides = [np.bincount(part, minlength=len(levels)) for part in (codes[: len(left)], codes[len(left) :])]
+    left, right = ((one.to_numpy(dtype=float), None) if numeric else _coded(one) for one in (known_a, known_b))
+    if numeric and len(np.unique(np.concatenate([left[0], right[0]]))) > FEW_VALUES:
+        distance, p = compare_numbers(left[0], right[0])
+        sizes = {"Wasserstein / spread": wasserstein(left[0], right[0]), **_sizes(*_in_deciles(left[0], right[0]))}
+        return [*tests, {"test": "Kolmogorov-Smirnov", "distance": distance, "p": p, **sizes}]
+    if numeric:
+        places, levels = pd.factorize(np.concatenate([left[0], right[0]]))
+        codes = [places[: len(known_a)], places[len(known_a) :]]
+    else:
+        places, levels = pd.factorize(np.concatenate([left[1], right[1]]))  # type: ignore[list-item]
+        codes = [places[: len(left[1])][left[0]], places[len(left[1]) :][right[0]]]  # type: ignore[arg-type]
+    sides = [np.bincount(one, minlength=len(levels)) for one in codes]
     distance, p = compare_counts(*sides)
-    new = [str(level) for level, x, y in zip(levels, *sides, strict=True) if x and not y]
+    new = [str(levels[k]) for k in np.flatnonzero((sides[0] > 0) & (sides[1] == 0))[:10]]
     shares = sides[0] / sides[0].sum() - sides[1] / sides[1].sum()
-    return [
-        *tests,
-        {
-            "test": "chi-square",
-            "distance": distance,
-            "p": p,
-            "not in the reference": new[:10],
-            "most changed": str(levels[np.abs(shares).argmax()]),
-        },
-    ]
+    found = {"test": "chi-square", "distance": distance, "p": p, **_sizes(*pooled(*sides)), "not in the reference": new}
+    return [*tests, {**found, "most changed": str(levels[np.abs(shares).argmax()])}]
 
 
-def _written(values: pd.Series) -> np.ndarray:
-    """Values as plain strings (pandas' own cannot hold every one)."""
-    return np.array([str(v) for v in values.tolist()], dtype=object)
+def _sizes(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    return {"Jensen-Shannon": jensen_shannon(a, b), "PSI": stability(a, b)}
+
+
+def _coded(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Codes into the distinct values, these as plain strings (pandas' own cannot hold every one)."""
+    codes, levels = (
+        (values.cat.codes.to_numpy(), values.cat.categories) if isinstance(values.dtype, pd.CategoricalDtype) else pd.factorize(values)
+    )
+    return codes, np.array([str(level) for level in levels], dtype=object)
 
 
 def drift(context: Context) -> Finding:
@@ -96,10 +141,10 @@ def drift(context: Context) -> Finding:
     reference = context.need_reference()
     if min(context.view.n, reference.n) < LEAST:
         raise NotRun(f"{context.view.n:,} and {reference.n:,} items came; at least {LEAST} on each side are needed.")
-    here, there = _features(context.view, reference)
-    tests: list[dict[str, Any]] = []
-    for name in here.columns:
-        tests += [{"column": str(name), **t} for t in compare(here[name], there[name])]
+    here, there = features(context.view, reference)
+    pairs = [(str(name), here[name], there[name]) for name in here.columns]
+    found = each(lambda pair: [{"column": pair[0], **t} for t in compare(pair[1], pair[2])], pairs, max(len(here), len(there)))
+    tests: list[dict[str, Any]] = [t for one in found for t in one]
     if not tests:
         raise NotRun("The two sets have no column in common that can be compared.")
     sure = benjamini_hochberg(np.array([t["p"] for t in tests]))
@@ -121,10 +166,12 @@ def drift(context: Context) -> Finding:
     return passed(f"None of {count(here.shape[1], things)} differs from the reference set{note}.", **details)
 
 
-def _features(view: View, reference: View) -> tuple[pd.DataFrame, pd.DataFrame]:
+def features(view: View, reference: View) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The figures both sets have, one column each under the same names; of texts, the commonest words too."""
     here, there = view.summary, reference.summary
     if isinstance(view, TableView) and isinstance(reference, TableView):
-        names = [n for n in here.columns if n in there.columns and not _named(view, n) and not _named(reference, n)]
+        named = {c.name for table in (view, reference) for c in table.columns if table.identifier(c)}  # these differ by their nature
+        names = [n for n in here.columns if n in there.columns and n not in named]
         return here[names], there[names]
     if isinstance(view, TextView) and isinstance(reference, TextView):
         together = view.frequency + reference.frequency
@@ -135,11 +182,6 @@ def _features(view: View, reference: View) -> tuple[pd.DataFrame, pd.DataFrame]:
         return pd.concat([frames[0], marks[0]], axis=1), pd.concat([frames[1], marks[1]], axis=1)
     names = [n for n in here.columns if n in there.columns]
     return here[names], there[names]
-
-
-def _named(view: TableView, name: str) -> bool:
-    """An identifier differs between two sets by its nature."""
-    return any(c.name == name and view.identifier(c) for c in view.columns)
 
 
 def label_drift(context: Context) -> Finding:
@@ -207,6 +249,7 @@ CHECKS: tuple[Check, ...] = (
         schema,
         "What is built otherwise is misread or refused.",
         "Bring the data to the reference set's form.",
+        streams=True,
     ),
     Check(
         "drift",
@@ -221,5 +264,6 @@ CHECKS: tuple[Check, ...] = (
         label_drift,
         "With other class shares, thresholds and calibration no longer hold.",
         "Recalibrate, or re-weight the figures to the new shares.",
+        streams=True,
     ),
 )

@@ -25,21 +25,18 @@ def _coarse(found: int, expected: float) -> bool:
 def exact_duplicates(context: Context) -> Finding:
     view = context.view
     context.need_rows(2)
-    usable = np.flatnonzero(~view.blank)
-    keys = view.keys[usable]
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    repeated = usable[first[group] != np.arange(len(usable))]
+    first = view.firsts[view.content]
+    repeated = np.flatnonzero((first != np.arange(view.n)) & ~view.blank)
     things = plural(view.noun)
     details: dict[str, Any] = {"value": len(repeated) / view.n, "threshold": 0.0}
     if not len(repeated):
         return passed(f"No two of {view.n:,} {things} are equal.", **details)
-    sizes = np.bincount(group)
-    groups = [view.at(usable[group == g])[:10] for g in np.flatnonzero(sizes > 1)[:EVIDENCE_SHOWN]]
+    shown = np.unique(view.content[repeated])[:EVIDENCE_SHOWN]
+    groups = [view.at(view.content == g)[:10] for g in shown]
     details |= {"rows": view.at(repeated), "evidence": {"groups": groups}}
     labels = context.labels
     if labels is not None:
-        agree = int((labels.codes[repeated] == labels.codes[usable[first[group[np.searchsorted(usable, repeated)]]]]).sum())
-        details["evidence"]["with the same label"] = agree
+        details["evidence"]["with the same label"] = int((labels.codes[repeated] == labels.codes[first[repeated]]).sum())
     message = f"{share(len(repeated), view.n)} {things} are copies of an earlier one{view.aside}."
     expected = view.chance()
     if _coarse(len(repeated), expected):
@@ -53,7 +50,8 @@ def near_duplicates(context: Context) -> Finding:
     context.need_rows(2)
     pairs, expected = view.pairs
     things = plural(view.noun)
-    pairs = [p for p in pairs if not (view.blank[p[0]] or view.blank[p[1]])]
+    blank = set(np.flatnonzero(view.blank).tolist())
+    pairs = [p for p in pairs if p[0] not in blank and p[1] not in blank]
     later = sorted({j for _, j, _ in pairs})
     details: dict[str, Any] = {"value": len(later) / view.n, "threshold": 0.0}
     if not later:
@@ -85,8 +83,8 @@ def exact_overlap(context: Context) -> Finding:
     things = plural(view.noun)
     if not both.any():
         return passed(f"None of {view.n:,} {things} stands in the reference set.", **details)
-    where = dict(zip(theirs[::-1].tolist(), reference.positions[::-1].tolist(), strict=True))
-    pairs = [{"row": view.at([i])[0], "reference row": where[int(mine[i])]} for i in np.flatnonzero(both)[:EVIDENCE_SHOWN]]
+    shown = np.flatnonzero(both)[:EVIDENCE_SHOWN]
+    pairs = [{"row": view.at([i])[0], "reference row": reference.at([np.argmax(theirs == mine[i])])[0]} for i in shown]
     details |= {"rows": view.at(both), "evidence": {"pairs": pairs}}
     message = f"{share(int(both.sum()), view.n)} {things} stand in the reference set too."
     expected = (view.chance() / max(1, view.n - 1) + reference.chance() / max(1, reference.n - 1)) * min(view.n, reference.n)
@@ -175,6 +173,7 @@ CHECKS: tuple[Check, ...] = (
         exact_duplicates,
         "Copies count twice in training, and once they fall on both sides of a split they inflate every figure.",
         "Keep one of each, before splitting.",
+        streams=True,
     ),
     Check(
         "near duplicates",

@@ -97,7 +97,7 @@ def _summaries(context: Context, here: np.ndarray, there: np.ndarray) -> tuple[n
     if not names:
         raise NotRun("The two sets share no figures.")
     both = pd.concat([f[names] for f in frames[::-1]], ignore_index=True).to_numpy(dtype=float)
-    points = uncorrelated(_scaled(both))
+    points = uncorrelated(_scaled(list(both.T)))
     if points.shape[1] < 1:
         raise NotRun("No figure varies.")
     split = len(frames[1])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of the JSON document; a reader that meets another says so
 State = Literal["pass", "fail", "not run", "error"]
+STOPPED = "Not run: stopped before it."
 STATES: tuple[State, ...] = ("fail", "error", "not run", "pass")
 
 
@@ -78,6 +79,11 @@ class Findings(Sequence[Finding]):
     def ok(self) -> bool:
         """True when nothing failed and nothing broke (checks that could not run are listed, not counted)."""
         return not self.of("fail") and not self.of("error")
+
+    @property
+    def stopped(self) -> bool:
+        """True when the run was stopped before it had come to every check."""
+        return any(f.message == STOPPED for f in self.items)
 
     @property
     def exit_code(self) -> int:

@@ -17,10 +17,11 @@ from explainer.checks.draft import Draft, Fixed
 from explainer.checks.finding import Finding, Findings
 from explainer.checks.frame import TableView
 from explainer.checks.labels import _signs, labels_of
+from explainer.checks.levels import spelled
 from explainer.checks.read import Data, read
 from explainer.checks.restoration import repaired, without_location
 from explainer.checks.run import run, view_of
-from explainer.checks.tabular import _empty_words, _sentinels, _spelling
+from explainer.checks.tabular import _empty_words, _sentinels
 from explainer.errors import InvalidInput, unknown
 from explainer.inputs import MODALITIES
 
@@ -274,7 +275,7 @@ def spellings(draft: Draft, context: Context, finding: Finding, key: Any) -> Non
     view = _table(context)
     for j in draft.columns(finding.columns):
         column = view.columns[j]
-        for right, wrong in _variants(list(column.levels), column.codes, _spelling):
+        for right, wrong in _variants(list(column.levels), column.codes, spelled):
             places = np.flatnonzero(column.codes == wrong)
             draft.set(places, j, [column.levels[right]] * len(places), f"another spelling of {column.levels[right]!r}")
 

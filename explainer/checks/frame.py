@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explainer.checks.columns import Column, column_of
+from explainer.checks.columns import Column, column_of, run_lengths
 from explainer.checks.context import NotRun, listed
 from explainer.checks.neighbours import close_ranks
 from explainer.checks.view import View
+from explainer.checks.workers import each
 
+VARIOUS = 0.5  # a text in every other row is no category
 IDENTIFIER_SHARE = 0.99  # distinct in this share of rows
+CHANCE_ROWS = 200_000  # rows among which coincidences are counted: 20,000 million pairs
 IDENTIFIER_LEAST = 30  # rows: with fewer, all values may differ by chance
 
 
@@ -35,7 +38,8 @@ class TableView(View):
         self.frame = frame
         self.n = len(frame)
         self.positions = np.arange(self.n) if positions is None else positions
-        self.columns = [column_of(str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
+        self.columns = each(lambda i: column_of(str(frame.columns[i]), frame.iloc[:, i]), range(frame.shape[1]), self.n)
+        self._reasons: dict[Column, str] = {}
 
     @cached_property
     def keys(self) -> np.ndarray:
@@ -82,15 +86,23 @@ class TableView(View):
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """The table's own columns, each a float column or a column of strings."""
-        return _frame_of([c for c in self.columns if c.kind not in ("text", "empty")], self.n)
+        """The table's own columns, each a float column or one of categories; strings that hardly ever recur are left out."""
+        return frame_of([c for c in self.columns if c.kind not in ("text", "empty") and not self._various(c)], self.n)
+
+    def _various(self, column: Column) -> bool:
+        return column.kind == "category" and column.distinct > VARIOUS * self.n
 
     @property
     def signals(self) -> pd.DataFrame:
-        return _frame_of([c for c in self.columns if c.kind != "empty"], self.n)
+        return frame_of([c for c in self.columns if c.kind != "empty"], self.n)
 
     def identifier(self, column: Column) -> str:
         """Why ``column`` merely names the rows, or "" if it does not."""
+        if column not in self._reasons:
+            self._reasons[column] = self._identifier(column)
+        return self._reasons[column]
+
+    def _identifier(self, column: Column) -> str:
         known = self.n - int(column.missing.sum())
         if self.n < IDENTIFIER_LEAST or known < self.n * IDENTIFIER_SHARE or column.distinct < known * IDENTIFIER_SHARE:
             return ""
@@ -107,22 +119,34 @@ class TableView(View):
                 return "a different whole number in every row, under the name of an identifier"
         return ""
 
+    def part(self, rows: np.ndarray) -> TableView:
+        return TableView(self.frame.iloc[rows], self.positions[rows])
+
     def chance(self) -> float:
-        """N (n - 1) / 2 times the product over columns of the chance that two distinct rows agree in it."""
-        kept = np.unique(self.keys, return_index=True)[1]
-        agree = 1.0
+        """N (n - 1) / 2 times the product over columns of the chance that two distinct rows agree in it.
+
+        That chance is measured among all distinct rows, or among ``CHANCE_ROWS`` of them.
+        """
         if any(c.kind == "text" for c in self._content):  # prose is not repeated by chance
             return 0.0
+        kept = self.firsts
+        if len(kept) > CHANCE_ROWS:
+            kept = np.sort(np.random.default_rng(0).choice(kept, CHANCE_ROWS, replace=False))
+        agree = 1.0
         for column in self._content:
-            sizes = np.unique(column.codes[kept], return_counts=True)[1].astype(float)
+            values = column.codes[kept] if column.numbers is None else column.numbers[kept]
+            sizes = run_lengths(np.sort(np.where(column.missing[kept], np.inf, values))).astype(float)
             agree *= float((sizes * (sizes - 1)).sum() / max(1.0, len(kept) * (len(kept) - 1.0)))
+            if not agree:
+                return 0.0
         return agree * self.n * (self.n - 1) / 2
 
     def near(self, other: View | None = None) -> tuple[list[tuple[int, int, float]], float]:
         return close_ranks(self, other if isinstance(other, TableView) else None)
 
 
-def _frame_of(columns: list[Column], n: int) -> pd.DataFrame:
+def frame_of(columns: list[Column], n: int) -> pd.DataFrame:
+    """The columns as a frame that shares their memory: floats and categories."""
     data: dict[str, Any] = {}
     for column in columns:
         name, i = column.name, 2
@@ -131,5 +155,5 @@ def _frame_of(columns: list[Column], n: int) -> pd.DataFrame:
         if column.numbers is not None:
             data[name] = column.numbers
         else:
-            data[name] = pd.Categorical.from_codes(column.codes, categories=pd.Index(column.levels, dtype=object))
-    return pd.DataFrame(data, index=range(n))
+            data[name] = pd.Categorical.from_codes(column.codes, categories=column.levels.as_index, validate=False)
+    return pd.DataFrame(data, index=range(n), copy=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,11 @@ class Labels:
     @cached_property
     def sizes(self) -> np.ndarray:
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
+
+    def take(self, rows: np.ndarray) -> Labels:
+        """Those of the items ``rows``."""
+        numbers = None if self.numbers is None else self.numbers[rows]
+        return replace(self, missing=self.missing[rows], codes=self.codes[rows], numbers=numbers)
 
     def need_classes(self) -> None:
         if self.kind != "class":
@@ -147,9 +152,10 @@ def conflicting_labels(context: Context) -> Finding:
     labels.need_classes()
     view = context.view
     usable = ~labels.missing & ~view.blank
-    _, content = np.unique(view.keys, return_inverse=True)
-    table = np.unique(np.column_stack([content[usable], labels.codes[usable]]), axis=0)
-    contested = np.flatnonzero(np.bincount(table[:, 0], minlength=content.max(initial=-1) + 1) > 1)
+    content = view.content
+    kinds = len(labels.names)
+    each = np.unique(content[usable].astype(np.int64) * kinds + labels.codes[usable])  # one number for a content with a label
+    contested = np.flatnonzero(np.bincount(each // kinds, minlength=content.max(initial=-1) + 1) > 1)
     rows = np.isin(content, contested) & usable
     if not rows.any():
         return passed(f"No two equal {plural(view.noun)} have different labels.", value=0, threshold=0)
@@ -178,7 +184,11 @@ def group_sizes(context: Context) -> Finding:
     rows = np.zeros(context.view.n, dtype=bool)
     for name, values in context.groups.items():
         known = ~pd.isna(values)  # whose group is not known is in none
-        levels, codes, sizes = np.unique(values[known].astype(str), return_inverse=True, return_counts=True)
+        codes, levels = pd.factorize(np.asarray(values[known], dtype=object))
+        if not all(isinstance(level, str) for level in levels):  # 1 and "1" are one group
+            moved, levels = pd.factorize(np.array([str(level) for level in levels], dtype=object))
+            codes = moved[codes]
+        sizes = np.bincount(codes, minlength=len(levels))
         order = np.argsort(sizes, kind="stable")
         evidence[name] = {str(levels[i]): int(sizes[i]) for i in order[:EVIDENCE_SHOWN]}
         few = np.flatnonzero(sizes < GROUP_LEAST)
@@ -229,6 +239,7 @@ CHECKS: tuple[Check, ...] = (
         missing_labels,
         "Rows without a label silently drop out of training and of every figure.",
         "Label them or leave them out on purpose.",
+        streams=True,
     ),
     Check(
         "class names",
@@ -236,6 +247,7 @@ CHECKS: tuple[Check, ...] = (
         class_names,
         "Two spellings of a class are two classes to a model.",
         "Write each class one way.",
+        streams=True,
     ),
     Check(
         "class balance",
@@ -243,6 +255,7 @@ CHECKS: tuple[Check, ...] = (
         class_balance,
         "A model can ignore a rare class and still look accurate.",
         "Judge by recall and precision per class; weight or collect more of the rare ones.",
+        streams=True,
     ),
     Check(
         "conflicting labels",
@@ -250,6 +263,7 @@ CHECKS: tuple[Check, ...] = (
         conflicting_labels,
         "Equal items with different labels: one label is wrong, or what tells them apart is not in the data.",
         "Have these labels checked; add what tells them apart.",
+        streams=True,
     ),
     Check(
         "group sizes",
@@ -257,6 +271,7 @@ CHECKS: tuple[Check, ...] = (
         group_sizes,
         "On a small group, a fair and an unfair model look alike.",
         "Collect more of it, or report its figures with their intervals.",
+        streams=True,
     ),
     Check(
         "fits the model",
@@ -264,5 +279,6 @@ CHECKS: tuple[Check, ...] = (
         fits_model,
         "The model cannot be scored on data built otherwise than what it was trained on.",
         "Add or rename the columns; bring labels to the model's classes.",
+        streams=True,
     ),
 )

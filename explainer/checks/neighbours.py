@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from explainer.checks.context import NotRun
+from explainer.checks.levels import Levels
+from explainer.checks.workers import each
 
 if TYPE_CHECKING:
     from explainer.checks.columns import Column
     from explainer.checks.frame import TableView
 
 RANK_WIDTH = 0.01  # numbers closer than this share of a column's rows are nearly equal
-INDEX_COLUMNS = 24  # columns in the search tree; the rest only confirm
-SAMPLED_PAIRS = 400_000  # random pairs of rows by which coincidence is measured
+SAMPLED_CELLS, SAMPLED_LEAST = 10_000_000, 5_000  # of which fewer where columns are many
+RANKED = 100_000  # values among which ranks are told: their error, a sixth of that width, moves no copy out of it
+CELLS_MOST = 4  # columns cut into cells, each of which has 3^4 adjoining ones
+CANDIDATES = 4_000_000  # pairs compared at a time
+CANDIDATES_MOST = 3e8  # and in all: half a minute
+PAIRS_MOST = 1_000_000  # pairs kept
+SAMPLED_PAIRS = 200_000  # random pairs of rows by which coincidence is measured
 LIKENESS_TINY = 0.03  # distance of unit vectors (correlation 0.9995) that is a copy in any collection
 LIKENESS_MOST = 0.10  # and one (correlation 0.995) beyond which none is called a copy: two people's straight "1" reach 0.9935
 LIKENESS_SHARE = 0.15  # in between: this share of the collection's usual distance to a nearest neighbour
@@ -34,89 +44,171 @@ def close_ranks(view: TableView, other: TableView | None) -> tuple[list[Pair], f
     Ranks, because a difference of 50 is nothing between mansions and much between coffees. Identifier columns are left out:
     a row repeated under a new number is a repeat. Also returns how many such pairs chance would give, were columns
     independent: the product over columns of the share of random pairs that agree in it.
-    """
-    from scipy.spatial import cKDTree
 
-    tables = [view] if other is None else [view, other]
+    Found without a search tree: rows are put into cells as wide as ``RANK_WIDTH`` along the few columns that tell most apart, and
+    each is compared with those of its own and of the adjoining cells.
+    """
     names = [c.name for c in view.columns]
-    shared = [i for i, c in enumerate(view.columns) if not view.identifier(c)]
+    shared = [i for i, c in enumerate(view.columns) if not view.identifier(c) and c.distinct > 1]
     if other is not None:
         theirs = {c.name: c for c in other.columns}
         shared = [i for i in shared if names[i] in theirs]
-    shared = [i for i in shared if view.columns[i].distinct > 1]
     if not shared:
         return [], np.inf
     keys = view.keys if other is None else np.concatenate(view.keys_against(other))
-    kept = np.sort(np.unique(keys, return_index=True)[1]) if other is None else np.arange(len(keys))
-    columns = [[view.columns[i]] if other is None else [view.columns[i], theirs[names[i]]] for i in shared]
-    grid = np.column_stack([_comparable(parts)[kept] for parts in columns])
-    side = np.concatenate([np.full(t.n, k) for k, t in enumerate(tables)])[kept]
-    left, right = _random_pairs(side, other is not None)
-    agree, together = np.ones(grid.shape[1]), np.ones(len(left), dtype=bool)
-    for k in range(grid.shape[1] if len(left) else 0):  # column by column: wide tables need not fit twice
-        close = np.abs(grid[left, k] - grid[right, k]) <= RANK_WIDTH
-        agree[k] = close.mean()
-        together &= close
+    kept = view.firsts if other is None else np.arange(len(keys))
+    side = np.zeros(len(kept), dtype=bool) if other is None else np.arange(len(keys)) >= view.n
+    grid = each(lambda i: _Scale([view.columns[i]] if other is None else [view.columns[i], theirs[names[i]]]), shared, len(keys))
+    left, right = _random_pairs(side, other is not None, int(np.clip(SAMPLED_CELLS // len(grid), SAMPLED_LEAST, SAMPLED_PAIRS)))
+    close = each(lambda scale: np.abs(scale.at(kept[left]) - scale.at(kept[right])) <= RANK_WIDTH, grid, len(left))
+    agree = np.array([one.mean() for one in close]) if len(left) else np.ones(len(grid))
     pairs = view.n * (other.n if other is not None else (view.n - 1) / 2)
     expected = float(np.prod(np.maximum(agree, 1 / max(1, len(left)))) * pairs)
-    joint = float(together.mean()) * pairs if len(left) else 0.0
+    joint = float(np.logical_and.reduce(close).mean()) * pairs if len(left) else 0.0
     if expected >= max(1, len(kept)) or joint > 50 * len(kept):  # so coarse a table has more pairs than rows: nothing can be told
         return [], max(expected, joint)
-    order = np.argsort(agree, kind="stable")[:INDEX_COLUMNS]
-    if other is None:
-        found = cKDTree(grid[:, order]).query_pairs(RANK_WIDTH, p=np.inf, output_type="ndarray")
-    else:
-        mine, others = np.flatnonzero(side == 0), np.flatnonzero(side == 1)
-        near = cKDTree(grid[np.ix_(others, order)]).query_ball_point(grid[np.ix_(mine, order)], RANK_WIDTH, p=np.inf)
-        found = np.array([(mine[i], others[j]) for i, hits in enumerate(near) for j in hits], dtype=int).reshape(-1, 2)
-    gaps = np.abs(grid[found[:, 0]] - grid[found[:, 1]])
-    found, gaps = found[(gaps <= RANK_WIDTH).all(axis=1)], gaps[(gaps <= RANK_WIDTH).all(axis=1)]
-    a, b = kept[found[:, 0]], kept[found[:, 1]]
+    order = np.argsort(agree, kind="stable")
+    a, b = _in_cells([grid[k] for k in order], [close[k] for k in order], kept, side, pairs)
     different = keys[a] != keys[b]
-    likeness = 1 - gaps.max(axis=1, initial=0.0)
+    a, b = a[different], b[different]
+    gaps = np.zeros(len(a), dtype=np.float32)
+    for scale in grid:
+        gaps = np.maximum(gaps, np.abs(scale.at(a) - scale.at(b)))
     offset = 0 if other is None else view.n
-    return [(int(i), int(j) - offset, float(s)) for i, j, s in zip(a[different], b[different], likeness[different], strict=True)], expected
+    return list(zip(a.tolist(), (b - offset).tolist(), (1 - gaps).tolist(), strict=True)), expected
 
 
-def _random_pairs(side: np.ndarray, across: bool) -> tuple[np.ndarray, np.ndarray]:
+def _in_cells(
+    grid: list[_Scale], close: list[np.ndarray], kept: np.ndarray, side: np.ndarray, pairs: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of the rows ``kept`` within ``RANK_WIDTH`` in each column of ``grid``; across the sides where there are two.
+
+    Columns whose values all lie further apart than that agree only where they are equal, so one number stands for all of them.
+    Of the others so many, the most telling first, are cut into cells that the candidates, guessed from how often random pairs
+    (``close``) agree, are few.
+    """
+    exact: np.ndarray = np.zeros(len(kept), dtype=np.uint64)
+    together = np.ones(len(close[0]), dtype=bool)
+    finer = []
+    for scale, agrees in zip(grid, close, strict=True):
+        if scale.fine:
+            finer.append((scale, agrees))
+            continue
+        exact = _mix(exact) ^ scale.at(kept).view(np.uint32).astype(np.uint64)
+        together &= agrees
+    cut: list[np.ndarray] = []
+    candidates = pairs * float(together.mean()) if len(together) else 0.0
+    for scale, agrees in finer[:CELLS_MOST]:
+        if candidates <= len(kept):
+            break
+        cut.append(np.floor(scale.at(kept) / RANK_WIDTH).astype(np.int64))
+        together &= agrees
+        candidates = pairs * float(together.mean()) * 1.5 ** len(cut)  # adjoining cells reach half as far again
+    if candidates > CANDIDATES_MOST:
+        raise NotRun(f"The columns tell rows apart so little that {candidates:.1g} pairs of rows would have to be compared.")
+    mine, across = np.flatnonzero(~side), bool(side.any())
+    theirs = np.flatnonzero(side) if across else mine
+    keys = _cell(exact, cut, (0,) * len(cut))
+    theirs = theirs[np.argsort(keys[theirs], kind="stable")]
+    ordered = keys[theirs]
+    found = [(mine[:0], mine[:0])]
+    for step in itertools.product((0, 1, -1), repeat=len(cut)):
+        if not across and step < (0,) * len(cut):
+            continue  # the adjoining cell finds this pair from its own side
+        wanted = keys[mine] if not any(step) else _cell(exact[mine], [c[mine] for c in cut], step)
+        first = np.searchsorted(ordered, wanted)
+        number = np.searchsorted(ordered, wanted, side="right") - first
+        some = np.flatnonzero(number > (0 if across or any(step) else 1))
+        for rows in np.array_split(some, int(number[some].sum()) // CANDIDATES + 1):
+            a = np.repeat(mine[rows], number[rows])
+            starts = np.cumsum(number[rows]) - number[rows]
+            b = theirs[np.arange(len(a)) - np.repeat(starts - first[rows], number[rows])]
+            if not across and not any(step):
+                a, b = a[a < b], b[a < b]
+            for scale in grid:
+                near = np.abs(scale.at(kept[a]) - scale.at(kept[b])) <= RANK_WIDTH
+                a, b = a[near], b[near]
+            found.append((a, b) if across else (np.minimum(a, b), np.maximum(a, b)))
+    a, b = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.lexsort((b, a))[:PAIRS_MOST]
+    return kept[a[order]], kept[b[order]]
+
+
+def _cell(exact: np.ndarray, cut: list[np.ndarray], step: tuple[int, ...]) -> np.ndarray:
+    """One number for each row's cell, moved by ``step`` cells along each of the columns that are cut."""
+    cell = exact
+    for one, by in zip(cut, step, strict=True):
+        cell = _mix(cell) ^ (one + by).astype(np.uint64)
+    return cell
+
+
+def _random_pairs(side: np.ndarray, across: bool, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Random pairs of distinct rows (of the two sides, when ``across``); always the same ones."""
     rng = np.random.default_rng(0)
     if across:
-        mine, theirs = np.flatnonzero(side == 0), np.flatnonzero(side == 1)
+        mine, theirs = np.flatnonzero(~side), np.flatnonzero(side)
         if not len(mine) or not len(theirs):
             return mine[:0], theirs[:0]
-        return rng.choice(mine, SAMPLED_PAIRS), rng.choice(theirs, SAMPLED_PAIRS)
+        return rng.choice(mine, number), rng.choice(theirs, number)
     if len(side) < 2:
         return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
-    left = rng.integers(len(side), size=SAMPLED_PAIRS)
-    return left, (left + rng.integers(1, len(side), size=SAMPLED_PAIRS)) % len(side)
+    left = rng.integers(len(side), size=number)
+    return left, (left + rng.integers(1, len(side), size=number)) % len(side)
 
 
-def _comparable(parts: list[Column]) -> np.ndarray:
-    """One column of one or two tables on a scale where nearly equal is within ``RANK_WIDTH``: mid-ranks, or whole numbers."""
-    from scipy.stats import rankdata
+class _Scale:
+    """One column of one or two tables on a scale where nearly equal is within ``RANK_WIDTH``: mid-ranks, or whole numbers.
 
-    from explainer.checks.columns import normalised
+    Ranks are those among all known values, or among ``RANKED`` of them; a missing value lies far from all others.
+    """
 
-    if all(p.numbers is not None for p in parts):
-        values = np.concatenate([p.numbers for p in parts])  # type: ignore[misc]
-        known = ~np.isnan(values)
-        ranks = np.full(len(values), -5.0)
-        if known.any():
-            ranks[known] = rankdata(values[known]) / known.sum()
-        return ranks
-    levels: dict[str, int] = {}
-    coded = []
-    for part in parts:
-        written = [f"{v:g}" for v in np.unique(part.numbers[~part.missing])] if part.numbers is not None else part.levels
-        index = np.array([levels.setdefault(normalised(level), len(levels)) for level in written] + [-5], dtype=float)
-        codes = (
-            part.codes
-            if part.numbers is None
-            else np.where(part.missing, -1, np.searchsorted(np.unique(part.numbers[~part.missing]), part.numbers))
-        )
-        coded.append(index[codes])
-    return np.concatenate(coded)
+    def __init__(self, parts: list[Column]) -> None:
+        self.values: list[np.ndarray] = []
+        if all(p.numbers is not None for p in parts):
+            self.values = [np.asarray(p.numbers) for p in parts]
+            known = [one[~p.missing] for one, p in zip(self.values, parts, strict=True)]
+            rng, size = np.random.default_rng(0), sum(map(len, known))
+            drawn = [one if size <= RANKED else rng.choice(one, max(1, RANKED * len(one) // size)) for one in known if len(one)]
+            steps, sizes = np.unique(np.concatenate([*drawn, np.zeros(0)]), return_counts=True)
+            below = np.cumsum(sizes) - sizes
+            # the place of a value among the steps, doubled, plus one where it is a step itself, is its place here
+            self.ranks = np.append(np.column_stack([below + 0.5, below + (sizes + 1) / 2]).ravel(), sizes.sum() + 0.5) / max(1, sizes.sum())
+            self.steps: np.ndarray | None = steps
+            few = len(steps) <= 2 / RANK_WIDTH and max(p.distinct for p in parts) <= 2 / RANK_WIDTH
+            levels = self._rank(np.unique(np.concatenate([np.unique(one) for one in known]))) if few else np.zeros(0)
+        else:
+            coded = [(p.codes, p.levels) if p.numbers is None else _as_written(p) for p in parts]
+            ends = np.cumsum([0] + [len(levels) for _, levels in coded])
+            written = (coded[0][1] if len(coded) == 1 else Levels([level for _, levels in coded for level in levels])).alike()
+            for (codes, _), low, high in zip(coded, ends, ends[1:], strict=False):
+                self.values.append(np.append(written[low:high], -5)[codes].astype(np.float32))
+            self.steps, few, levels = None, True, np.zeros(0)
+        self.fine = not few or bool(len(levels) > 1 and np.diff(levels).min() <= RANK_WIDTH)  # unequal values may be nearly equal
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """``(rows,)`` float32, those of the second table numbered on from the first's."""
+        if len(self.values) == 1:
+            values = self.values[0][rows]
+        else:
+            values = np.empty(len(rows), dtype=self.values[0].dtype)
+            second = rows >= len(self.values[0])
+            values[~second] = self.values[0][rows[~second]]
+            values[second] = self.values[1][rows[second] - len(self.values[0])]
+        return values if self.steps is None else self._rank(values)
+
+    def _rank(self, values: np.ndarray) -> np.ndarray:
+        assert self.steps is not None
+        place = np.searchsorted(self.steps, values)
+        equal = self.steps[np.minimum(place, len(self.steps) - 1)] == values if len(self.steps) else np.zeros(len(values), dtype=bool)
+        return np.where(np.isnan(values), -5, self.ranks[2 * place + equal]).astype(np.float32)
+
+
+def _as_written(column: Column) -> tuple[np.ndarray, Levels]:
+    """The codes and the levels of a column of numbers, were it one of texts."""
+    values, places = np.unique(np.asarray(column.numbers)[~column.missing], return_inverse=True)
+    codes = np.full(len(column.missing), -1)
+    codes[~column.missing] = places
+    return codes, Levels([f"{value:g}" for value in values])
 
 
 def close_vectors(

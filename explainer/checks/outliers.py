@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, plural, share
 from explainer.checks.finding import Finding
+from explainer.checks.workers import each
 from explainer.inputs import MODALITIES
 
 LEAST = 50  # values needed before a tail can be judged
@@ -17,6 +18,8 @@ ALPHA = 1e-3  # a value so far out is met once in a thousand clean sets of this 
 ROBUST_LEAST = 5.0  # and it is at least this many robust standard deviations from the median
 MODE_SHARE = 0.5  # where one value fills half a column (often 0), the tail of the others is judged
 MEASURED_ITEMS = 1_000  # each item's distance is measured to its neighbours among so many
+GAUGED = 50_000  # items by which the usual is told
+SCREEN = 128  # sampled items near which most others are found to be nothing odd
 NEIGHBOUR = 5  # the fifth nearest: a clump of four copies of one error still stands out
 HEAVY = 0.05  # a tail of this shape or more is judged on logarithms of the distance to the median as well
 NORMAL_WIDTH = 2.93  # q05 to q90 of a normal, in standard deviations
@@ -73,24 +76,18 @@ def _reach(outer: float, shape: float, n: int) -> float:
 def outlying_values(context: Context) -> Finding:
     """Single figures (a column's values; an image's brightness; a text's length) beyond their tail's limits."""
     context.need_rows(LEAST)
-    frame = _numbers(context)
+    figures = _numbers(context)
     rows = np.zeros(context.view.n, dtype=bool)
     evidence: dict[str, dict[str, Any]] = {}
-    for name in frame.columns:
-        values = frame[name].to_numpy(dtype=float)
-        low, high = tail_limits(values)
+    limits = each(tail_limits, list(figures.values()), context.view.n)
+    for (name, values), (low, high) in zip(figures.items(), limits, strict=True):
         with np.errstate(invalid="ignore"):
             out = ((values < low) | (values > high)) & np.isfinite(values)
         if out.any():
             rows |= out
-            far = values[out][np.argsort(-np.abs(values[out] - np.nanmedian(values)), kind="stable")]
-            evidence[str(name)] = {
-                "count": int(out.sum()),
-                "plausible from": low,
-                "to": high,
-                "median": float(np.nanmedian(values)),
-                "found": far[:5],
-            }
+            middle = float(np.nanmedian(values))
+            far = values[out][np.argsort(-np.abs(values[out] - middle), kind="stable")]
+            evidence[name] = {"count": int(out.sum()), "plausible from": low, "to": high, "median": middle, "found": far[:5]}
     details: dict[str, Any] = {"value": rows.mean(), "threshold": 0.0}
     if rows.any():
         worst = sorted(evidence, key=lambda name: -evidence[name]["count"])
@@ -100,18 +97,21 @@ def outlying_values(context: Context) -> Finding:
         message = f"{things} with a value far beyond the rest, in {where}: {shown}."
         kept = {name: evidence[name] for name in worst[:EVIDENCE_SHOWN]}
         return failed(message, rows=context.view.at(rows), columns=worst, evidence=kept, **details)
-    return passed(f"No value of {count(frame.shape[1], 'figure')} lies far beyond the rest.", **details)
+    return passed(f"No value of {count(len(figures), 'figure')} lies far beyond the rest.", **details)
 
 
-def _numbers(context: Context) -> pd.DataFrame:
+def _numbers(context: Context) -> dict[str, np.ndarray]:
+    """The figures of all items, one array for each name; of blank items none are known."""
     frame = context.view.summary
-    frame = frame.loc[:, [dtype.kind == "f" for dtype in frame.dtypes]]
+    left_out: set[str] = set()
     if context.view.modality == "tabular":
-        dates = [c.name for c in context.view.columns if c.kind == "date" or context.view.identifier(c)]  # type: ignore[attr-defined]
-        frame = frame.drop(columns=[d for d in dates if d in frame.columns])
-    if not frame.shape[1]:
+        left_out = {c.name for c in context.view.columns if c.kind == "date" or context.view.identifier(c)}  # type: ignore[attr-defined]
+    places = [k for k, dtype in enumerate(frame.dtypes) if dtype.kind == "f" and frame.columns[k] not in left_out]
+    if not places:
         raise NotRun("There are no columns of numbers.")
-    return frame.mask(np.repeat(context.view.blank[:, None], frame.shape[1], axis=1))
+    figures = {str(frame.columns[k]): frame.iloc[:, k].to_numpy(dtype=float) for k in places}
+    blank = context.view.blank if context.view.modality != "tabular" else np.zeros(0, dtype=bool)  # a table's are not known as it is
+    return {name: np.where(blank, np.nan, values) for name, values in figures.items()} if blank.any() else figures
 
 
 def outlying_items(context: Context) -> Finding:
@@ -123,74 +123,142 @@ def outlying_items(context: Context) -> Finding:
     SIGMOD 2000). It is odd beyond ``ALONE`` and beyond the tail of all such figures.
     """
     context.need_rows(LEAST * 2)
-    frame = _numbers(context)
-    points = _scaled(frame.to_numpy(dtype=float))
+    figures = _numbers(context)
+    points = _scaled(list(figures.values()))
     if points.shape[1] < COMBINED_LEAST:
         raise NotRun("A combination of figures needs at least two that vary.")
-    gaps = isolation(uncorrelated(points))
-    q60, q90, q97 = np.quantile(gaps, [0.6, 0.9, 0.975])
+    points = uncorrelated(points)
+    gaps = isolation(points)
+    q60, q90, q97 = np.quantile(gaps[_gauged(len(gaps))], [0.6, 0.9, 0.975])
     shape = np.log((q97 - q90) / (q90 - q60)) / np.log(4) if q97 > q90 > q60 else 0.0
     limit = max(ALONE, float(q90 + _reach(q97 - q90, float(np.clip(shape, *GAP_SHAPES)), len(gaps))))
     rows = gaps > limit
     details: dict[str, Any] = {"value": gaps.max(), "threshold": limit}
     if rows.any():
         order = np.flatnonzero(rows)[np.argsort(-gaps[rows], kind="stable")]
-        strange = {str(context.view.at([i])[0]): _strangest(frame, points, i) for i in order[:EVIDENCE_SHOWN]}
+        strange = _strangest(figures, order[:EVIDENCE_SHOWN])
+        evidence = {str(context.view.at([i])[0]): words for i, words in zip(order, strange, strict=False)}
         things = f"{share(int(rows.sum()), context.view.n)} {plural(context.view.noun)}"
         message = f"{things} far from all others: up to {gaps.max():.3g} times as far as their neighbours are from theirs."
-        return failed(message, rows=context.view.at(order), evidence={"strangest figures": strange}, **details)
+        return failed(message, rows=context.view.at(order), evidence={"strangest figures": evidence}, **details)
     return passed(f"No {context.view.noun} is far from all others.", **details)
 
 
-def _scaled(values: np.ndarray) -> np.ndarray:
+def _scaled(figures: list[np.ndarray]) -> np.ndarray:
     """Columns about their median in units of spread, clipped; those that are one value in eight rows of ten are left out."""
-    kept = []
-    for column in values.T:
-        known = column[np.isfinite(column)]
-        if len(known) < LEAST or known.min() == known.max():
-            continue
-        low, middle, high = np.quantile(known, [0.1, 0.5, 0.9])
-        spread = (high - low) / 2.56  # q10 to q90 of a normal, in standard deviations
-        if spread > 0 and np.isfinite(spread):
-            kept.append(np.clip(np.nan_to_num((column - middle) / spread, nan=0, posinf=CLIP, neginf=-CLIP), -CLIP, CLIP))
-    return np.column_stack(kept).astype(np.float32) if kept else np.zeros((len(values), 0), dtype=np.float32)
+    places = [_place(values) for values in figures]
+    kept = [(values, *place) for values, place in zip(figures, places, strict=True) if place is not None]
+    points = np.empty((len(figures[0]), len(kept)), dtype=np.float32)
+    for k, (values, middle, spread) in enumerate(kept):
+        scaled = np.nan_to_num((values - middle) / spread, nan=0, posinf=CLIP, neginf=-CLIP)
+        points[:, k] = np.clip(scaled, -CLIP, CLIP)
+    return points
+
+
+def _place(values: np.ndarray) -> tuple[float, float] | None:
+    """Median and spread of what is known, or None where these figures tell nothing apart."""
+    known = values[np.isfinite(values)]
+    if len(known) < LEAST or known.min() == known.max():
+        return None
+    low, middle, high = np.quantile(known, [0.1, 0.5, 0.9])
+    spread = (high - low) / 2.56  # q10 to q90 of a normal, in standard deviations
+    return (float(middle), float(spread)) if spread > 0 and np.isfinite(spread) else None
 
 
 def uncorrelated(points: np.ndarray) -> np.ndarray:
     """Points turned and scaled to unit covariance; with few points the covariance is drawn towards a round one."""
-    centred = (points - points.mean(axis=0)).astype(np.float64)
-    n, d = centred.shape
-    covariance = centred.T @ centred / n
+    n, d = points.shape
+    middle = points.mean(axis=0, dtype=np.float64)
+    if d >= n:  # so few that it is round
+        return ((points - middle) / np.sqrt(max(float(points.var(axis=0, dtype=np.float64).mean()), 1e-300))).astype(np.float32)
+    covariance = np.zeros((d, d))
+    for block in _blocks(n, 65_536):
+        centred = points[block] - middle
+        covariance += centred.T @ centred / n
     trust = 1 - min(1.0, d / n)
     covariance = trust * covariance + (1 - trust) * np.eye(d) * np.trace(covariance) / d
     variances, directions = np.linalg.eigh(covariance)
-    return (centred @ directions / np.sqrt(np.maximum(variances, LEAST_DIRECTION * variances.max()))).astype(np.float32)
+    scale = directions / np.sqrt(np.maximum(variances, LEAST_DIRECTION * variances.max()))
+    turned = np.empty((n, d), dtype=np.float32)
+    for block in _blocks(n, 65_536):
+        turned[block] = (points[block] - middle) @ scale
+    return turned
+
+
+def _blocks(n: int, size: int = 1_024) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, n, size)]
 
 
 def isolation(points: np.ndarray) -> np.ndarray:
-    """Each point's distance to its fifth neighbour, over the least such distance among its five neighbours (or half the usual)."""
-    chosen = np.random.default_rng(0).permutation(len(points))[:MEASURED_ITEMS]
-    sample = points[chosen]
-    squares = (sample**2).sum(axis=1)
-    gaps = np.zeros(len(points))
-    neighbours = np.zeros((len(points), NEIGHBOUR), dtype=int)
-    for start in range(0, len(points), 4_096):
-        block = points[start : start + 4_096]
-        square = (block**2).sum(axis=1)[:, None] + squares - 2 * block @ sample.T
-        square[np.arange(start, start + len(block))[:, None] == chosen] = np.inf
-        nearest = np.argpartition(square, NEIGHBOUR - 1, axis=1)[:, :NEIGHBOUR]
-        neighbours[start : start + len(block)] = nearest
-        gaps[start : start + len(block)] = np.sqrt(np.maximum(np.take_along_axis(square, nearest, axis=1).max(axis=1), 0))
+    """Each point's distance to its fifth neighbour, over the least such distance among its five neighbours (or half the usual).
+
+    Among very many points, ``GAUGED`` tell what is usual; of the others, those with five sampled points (of ``SCREEN``, then of all)
+    within a distance at which the figure stays below ``ALONE`` are let off with 0.
+    """
+    sample, gauged = _sample(len(points)), _gauged(len(points))
+    gaps, neighbours = _fifth(points, gauged, sample)
     usual = float(np.median(gaps)) or 1.0
-    return gaps / np.maximum(gaps[chosen][neighbours].min(axis=1), usual / 2)
+    own = gaps[np.searchsorted(gauged, sample)]
+    result = np.zeros(len(points))
+    result[gauged] = gaps / np.maximum(own[neighbours].min(axis=1), usual / 2)
+    if len(gauged) < len(points):
+        rest = np.setdiff1d(np.arange(len(points)), gauged, assume_unique=True)
+        for size in (SCREEN, MEASURED_ITEMS):
+            rest = rest[_alone(points, rest, points[sample[:size]], ALONE * usual / 2)]
+        gaps, neighbours = _fifth(points, rest, sample)
+        result[rest] = gaps / np.maximum(own[neighbours].min(axis=1), usual / 2)
+    return result
 
 
-def _strangest(frame: pd.DataFrame, points: np.ndarray, row: int) -> list[str]:
-    values = frame.iloc[row]
-    middle, spread = frame.median(), frame.std()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        order = ((values - middle).abs() / spread).replace(np.inf, np.nan).sort_values(ascending=False).index[:3]
-    return [f"{name} = {values[name]:.4g}" for name in order]
+def _sample(n: int) -> np.ndarray:
+    """The items to which distances are measured."""
+    return np.random.default_rng(0).permutation(n)[:MEASURED_ITEMS]
+
+
+def _gauged(n: int) -> np.ndarray:
+    """The items that tell what is usual, those among them: all, or ``GAUGED`` of them, in order."""
+    return np.sort(np.random.default_rng(0).permutation(n)[: max(GAUGED, MEASURED_ITEMS)])
+
+
+def _squares(block: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    return (block**2).sum(axis=1)[:, None] + (sample**2).sum(axis=1) - 2 * block @ sample.T
+
+
+def _fifth(points: np.ndarray, rows: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of ``rows`` the distance to its fifth nearest of the points ``sample``, and the places of those five in it."""
+
+    def one(block: slice) -> tuple[np.ndarray, np.ndarray]:
+        square = _squares(points[rows[block]], points[sample])
+        square[rows[block][:, None] == sample] = np.inf
+        nearest = np.argpartition(square, NEIGHBOUR - 1, axis=1)[:, :NEIGHBOUR].copy()  # lets go of the rest
+        return np.sqrt(np.maximum(np.take_along_axis(square, nearest, axis=1).max(axis=1), 0)), nearest
+
+    parts = each(one, _blocks(len(rows)), len(rows))
+    if not parts:
+        return np.zeros(0), np.zeros((0, NEIGHBOUR), dtype=int)
+    return np.concatenate([gap for gap, _ in parts]), np.concatenate([nearest for _, nearest in parts])
+
+
+def _alone(points: np.ndarray, rows: np.ndarray, screen: np.ndarray, distance: float) -> np.ndarray:
+    """Which of ``rows`` have fewer than five of the points ``screen`` within ``distance``."""
+
+    def one(block: slice) -> np.ndarray:
+        return (_squares(points[rows[block]], screen) <= distance**2).sum(axis=1) < NEIGHBOUR
+
+    return np.concatenate([np.zeros(0, dtype=bool), *each(one, _blocks(len(rows)), len(rows))])
+
+
+def _strangest(figures: dict[str, np.ndarray], rows: np.ndarray) -> list[list[str]]:
+    """For each row the three figures furthest from the median, in words."""
+    values = np.array([one[rows] for one in figures.values()])
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        middle = np.array([np.nanmedian(one) for one in figures.values()])[:, None]
+        spread = np.array([np.nanstd(one) for one in figures.values()])[:, None]
+        far = np.abs(values - middle) / spread
+    order = np.argsort(-np.where(np.isfinite(far), far, -1), axis=0, kind="stable")[:3]
+    names = list(figures)
+    return [[f"{names[k]} = {values[k, i]:.4g}" for k in order[:, i]] for i in range(len(rows))]
 
 
 CHECKS: tuple[Check, ...] = (
@@ -200,6 +268,7 @@ CHECKS: tuple[Check, ...] = (
         outlying_values,
         "One value of another order of magnitude pulls scaling, means and gradients to itself.",
         "Check unit and typing at the source; correct, cap or leave out.",
+        streams=True,
     ),
     Check(
         "outlying items",

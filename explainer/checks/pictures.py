@@ -161,6 +161,9 @@ class ImageView(View):
         more = crops.close_hashes(crops.hashes(greys), HASH_BITS)
         return close_vectors(coarse, keys, crops.distances(greys), None if other is None else self.n, more), 0.0
 
+    def part(self, rows: np.ndarray) -> ImageView:
+        return ImageView([self.images[r] for r in rows], self.positions[rows], [self.origins[r] for r in rows] if self.origins else ())
+
     def chance(self) -> float:
         return 0.0
 

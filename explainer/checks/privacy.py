@@ -220,7 +220,7 @@ def _told(column: Column) -> str:
         if column.kind == "date":
             return kind if kind == "date of birth" else ""
         if column.numbers is None:
-            values = column.levels
+            values: Sequence[str] = column.levels
         else:
             values = [f"{v:.0f}" for v in np.unique(column.numbers[np.isfinite(column.numbers)])]
         values = [values[i].strip() for i in _some(len(values), 1_000)]

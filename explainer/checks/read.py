@@ -7,7 +7,8 @@
 | folder of images, list of pictures, ``(n, H, W[, C])`` | image; sub-folders are labels |
 | list of str | text |
 | list of ``(T, channels)`` | series |
-| npz | by the shape of its one array of inputs |
+| npz, npy | by the shape of its one array of inputs |
+| torch Dataset, DataLoader | by its items, ``x`` or ``(x, y)`` |
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from typing import Any
 import numpy as np
 
 from explainer.checks.lines import NOT_UTF8, faulty_lines, is_utf8
+from explainer.checks.parts import need_sound_size, of_files, table_files
 from explainer.errors import InvalidInput, UnknownName, unknown
 from explainer.inputs import MODALITIES, Modality
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-FILE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".npz")
+FILE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".npz", ".npy")
 INPUT_KEYS = ("inputs", "x", "images", "data", "series", "x_train", "train_images")
 LABEL_KEYS = ("labels", "label", "y", "target", "targets", "y_train", "train_labels")
-TRAP_BYTES, TRAP_RATIO = 2**30, 100  # more than a gigabyte packed to less than a hundredth is a trap, not data
 TRAP_PIXELS = 2**26  # of a picture: four times as many as a camera's
 EXAMPLE_ROWS = 200  # items looked at to tell the modality of a list
 
@@ -63,6 +64,8 @@ def read(data: Any, labels: Any = None, *, modality: str | None = None) -> Data:
         found = Data(data.inputs, data.labels)
     elif isinstance(data, Path) or (isinstance(data, str) and modality != "text"):
         found = _named(str(data), labels if isinstance(labels, str) else None, modality)
+    elif is_dataset(data):
+        found = _dataset(data)
     else:
         found = Data(data)
     return _settle(found, labels, modality)
@@ -112,13 +115,13 @@ def as_frame(inputs: Any) -> Any:
         except (ValueError, TypeError) as error:
             raise InvalidInput(f"A dict was given whose values do not make columns of one length ({error}).") from None
     if isinstance(inputs, (list, tuple)) and len(inputs) and all(isinstance(one, dict) for one in inputs):
-        return _records(list(inputs))
+        return records_frame(list(inputs))
     if hasattr(inputs, "detach"):  # a torch tensor
         return inputs.detach().cpu().numpy()
     return inputs
 
 
-def _records(records: list[dict]) -> Any:
+def records_frame(records: list[dict]) -> Any:
     """A frame of records, whatever is in them: pandas' own strings cannot hold a lone surrogate, plain ones can."""
     import pandas as pd
 
@@ -196,12 +199,12 @@ def _choices(valid: Sequence[str]) -> str:
 def _named(name: str, labels: str | None, modality: str | None) -> Data:
     path = Path(name).expanduser()
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, labels, modality)
     if path.is_file():
         suffix = path.suffix.lower()
         if suffix in IMAGE_SUFFIXES:
             return _pictures([path], path.parent, None)
-        readers = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".jsonl": _jsonl, ".ndjson": _jsonl, ".npz": _npz}
+        readers = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet, ".jsonl": _jsonl, ".ndjson": _jsonl, ".npz": _npz, ".npy": _npy}
         if suffix not in readers:
             raise InvalidInput(
                 f"{path.name!r} is of a kind this toolkit does not read ({suffix or 'no suffix'}). "
@@ -300,7 +303,7 @@ def _jsonl(path: Path, labels: str | None, modality: str | None) -> Data:
             damaged.append((f"line {number}", NOT_UTF8))
         kept.append(met)
         records.append(record if isinstance(record, dict) else {"text" if isinstance(record, str) else "value": record})
-    frame = _records(records)
+    frame = records_frame(records)
     if modality is None:
         fields = [c for c in frame.columns if c != labels]
         if len(fields) == 1 and all(isinstance(v, str) or v is None for v in frame[fields[0]].tolist()):
@@ -367,19 +370,71 @@ def _npz(path: Path, labels: str | None, modality: str | None) -> Data:
     return Data(inputs, values, modality, (), tuple(bad), None, target, str(path))  # type: ignore[arg-type]
 
 
-def need_sound_size(claimed: int, held: int) -> None:
-    """Raise ValueError where a small file claims to hold so much that reading it would take all memory."""
-    if claimed > TRAP_BYTES and claimed > TRAP_RATIO * held:
-        raise ValueError(f"claims {claimed / 2**30:,.1f} GB in {held:,} bytes; where that is right, load it in parts and check each")
+def _npy(path: Path, labels: str | None, modality: str | None) -> Data:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except Exception as error:
+        return _broken(path, error, modality or "tabular")  # type: ignore[arg-type]
+    if labels is not None:
+        raise InvalidInput(f"{path.name!r} is one array without names, so {labels!r} is not in it; pass the labels themselves.")
+    return Data(array, modality=modality, source=str(path))  # type: ignore[arg-type]
+
+
+def is_dataset(data: Any) -> bool:
+    """Whether ``data`` gives its items by number, as torch's Dataset does, or is a loader of such."""
+    data = getattr(data, "dataset", data)
+    known = (str, bytes, list, tuple, dict, range, np.ndarray)
+    by_number = hasattr(type(data), "__getitem__") and hasattr(type(data), "__len__")
+    return by_number and not isinstance(data, known) and not any(hasattr(data, name) for name in ("columns", "iloc", "detach", "to_pandas"))
+
+
+def _dataset(data: Any) -> Data:
+    """All items of a dataset, those that cannot be given noted; a pair is an input and its label."""
+    data = getattr(data, "dataset", data)
+    inputs: list[Any] = []
+    labels: list[Any] = []
+    kept, bad = [], []
+    for i in range(len(data)):
+        try:
+            item = data[i]
+        except Exception as error:  # one that cannot be given is a finding
+            bad.append((f"item {i}", _short(error)))
+            continue
+        paired = isinstance(item, (tuple, list)) and len(item) == 2
+        inputs.append(_array(item[0] if paired else item))
+        labels.append(_array(item[1]) if paired else None)
+        kept.append(i)
+    if inputs and all(isinstance(one, np.ndarray) and one.ndim == 1 and one.shape == inputs[0].shape for one in inputs):
+        inputs = np.stack(inputs)  # type: ignore[assignment]
+    single = [one.item() if isinstance(one, np.ndarray) and one.size == 1 else one for one in labels]
+    values = None if all(one is None for one in labels) else single
+    return Data(inputs, values, unreadable=tuple(bad), positions=np.array(kept, dtype=int), source=type(data).__name__)
+
+
+def _array(value: Any) -> Any:
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
 def _flat(array: np.ndarray) -> np.ndarray:
     return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 
-def _folder(path: Path) -> Data:
+def _of_parts(path: Path, labels: str | None, modality: str | None) -> Data:
+    """A folder of the parts of one table."""
+    import pandas as pd
+
+    parts = of_files(table_files(path))
+    frames = list(parts)
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    found = _from_table(frame, tuple(parts.unreadable), path, labels, modality)
+    return replace(found, damaged=tuple(parts.damaged))
+
+
+def _folder(path: Path, labels: str | None = None, modality: str | None = None) -> Data:
     files = sorted(p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts))
     pictures = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
+    if not pictures and table_files(path):
+        return _of_parts(path, labels, modality)
     if not pictures:
         raise InvalidInput(f"The folder {path.name!r} holds no images ({', '.join(IMAGE_SUFFIXES)}); {len(files)} other files are in it.")
     folders = [p.parent.relative_to(path).as_posix() for p in pictures]

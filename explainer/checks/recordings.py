@@ -137,6 +137,9 @@ class SeriesView(View):
 
         return close_vectors(vectors, np.concatenate([v.keys for v in views]), confirm, None if other is None else self.n), 0.0
 
+    def part(self, rows: np.ndarray) -> SeriesView:
+        return SeriesView([self.series[r] for r in rows], self.positions[rows])
+
     def chance(self) -> float:
         return 0.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +10,18 @@ import numpy as np
 
 from explainer.checks import documents, frame, pictures, recordings
 from explainer.checks.catalogue import checks
-from explainer.checks.context import Check, Context, NotRun, plural
-from explainer.checks.finding import Finding, Findings
+from explainer.checks.context import Check, Context, NotRun, count, plural
+from explainer.checks.finding import STOPPED, Finding, Findings
+from explainer.checks.frame import frame_of
 from explainer.checks.labels import labels_of
+from explainer.checks.parts import SHARE, Parts, free_memory, in_parts
 from explainer.checks.read import Data, read
 from explainer.checks.rules import rules_of
+from explainer.checks.spool import Spool
 from explainer.checks.view import Reading, View
-from explainer.errors import ExplainerError, InvalidInput, unknown
+from explainer.checks.workers import ticking
+from explainer.errors import Cancelled, ExplainerError, InvalidInput, unknown
+from explainer.progress import Report, reporter
 
 
 def check(
@@ -33,14 +38,16 @@ def check(
     words: Sequence[str] = (),
     rules: Any = None,
     only: Sequence[str] | None = None,
-    progress: bool | Callable[[int, int], Any] = False,
+    memory: float | None = None,
+    progress: bool | Report = False,
 ) -> Findings:
     """Check data before a model is trained, tested or explained on them.
 
     Parameters
     ----------
     data : a DataFrame (pandas, polars), ``(n, columns)``, images ``(n, H, W[, C])`` or a list of pictures, a list of texts, a
-        list of ``(T, channels)`` series; or a path to csv, parquet, jsonl, npz or a folder of images.
+        list of ``(T, channels)`` series, a torch dataset; an iterator of the parts of a table; or a path to csv, parquet, jsonl, npz,
+        npy, a folder of images or of the parts of a table.
     labels : one per item, or the name of the column that holds them.
     modality : "tabular", "image", "text" or "series", where it cannot be told.
     reference, reference_labels : the set to hold the data against (the training set, for a test set).
@@ -51,52 +58,76 @@ def check(
     words : the list of words that "toxic words" looks for in texts, in place of its own short one.
     rules : what a table's values must keep to: :func:`explainer.checks.rules.infer_rules` of good data, or the path of its file.
     only : names of the checks wanted, where not all are.
-    progress : True for a bar, or a function called with (done, total), which may raise to stop.
+    memory : bytes that may be used for a table on disk; half of what is free unless told. One that needs more is read in parts: the
+        checks that look at one column at a time judge all of it, the others a sample, and say so.
+    progress : True for a bar, or a function called with (done, total), which may raise Cancelled to stop.
 
-    Returns the findings, worst first. Nothing in the data makes it raise. Raises InvalidInput where the request itself is not
+    Returns the findings, worst first. Nothing in the data makes it raise. Stopped by Ctrl-C or Cancelled, it returns what was found
+    so far, and each check not reached as "not run". Raises InvalidInput where the request itself is not
     clear: a modality that cannot be told, labels of another length, no such file.
     """
     modality = modality or (model.modality if model is not None else None)
-    found = read(data, labels, modality=modality)
-    reading = view_of(found)
-    labels_read = labels_of(found.labels, reading, "labels")
-    there = there_labels = there_groups = there_time = None
-    if reference is not None:
-        if found.label_name is not None and reference_labels is None and _has_column(reference, found.label_name):
-            reference_labels = found.label_name
-        other = read(reference, reference_labels, modality=found.modality)
-        other_reading = view_of(other)
-        there = other_reading.view
-        there_labels = labels_of(other.labels, other_reading, "reference_labels")
-        if isinstance(time, str) and _has(other.inputs, time):
-            there_time = _times(time, other, other_reading)
-        names = [groups] if isinstance(groups, str) else groups if isinstance(groups, (list, tuple)) else []
-        if names and all(isinstance(n, str) and _has(other.inputs, n) for n in names):
-            there_groups = _groups(names, other, other_reading)
-    elif reference_labels is not None:
-        raise InvalidInput("reference_labels came without a reference set; pass reference=... as well.")
-    context = Context(
-        reading.view,
-        labels_read,
-        there,
-        there_labels,
-        _groups(groups, found, reading),
-        _beside(splits, found, reading, "splits"),
-        _times(time, found, reading),
-        model,
-        reading.unreadable,
-        reading.attempted,
-        reading.lost,
-        tuple(words),
-        there_groups,
-        there_time,
-        rules_of(rules),
-    )
-    return run(context, found, progress, only)
+    with reporter(progress, "Checking data") as report:
+        parts = in_parts(data, memory) if modality in (None, "tabular") else None
+        found = read(data, labels, modality=modality) if parts is None else kept(parts, labels, memory)
+        reading = view_of(found)
+        labels_read = labels_of(found.labels, reading, "labels")
+        there = there_labels = there_groups = there_time = None
+        if reference is not None:
+            if found.label_name is not None and reference_labels is None and _has_column(reference, found.label_name):
+                reference_labels = found.label_name
+            other = read(reference, reference_labels, modality=found.modality)
+            other_reading = view_of(other)
+            there = other_reading.view
+            there_labels = labels_of(other.labels, other_reading, "reference_labels")
+            if isinstance(time, str) and _has(other.inputs, time):
+                there_time = _times(time, other, other_reading)
+            names = [groups] if isinstance(groups, str) else groups if isinstance(groups, (list, tuple)) else []
+            if names and all(isinstance(n, str) and _has(other.inputs, n) for n in names):
+                there_groups = _groups(names, other, other_reading)
+        elif reference_labels is not None:
+            raise InvalidInput("reference_labels came without a reference set; pass reference=... as well.")
+        context = Context(
+            reading.view,
+            labels_read,
+            there,
+            there_labels,
+            _groups(groups, found, reading),
+            _beside(splits, found, reading, "splits"),
+            _times(time, found, reading),
+            model,
+            reading.unreadable,
+            reading.attempted,
+            reading.lost,
+            tuple(words),
+            there_groups,
+            there_time,
+            rules_of(rules),
+            "" if parts is None else parts.why,
+        )
+        return run(context, found, report, only)
 
 
-def run(context: Context, found: Data, progress: bool | Callable[[int, int], Any] = False, only: Sequence[str] | None = None) -> Findings:
-    """Run the checks of the modality on a context. Raises UnknownName for a name in ``only`` that is no check."""
+def kept(parts: Parts, labels: Any, memory: float | None) -> Data:
+    """A table that comes in parts, on disk; ``labels`` may name one of its columns."""
+    spool = Spool(SHARE * free_memory() if memory is None else memory)
+    for part in parts:
+        spool.add(part)
+    name = labels if isinstance(labels, str) else None
+    if name is not None:
+        if name not in spool.columns:
+            raise unknown("label column", name, spool.columns)
+        labels = frame_of([spool.take_out(name)], spool.n).iloc[:, 0]
+    view = spool.view()
+    return Data(view.frame, labels, "tabular", (), tuple(parts.unreadable), None, name, parts.source, {"view": view}, tuple(parts.damaged))
+
+
+def run(context: Context, found: Data, progress: bool | Report = False, only: Sequence[str] | None = None) -> Findings:
+    """Run the checks of the modality on a context. Raises UnknownName for a name in ``only`` that is no check.
+
+    Stopped by Ctrl-C, or by a progress callable that raises Cancelled, it gives what was found so far; each check that was not
+    reached is "not run" and says so.
+    """
     todo = checks(context.view.modality)
     if only is not None:
         for name in only:
@@ -106,14 +137,28 @@ def run(context: Context, found: Data, progress: bool | Callable[[int, int], Any
     else:
         todo = tuple(c for c in todo if not c.asked)
     findings: list[Finding] = []
-    with _Reporter(progress, len(todo)) as report:
-        for one in todo:
-            findings.append(_with_files(_run_one(one, context), found))
-            report(len(findings))
+    samples: dict[int, Context] = {}
+    with reporter(progress, "Checking data") as report, _one_thread_each():
+        try:
+            with ticking(lambda: report(len(findings), len(todo))):
+                report(0, len(todo))
+                for one in todo:
+                    findings.append(_with_files(_run_one(one, context, samples), found))
+                    report(len(findings), len(todo))
+        except (KeyboardInterrupt, Cancelled):
+            findings += [Finding(c.name, "not run", STOPPED, why=c.why) for c in todo[len(findings) :]]
     return Findings(tuple(findings), context.view.modality, context.view.n)
 
 
-def _run_one(one: Check, context: Context) -> Finding:
+def _one_thread_each() -> Any:
+    """BLAS on one thread: the checks spread their own work, and its threads would wait for each other."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")
+
+
+def _run_one(one: Check, context: Context, samples: dict[int, Context]) -> Finding:
+    """How one check ended; ``samples`` holds the samples drawn so far, by their size."""
     import warnings
 
     try:
@@ -121,7 +166,16 @@ def _run_one(one: Check, context: Context) -> Finding:
             raise NotRun(f"There are no {plural(context.view.noun)}.")
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            finding = one.function(context)
+            most = min(filter(None, (one.most, 0 if one.streams else context.view.held)), default=0)
+            if most not in samples:
+                samples[most] = context.sample(most)
+            shown = samples[most]
+            finding = one.function(shown)
+            if shown is not context:
+                told = f"Judged on a sample of {shown.view.n:,} of {count(context.view.n, context.view.noun)}."
+                finding = replace(finding, message=f"{finding.message} {told}")
+    except Cancelled:
+        raise
     except NotRun as reason:
         finding = Finding(one.name, "not run", f"Not run: {reason}")
     except ExplainerError as error:
@@ -145,8 +199,8 @@ def view_of(found: Data) -> Reading:
     """The data as the checks see them, with what could not be read."""
     inputs, bad = found.inputs, list(found.unreadable)
     if found.modality == "tabular":
-        view: View = frame.TableView(inputs, found.positions)
-        return Reading(view, (*bad, *found.damaged), (), view.n + len(bad), np.arange(view.n), view.n)
+        view: View = found.notes.get("view") or frame.TableView(inputs, found.positions)
+        return Reading(view, (*bad, *found.damaged), _gaps(found, view.n + len(bad)), view.n + len(bad), np.arange(view.n), view.n)
     inputs = [inputs] if isinstance(inputs, str) else inputs if hasattr(inputs, "__len__") else _items(inputs)
     if found.modality == "series" and isinstance(inputs, np.ndarray) and inputs.ndim == 2 and inputs.dtype != object:
         raise InvalidInput(
@@ -172,9 +226,13 @@ def view_of(found: Data) -> Reading:
         view = recordings.SeriesView(series, outer[kept])
     bad += [(f"{view.noun} {outer[i] if i < len(outer) else i}", reason) for i, reason in missed]
     rows = [int(outer[i]) for i, _ in missed if i < len(outer)]
-    if found.files:
-        rows = sorted({*rows, *(set(range(len(found.files))) - set(outer.tolist()))})
+    rows = sorted({*rows, *_gaps(found, len(found.files) or view.n + len(bad))})
     return Reading(view, (*bad, *found.damaged), tuple(rows), view.n + len(bad), np.asarray(kept, dtype=int), len(outer))
+
+
+def _gaps(found: Data, met: int) -> tuple[int, ...]:
+    """The places, of all items met, of those that could not be read, where places are known."""
+    return () if found.positions is None else tuple(sorted(set(range(met)) - set(np.asarray(found.positions).tolist())))
 
 
 def _has_column(reference: Any, name: str) -> bool:
@@ -242,31 +300,3 @@ def _times(values: Any, found: Data, reading: Reading) -> np.ndarray | None:
     if not numbers.notna().any():
         raise InvalidInput(f"time holds neither numbers nor dates (the first is {items[0]!r}); pass datetimes, ISO dates or numbers.")
     return numbers.to_numpy()
-
-
-class _Reporter:
-    """Calls a person's function, draws a bar, or does nothing."""
-
-    def __init__(self, progress: bool | Callable[[int, int], Any], total: int) -> None:
-        self.call, self.bar, self.total = progress if callable(progress) else None, None, total
-        if progress is True:
-            from rich.progress import Progress
-
-            self.bar = Progress()
-
-    def __enter__(self) -> _Reporter:
-        if self.bar is not None:
-            self.bar.start()
-            self.task = self.bar.add_task("Checking data", total=self.total)
-        self(0)
-        return self
-
-    def __call__(self, done: int) -> None:
-        if self.call is not None:
-            self.call(done, self.total)
-        if self.bar is not None:
-            self.bar.update(self.task, completed=done)
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -112,7 +113,7 @@ def _features(context: Context, rows: np.ndarray) -> pd.DataFrame:
     for name, values in (context.groups or {}).items():
         if name not in frame.columns:
             codes, levels = _coded(column_of(name, pd.Series(values)))
-            frame[name] = pd.Categorical.from_codes(codes[rows], categories=pd.Index(levels, dtype=object))
+            frame[name] = pd.Categorical.from_codes(codes[rows], categories=pd.Index(list(levels), dtype=object))
     return frame
 
 
@@ -262,14 +263,14 @@ def _groups(context: Context) -> dict[str, _Group]:
     return found
 
 
-def _coded(column: Column) -> tuple[np.ndarray, list[str]]:
+def _coded(column: Column) -> tuple[np.ndarray, Sequence[str]]:
     if column.numbers is None:
         return column.codes, column.levels
     values = np.unique(column.numbers[~column.missing])
     return np.where(column.missing, -1, np.searchsorted(values, column.numbers)), [f"{v:g}" for v in values]
 
 
-def _group(*sides: tuple[np.ndarray, list[str]]) -> _Group:
+def _group(*sides: tuple[np.ndarray, Sequence[str]]) -> _Group:
     levels: dict[str, int] = {}
     common = [np.array([levels.setdefault(name, len(levels)) for name in names] + [-1])[codes] for codes, names in sides]
     return _Group(list(levels), *common)

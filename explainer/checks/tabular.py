@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 import warnings
 from typing import Any
 
@@ -14,6 +13,7 @@ from explainer.checks.columns import MIXED_LEAST, Column
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, share
 from explainer.checks.finding import Finding
 from explainer.checks.frame import IDENTIFIER_LEAST, TableView
+from explainer.checks.view import digest
 
 MISSING_COLUMN = 0.05  # up to 5 % of a column can be filled or its rows left out with little harm (Schafer, 1999)
 MISSING_ROW = 0.5  # a row that lacks more than half of itself is mostly guesswork
@@ -97,7 +97,7 @@ def placeholders(context: Context) -> Finding:
 def _empty_words(column: Column) -> dict[str, np.ndarray]:
     if column.kind == "text":
         return {}
-    return {repr(level): column.codes == i for i, level in enumerate(column.levels) if level.strip().lower() in PLACEHOLDERS}
+    return {repr(column.levels[i]): column.codes == i for i in column.levels.among(PLACEHOLDERS)}
 
 
 def _sentinels(column: Column) -> dict[str, np.ndarray]:
@@ -126,27 +126,23 @@ def spellings(context: Context) -> Finding:
     if not columns:
         raise NotRun("The table has no columns of categories.")
     for column in columns:
-        variants: dict[str, list[int]] = {}
-        for i, level in enumerate(column.levels):
-            variants.setdefault(_spelling(level), []).append(i)
-        clashes = [group for group in variants.values() if len(group) > 1]
-        if clashes:
-            found[column.name] = [[column.levels[i] for i in group] for group in clashes]
-            sizes = np.bincount(column.codes[column.codes >= 0], minlength=len(column.levels))
-            rarer = [i for group in clashes for i in sorted(group, key=lambda i: -sizes[i])[1:]]
-            rows |= np.isin(column.codes, rarer)
+        written = column.levels.alike(punctuation=False)
+        often = np.flatnonzero(np.bincount(written)[written] > 1)
+        if not len(often):
+            continue
+        variants: dict[int, list[int]] = {}
+        for i in often:
+            variants.setdefault(int(written[i]), []).append(int(i))
+        found[column.name] = [[column.levels[i] for i in group] for group in variants.values()]
+        sizes = column.sizes
+        rarer = [i for group in variants.values() for i in sorted(group, key=lambda i: -sizes[i])[1:]]
+        rows |= np.isin(column.codes, rarer)
     if found:
         shown = listed(f"{name!r} ({listed(' = '.join(map(repr, g)) for g in groups)})" for name, groups in found.items())
         message = f"{count(len(found), 'column')} with one value written in several ways: {shown}."
         evidence = {name: groups[:EVIDENCE_SHOWN] for name, groups in found.items()}
         return failed(message, value=int(rows.sum()), threshold=0, rows=view.at(rows), columns=found, evidence=evidence)
     return passed("No category is written in several ways.", value=0, threshold=0)
-
-
-def _spelling(level: str) -> str:
-    """Signs carry meaning in short codes (A+ and A-, <5 and >5), so only case, accents and space are ignored."""
-    bare = "".join(c for c in unicodedata.normalize("NFKD", level) if not unicodedata.combining(c))
-    return " ".join(re.sub(r"[\s_]+", " ", bare.casefold()).split())
 
 
 def column_names(context: Context) -> Finding:
@@ -184,7 +180,6 @@ def redundant_columns(context: Context) -> Finding:
         raise NotRun(f"{count(view.n, 'row')} cannot show that two columns always agree; at least {MIXED_LEAST} are needed.")
     usable = [c for c in view.columns if c.kind not in ("empty", "text") and c.distinct > 1 and not view.identifier(c)]
     pairs = {**_one_to_one(usable, view.n), **_correlated([c for c in usable if c.numbers is not None])}
-    pairs = dict(list(pairs.items()))
     if pairs:
         shown = listed(f"{a!r} and {b!r} ({reason})" for (a, b), (reason, _) in pairs.items())
         message = f"{count(len(pairs), 'pair')} of columns that say the same: {shown}."
@@ -196,13 +191,13 @@ def redundant_columns(context: Context) -> Finding:
 
 def _one_to_one(columns: list[Column], n: int) -> dict[tuple[str, str], tuple[str, float]]:
     """Columns whose values map one to one: numbered by first appearance, they read alike."""
-    first: dict[bytes, Column] = {}
+    first: dict[int, Column] = {}
     found = {}
     for column in columns:
         if column.distinct > n / 2:  # nearly all different: everything maps to everything
             continue
         codes = pd.factorize(column.codes, use_na_sentinel=False)[0].astype(np.int32)
-        other = first.setdefault(codes.tobytes(), column)
+        other = first.setdefault(digest(codes.tobytes()), column)
         if other is not column:
             same = (
                 other.numbers is not None and column.numbers is not None and np.array_equal(other.numbers, column.numbers, equal_nan=True)
@@ -215,8 +210,9 @@ def _correlated(columns: list[Column]) -> dict[tuple[str, str], tuple[str, float
     columns = [c for c in columns if np.isfinite(c.numbers).sum() >= MIXED_LEAST]  # type: ignore[arg-type]
     if len(columns) < 2:
         return {}
-    step = max(1, len(columns[0].codes) // CORRELATION_ROWS)
-    values = np.column_stack([np.where(np.isfinite(c.numbers), c.numbers, np.nan)[::step] for c in columns])  # type: ignore[arg-type]
+    step = max(1, len(columns[0].missing) // CORRELATION_ROWS)
+    sampled = [np.asarray(c.numbers)[::step] for c in columns]
+    values = np.column_stack([np.where(np.isfinite(one), one, np.nan) for one in sampled])
     ranks = pd.DataFrame(values).rank().to_numpy()
     linear, ordered = np.abs(_correlation(values)), np.abs(_correlation(ranks))
     same = np.triu((ordered >= REDUNDANT_RANK) | ((linear >= REDUNDANT_LINEAR) & (ordered >= 0.99)), 1)
@@ -264,12 +260,15 @@ def constant_rows(context: Context) -> Finding:
 def missing_cells(context: Context) -> Finding:
     """Columns with more than ``MISSING_COLUMN`` of their cells missing, rows with more than ``MISSING_ROW``."""
     view = _table(context)
-    grid = np.column_stack([c.missing for c in view.columns])
-    by_column, by_row = grid.mean(axis=0), grid.mean(axis=1)
+    lost = np.array([int(c.missing.sum()) for c in view.columns])
+    by_row = np.zeros(view.n)
+    for column in view.columns:
+        by_row += column.missing
+    by_column, by_row = lost / max(1, view.n), by_row / len(view.columns)
     bad = np.flatnonzero(by_column > MISSING_COLUMN)
     sparse = by_row > MISSING_ROW
     worst = np.argsort(-by_column, kind="stable")[: max(EVIDENCE_SHOWN, 1)]
-    evidence = {view.columns[i].name: {"missing": int(grid[:, i].sum()), "share": by_column[i]} for i in worst if by_column[i] > 0}
+    evidence = {view.columns[i].name: {"missing": int(lost[i]), "share": by_column[i]} for i in worst if by_column[i] > 0}
     some = int((by_column > 0).sum())
     details: dict[str, Any] = {"value": by_column.max(initial=0.0), "threshold": MISSING_COLUMN, "evidence": evidence}
     if len(bad) or sparse.any():
@@ -280,14 +279,13 @@ def missing_cells(context: Context) -> Finding:
             parts.append(f"{count(len(bad), 'column')} with more than {percent(MISSING_COLUMN)} of values missing: {shown}")
         if sparse.any():
             parts.append(f"{count(int(sparse.sum()), 'row')} with more than {percent(MISSING_ROW)} of values missing")
-        rows = view.at(sparse if not len(bad) else grid[:, bad].any(axis=1) | sparse)
+        rows = view.at(sparse if not len(bad) else np.logical_or.reduce([sparse, *(view.columns[i].missing for i in bad)]))
         return failed("; ".join(parts) + ".", rows=rows, columns=[view.columns[i].name for i in bad], **details)
     if some:
-        message = (
-            f"{share(int(grid.sum()), grid.size)} cells are missing, in {count(some, 'column')}, none above {percent(MISSING_COLUMN)}."
-        )
-        return passed(message, rows=view.at(grid.any(axis=1)), columns=[view.columns[i].name for i in worst if by_column[i] > 0], **details)
-    return passed(f"None of {grid.size:,} cells is missing.", **details)
+        message = f"{share(int(lost.sum()), view.n * len(lost))} cells are missing, in {count(some, 'column')}, "
+        message += f"none above {percent(MISSING_COLUMN)}."
+        return passed(message, rows=view.at(by_row > 0), columns=[view.columns[i].name for i in worst if by_column[i] > 0], **details)
+    return passed(f"None of {view.n * len(lost):,} cells is missing.", **details)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -297,6 +295,7 @@ CHECKS: tuple[Check, ...] = (
         missing_cells,
         "Many models refuse missing values; others fill them in by a guess that becomes a pattern.",
         "Find out why they are missing; fill them in inside the pipeline with an indicator column, or leave the column out.",
+        streams=True,
     ),
     Check(
         "placeholder values",
@@ -304,6 +303,7 @@ CHECKS: tuple[Check, ...] = (
         placeholders,
         "A model takes 999 for a large number and '?' for a kind.",
         "Read these codes as missing (na_values=... on loading).",
+        streams=True,
     ),
     Check(
         "infinite values",
@@ -311,6 +311,7 @@ CHECKS: tuple[Check, ...] = (
         infinite_values,
         "Infinite values break scaling and gradients.",
         "Find the division by zero or overflow they come from.",
+        streams=True,
     ),
     Check(
         "mixed types",
@@ -318,6 +319,7 @@ CHECKS: tuple[Check, ...] = (
         mixed_types,
         "A column of mixed types is read as text, and its numbers lose their order.",
         "Convert the column to one type and look at what does not convert.",
+        streams=True,
     ),
     Check(
         "spelling of categories",
@@ -325,6 +327,7 @@ CHECKS: tuple[Check, ...] = (
         spellings,
         "Two spellings of one value split its evidence.",
         "Write each value one way (strip, lower case, a mapping).",
+        streams=True,
     ),
     Check(
         "column names",
@@ -332,6 +335,7 @@ CHECKS: tuple[Check, ...] = (
         column_names,
         "Tools pick one of two columns of one name, not always the same.",
         "Give each column its own name.",
+        streams=True,
     ),
     Check(
         "constant columns",
@@ -339,6 +343,7 @@ CHECKS: tuple[Check, ...] = (
         constant_columns,
         "A column that never changes tells nothing and hides a lost feature.",
         "Leave it out, after finding out whether it should vary.",
+        streams=True,
     ),
     Check(
         "constant rows",
@@ -360,5 +365,6 @@ CHECKS: tuple[Check, ...] = (
         identifiers,
         "A model can memorise rows by their number, and numbers often follow time or source.",
         "Keep it as an index, not as a feature.",
+        streams=True,
     ),
 )

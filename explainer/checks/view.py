@@ -26,11 +26,26 @@ class View(ABC):
     noun: str
     n: int
     positions: np.ndarray
+    held = 0  # items in memory at once, where not all are
 
     @cached_property
     @abstractmethod
     def keys(self) -> np.ndarray:
         """``(n,)`` uint64 digests of content: equal content gives equal keys, across views of one modality too."""
+
+    @cached_property
+    def content(self) -> np.ndarray:
+        """``(n,)`` int32: the contents numbered from 0 by first appearance; equal items have the same number."""
+        import pandas as pd
+
+        return pd.factorize(self.keys)[0].astype(np.int32)
+
+    @property
+    def firsts(self) -> np.ndarray:
+        """Where each content first stands, in the order of their numbers."""
+        first = np.zeros(int(self.content.max(initial=-1)) + 1, dtype=np.int64)
+        first[self.content[::-1]] = np.arange(self.n)[::-1]
+        return first
 
     @cached_property
     @abstractmethod
@@ -58,6 +73,15 @@ class View(ABC):
     def pairs(self) -> tuple[list[tuple[int, int, float]], float]:
         """What :meth:`near` finds within this view, found once."""
         return self.near()
+
+    @abstractmethod
+    def part(self, rows: np.ndarray) -> View:
+        """The view of the items ``rows`` alone."""
+
+    def sampled(self, most: int) -> tuple[View, np.ndarray]:
+        """The view of ``most`` items drawn at random (always the same ones), and their places in this one, in order."""
+        rows = np.sort(np.random.default_rng(0).choice(self.n, most, replace=False))
+        return self.part(rows), rows
 
     @abstractmethod
     def take(self, index: np.ndarray) -> Any:

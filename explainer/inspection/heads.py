@@ -127,6 +127,12 @@ def head_importance(
     )  # fmt: skip
 
 
+def has_heads(model: TorchModel, inputs: Any) -> None:
+    """Raises Unsupported where no head can be told from its neighbours on canonical ``inputs``."""
+    with model.scoring():
+        _Effects(model, scale_of(model, "raw"), resolve(0, model.scores(inputs), model.class_names)).caught(model.encode(inputs))
+
+
 class _Effects:
     """What the heads do to the target on one batch, ``(n, layers, heads)``."""
 

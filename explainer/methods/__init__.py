@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from explainer.inputs import MODALITIES
 
-Family = Literal["gradient", "cam", "attention", "coalition", "tree"]
+Family = Literal["gradient", "cam", "attention", "coalition", "tree", "own", "peer"]
 _GROUPS = {
     "gradient": "Gradients", "cam": "Class activation maps", "attention": "Attention", "coalition": "Shapley values, LIME, rules",
-    "tree": "Trees",
+    "tree": "Trees", "own": "Functions of the caller", "peer": "Objects of captum and shap that only ask for scores",
 }  # fmt: skip
 _HIDING = ("ablation", "occlusion", "rise")
 

@@ -22,6 +22,7 @@ from explainer.adapters.torch import TorchModel, out_of_memory, require_torch, u
 from explainer.coalitions import Budget
 from explainer.errors import ExplainerError, InvalidInput, Unsupported, unknown
 from explainer.inputs import take
+from explainer.methods import Family
 from explainer.methods.attribution import Attribution
 from explainer.methods.backprop import flagged
 from explainer.methods.captum_baselines import Baselines
@@ -80,6 +81,7 @@ class CaptumMethod:
         self._accepts = {*_parameters(obj), *(_parameters(self._inner) if self._inner is not obj else ())}
         self._layered = hasattr(self._inner, "layer")
         self._hooks = self._layered or hasattr(self._inner, "model") or hasattr(self._inner, "grad_cam")
+        self.family: Family = "gradient" if any(c.__name__ == "GradientAttribution" for c in type(self._inner).__mro__) else "peer"
         self._perturbs = any(c.__name__ == "PerturbationAttribution" for c in type(self._inner).__mro__)
         self._rules = any(word in self.inner_name for word in _RULES)
         self._model = torch_model

@@ -21,6 +21,9 @@ from explainer.model import Model
 from explainer.target import Target
 
 _LADDER = (kronrod(), nested(32, new=True), *map(nested, (64, 128, 256, 512)))
+# From a constant baseline a layer norm makes most of the score's difference at once: nodes down to a millionth of the way see it.
+_CROWDED = (nested(64, new=True, power=6), *(nested(steps, power=6) for steps in (128, 256, 512)))
+_BEGINNING, _AT_ONCE = 0.01, 0.5  # a way is steep where the first hundredth of it makes half of the difference
 _NONE = 1e-6  # of the scale: the largest value, where a change of the values is not looked at below that
 _FLOOR = 0.01  # a difference from the baseline below 1 % of the scale is held to the error allowed at 1 %
 
@@ -104,7 +107,8 @@ def integrated_gradients(
     baseline, background : see :meth:`~explainer.adapters.gradients.GradientView.baseline`.
     steps : an int for that many of Gauss-Legendre, or "auto": 15 (:func:`~explainer.methods.way.kronrod`), and for the inputs whose
         values then miss ``tolerance`` a nested rule of 32, doubled to at most 512 (:func:`~explainer.methods.way.nested`), which takes
-        no gradient twice.
+        no gradient twice; of 64 to 512 with its nodes crowded at the baseline where the score changes most there, as one more
+        evaluation tells.
     tolerance : both the completeness error aimed at, as a share of the difference to be explained, and how much a finer rule may
         still change a value, as a share of the largest; the latter is the check "integration" of the verdict.
     layer : see :func:`saliency`; x and x' are then what the layer gives for input and baseline, and what goes past the layer
@@ -163,26 +167,42 @@ class _Path:
 
     def integrate(self, ladder: tuple[Rung, ...], tolerance: float) -> Tensor:
         """Values shaped like ``x``; only inputs above the tolerance, in their sum or in what the last rung changed, go on to the next."""
-        values = torch.zeros_like(self.view.x, dtype=torch.float64)
-        error, left = np.full(len(self.first), np.inf), np.arange(len(self.first))
-        means = values.clone()
-        for rung in ladder:
-            index = torch.from_numpy(left).to(values.device)
-            mean, coarse = self._mean(rung, left)
-            means[index] = rung.carried * means[index] + mean
-            way = self.view.x[index] - self.start[index]
-            found, before = means[index] * way, values if coarse is None else coarse * way
-            error[left] = np.abs(found.flatten(1).sum(1).cpu().numpy() - (self.last - self.first)[left]) / self._unit[left]
-            after = values.clone()
-            after[index], self.steps[left] = found, rung.steps
-            if coarse is not None or rung is not ladder[0]:
-                self.change[left] = self._changed(before, after, left)
-            values = after
-            left = left[np.maximum(error, self.change)[left] > tolerance]
+        self._values = torch.zeros_like(self.view.x, dtype=torch.float64)
+        self._means, self._error = self._values.clone(), np.full(len(self.first), np.inf)
+        left = self._climb(ladder[:1], np.arange(len(self.first)), tolerance)
+        if len(ladder) > 1 and len(left):
+            steep = self._steep(left)
+            self._climb(ladder[1:], left[~steep], tolerance)
+            self._climb(_CROWDED, left[steep], tolerance)
+        self.missed = self._error > tolerance
+        return self._values
+
+    def _climb(self, rungs: tuple[Rung, ...], left: np.ndarray, tolerance: float) -> np.ndarray:
+        """Integrate the rows ``left`` by one rule after the other; those that miss the tolerance even after the last."""
+        for rung in rungs:
             if len(left) == 0:
                 break
-        self.missed = error > tolerance
-        return values
+            index = torch.from_numpy(left).to(self._values.device)
+            mean, coarse = self._mean(rung, left)
+            self._means[index] = rung.carried * self._means[index] + mean
+            way = self.view.x[index] - self.start[index]
+            found, before = self._means[index] * way, self._values if coarse is None else coarse * way
+            self._error[left] = np.abs(found.flatten(1).sum(1).cpu().numpy() - (self.last - self.first)[left]) / self._unit[left]
+            after = self._values.clone()
+            after[index] = found
+            if coarse is not None or self.steps[left].all():
+                self.change[left] = self._changed(before, after, left)
+            self._values, self.steps[left] = after, rung.steps
+            left = left[np.maximum(self._error, self.change)[left] > tolerance]
+        return left
+
+    def _steep(self, left: np.ndarray) -> np.ndarray:
+        """Which of the rows ``left`` change the score most where the way begins."""
+        with torch.no_grad():
+            walked = self._way.walk(np.array([_BEGINNING]), left, lambda points, rest: (self.function(points, *rest),))
+            early = np.concatenate([scores.cpu().numpy()[0] for _, (scores,) in walked])
+        steep: np.ndarray = np.abs(early - self.first[left]) > _AT_ONCE * self._unit[left]
+        return steep
 
     def _changed(self, before: Tensor, after: Tensor, left: np.ndarray) -> np.ndarray:
         """The largest change of a named part's value, as a share of the largest value, of the rows ``left``."""

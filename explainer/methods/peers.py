@@ -11,7 +11,7 @@ import numpy as np
 
 from explainer.errors import InvalidInput
 from explainer.explanation import Check
-from explainer.methods import Method
+from explainer.methods import Family, Method
 from explainer.methods.attribution import Attribution
 from explainer.model import Model
 
@@ -23,6 +23,7 @@ class Peer(Protocol):
 
     name: str
     library: str
+    family: Family  # "gradient" where it takes gradients of the wrapped module, "peer" where it only asks for scores
 
     def scale(self, inputs: Any, output: str) -> str:
         """The output scale that the object explains; raises Unsupported where ``output`` asks for one that it cannot explain."""
@@ -55,7 +56,8 @@ def peer_of(obj: Any, model: Model) -> Peer | None:
 def entry(peer: Peer) -> Method:
     """The table's row for a peer."""
     name = f"{peer.library} {peer.name}"
-    return Method(name, name, "coalition", f"What {peer.library}'s {peer.name} says, judged as any other method is.", own=peer)
+    said = f"What {peer.library}'s {peer.name} says, judged as any other method is."
+    return Method(name, name, peer.family, said, caveat="A method of another library; nothing is known of it before it runs.", own=peer)
 
 
 def untold(name: str, n: int) -> list[dict[str, Check]]:

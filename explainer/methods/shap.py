@@ -15,6 +15,7 @@ import numpy as np
 
 from explainer.errors import ExplainerError, InvalidInput, Unsupported, unknown
 from explainer.inputs import take
+from explainer.methods import Family
 from explainer.methods.attribution import Attribution
 from explainer.methods.peers import numpy_seeded, untold
 from explainer.model import Model
@@ -55,6 +56,7 @@ class ShapMethod:
         self.obj, self._model = obj, model
         self.name = type(obj).__name__.removesuffix("Explainer") + "Explainer"
         self._torch = self.name in ("DeepExplainer", "GradientExplainer")
+        self.family: Family = "gradient" if self._torch else "peer"
         self._function = obj.shap_values if self._torch else obj
         if self._torch:
             self._same_module()

@@ -48,7 +48,7 @@ def error_of(model: TorchModel, method: str) -> str:
         return ""
     try:
         sample = model.sample()
-        if _work(model, sample) > _MOST_WORK:
+        if too_large(model):
             return "How far off it is here was not tried on a sample input, as a pass takes long; the verdict of each result says it."
         pair = ways.varied(model, sample)
         row = sample if pair is None else take(pair, slice(1, 2))
@@ -57,6 +57,11 @@ def error_of(model: TorchModel, method: str) -> str:
         return _ASKED[method](Trial(model, row, goal, output))
     except ExplainerError:  # the sample does not fit, which says nothing about the method
         return ""
+
+
+def too_large(model: TorchModel) -> bool:
+    """Whether a pass takes so long that short runs of every method would not be short."""
+    return _work(model, model.sample()) > _MOST_WORK
 
 
 def _work(model: TorchModel, sample: Any) -> int:

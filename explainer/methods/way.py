@@ -79,15 +79,15 @@ def kronrod() -> Rung:
 _ADDED = (0.991455371120812639, 0.864864423359769073, 0.586087235467691130, 0.207784955007898468)  # zeros of a Stieltjes polynomial
 
 
-def nested(steps: int, new: bool = False) -> Rung:
+def nested(steps: int, new: bool = False, power: int = 1) -> Rung:
     """The trapezoid rule after ``a = t - sin(2 pi t) / (2 pi)`` (Sidi 1993), whose nodes are those of twice the step and one between each.
 
     Of fourth order, as the ends are smoothed away; open, for they have weight 0. With ``new`` the first of its kind, which has to
-    take all of its nodes.
+    take all of its nodes. ``power``: :math:`a^p` in place of a, which crowds the nodes where the way begins.
     """
     t = np.arange(1, steps) / steps if new else np.arange(1, steps, 2) / steps
-    weights = (1 - np.cos(2 * np.pi * t)) / steps
-    return Rung(steps, t - np.sin(2 * np.pi * t) / (2 * np.pi), weights, 0.0 if new else 0.5)
+    a, weights = t - np.sin(2 * np.pi * t) / (2 * np.pi), (1 - np.cos(2 * np.pi * t)) / steps
+    return Rung(steps, a**power, weights * power * a ** (power - 1), 0.0 if new else 0.5)
 
 
 def settled(change: float, tolerance: float) -> Check:

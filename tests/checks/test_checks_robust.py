@@ -214,8 +214,12 @@ def test_progress_is_told_and_may_stop_the_work():
         if done == 3:
             raise Cancelled("stopped")
 
-    with pytest.raises(Cancelled):
-        check(RNG.normal(size=(40, 2)), progress=stop)
+    findings = check(RNG.normal(size=(40, 2)), progress=stop)
+    reached = [f for f in findings if "stopped before it" not in f.message]
+    assert len(reached) == 3
+    assert {f.check for f in findings} == {c.name for c in checks("tabular") if not c.asked}
+    assert findings.stopped
+    assert not check(RNG.normal(size=(40, 2))).stopped
 
 
 def test_the_same_data_give_the_same_findings():

@@ -13,9 +13,11 @@ import pytest
 import explainer
 from dashboard.components import attention, figures, interventions, network, panel
 from dashboard.desk import Desk
+from dashboard.pages import model as page
 from dashboard.view import View
 from explainer import inputs as inputs_
 from explainer import plots
+from explainer.inspection.views import VIEWS
 from explainer.methods import METHODS
 from explainer.plots.look import three
 
@@ -119,6 +121,11 @@ def test_units_are_those_of_the_library_on_the_rows_of_the_test_set(desk: Desk) 
     assert network.chosen(seen, View(layer="gone"))[0].name == seen.found.layers[-2].name
     image = desk.visualisation(cnn, "1", 2).work(_nothing)
     assert image.image.shape == (12, 12) and image.unit == "1[2] (mean)"
+
+
+def test_the_model_page_says_what_each_look_inside_is(desk: Desk) -> None:
+    shown = str(page.capabilities(desk, desk.exhibit("cnn")))
+    assert all(view.title in shown for view in VIEWS.values()) and "no stack of like blocks" in shown
 
 
 def test_a_look_inside_is_that_of_the_library_and_said_before(desk: Desk) -> None:

@@ -232,9 +232,26 @@ def test_more_steps_go_only_to_the_inputs_that_need_them() -> None:
     assert first.parameters["steps"] == 15
     assert first.evaluations == 2 + 15
     assert both.parameters["steps"] > 15
-    # The inner nodes of 32, 64, ... steps of one input only, and none of them twice.
-    assert both.evaluations - 2 * first.evaluations == both.parameters["steps"] - 1 in (31, 63, 127, 255, 511)
+    # A look at where the way begins, and the inner nodes of 32, 64, ... steps, of one input only and none of them twice.
+    assert both.evaluations - 2 * first.evaluations - 1 == both.parameters["steps"] - 1 in (31, 63, 127, 255, 511)
     np.testing.assert_allclose(both.values[0], first.values[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("eps", [1e-4, 1e-6, 1e-8])
+def test_a_score_that_jumps_where_the_way_begins_is_integrated_there(eps: float) -> None:
+    """From a constant baseline layer norms, one after the other, make their whole change within a small part of the way."""
+    torch.manual_seed(0)
+    first, second = nn.Linear(5, 8, bias=False), nn.Linear(8, 8)
+    module = nn.Sequential(nn.LayerNorm(5, eps=eps), first, nn.LayerNorm(8, eps=eps), second, nn.Tanh(), nn.Linear(8, 3))
+    frame = gallery.table(3)
+    found = run(integrated_gradients, gallery.tabular(module, background=frame), frame, baseline="zeros", output="logit", target=0)
+    log = torch.linspace(-50, 0, 50001).double()  # a = exp(u), by the trapezoid rule in u
+    wide, x = copy.deepcopy(module).double(), torch.tensor(frame.to_numpy()).double()
+    points = (log.exp()[:, None, None] * x).requires_grad_()
+    (gradients,) = torch.autograd.grad(wide(points)[..., 0].sum(), points)
+    wanted = (torch.trapezoid(gradients * log.exp()[:, None, None], log, dim=0) * x).numpy()
+    np.testing.assert_allclose(np.stack(found.values)[..., 0], wanted, atol=0.02 * np.abs(wanted).max())
+    assert found.parameters["steps"] <= 512 and found.evaluations <= 3 * 530
 
 
 def test_the_rule_of_15_nodes_is_of_degree_22_and_its_coarser_one_of_13() -> None:

@@ -68,6 +68,34 @@ def test_every_gradient_method_tells_its_error_once_per_model(name: str, monkeyp
     assert "sample input" not in before.reason
 
 
+def pictures(background: np.ndarray) -> explainer.Model:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 2)).eval()
+
+    def encode(rows: np.ndarray) -> torch.Tensor:
+        return torch.tensor(rows)[:, None]
+
+    return explainer.wrap(net, modality="image", preprocess=encode, class_names=["a", "b"], background=background)
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "layer_cam", "score_cam", "attention", "attention_norms"])
+def test_how_faithful_a_map_is_on_the_background_is_what_the_verdicts_there_say(method: str) -> None:
+    model = pictures(background=gallery.images(6))
+    if method.startswith("attention"):
+        model = gallery.text(gallery.seeded(gallery.Fused), background=list(gallery.TEXTS))
+    rows = take(model.background, slice(0, 4))
+    checks = [one.checks["faithfulness"] for one in explainer.explain(model, rows, method).verdicts]
+    share = np.mean([check.value for check in checks if check.value is not None])
+    reason = model.capabilities()[method].reason
+    assert f"first moves the score more than {share:.0%} of random choices do." in reason and "rows of the background" in reason
+
+
+def test_how_faithful_a_map_is_is_not_tried_on_made_up_inputs_nor_on_large_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no real input is at hand" in gallery.text(gallery.seeded(gallery.Fused)).capabilities()["attention"].reason
+    monkeypatch.setattr("explainer.methods.trial._MOST_WORK", 0)
+    assert "not tried, as a pass takes long" in pictures(background=gallery.images(6)).capabilities()["layer_cam"].reason
+
+
 def test_of_a_large_model_nothing_is_tried() -> None:
     wide = nn.Sequential(nn.Linear(5, 9000), nn.Tanh(), nn.Linear(9000, 9000), nn.Tanh(), nn.Linear(9000, 3)).eval()
     model = gallery.tabular(wide, background=gallery.table(12, seed=1))

@@ -92,7 +92,7 @@ def test_model_has_names_background_and_probabilities(specimen, data):
         assert np.allclose(scores.sum(1), 1)
     assert (model.background is None) == (model.modality == "text")
     if model.background is not None:
-        assert 18 <= len(model.background) <= 100
+        assert 16 <= len(model.background) <= 100
         assert np.isfinite(model.scores(model.background[:5])).all()
 
 
