@@ -12,11 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from explainer.checks.lines import NOT_UTF8, faulty_lines, is_utf8
 from explainer.errors import InvalidInput
 
 ROWS = 100_000  # of a part
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 GROWTH = {".csv": 3.0, ".tsv": 3.0, ".jsonl": 4.0, ".ndjson": 4.0, ".parquet": 4.0}  # bytes in memory, checks included, for one in the file
+TRAP_BYTES, TRAP_RATIO = 2**30, 100  # more than a gigabyte packed to less than a hundredth is a trap, not data
 SHARE = 0.5  # of the memory that is free, which is used unless told otherwise
 
 
@@ -27,6 +29,7 @@ class Parts:
     make: Callable[[Parts], Iterator[Any]]
     source: str = ""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    damaged: list[tuple[str, str]] = field(default_factory=list)  # what was read, but in part only
     why: str = ""  # why it is read in parts, in words
 
     def __iter__(self) -> Iterator[Any]:
@@ -82,6 +85,12 @@ def table_files(path: Path) -> list[Path]:
     return inside if len({p.suffix.lower() for p in inside}) == 1 and inside[0].suffix.lower() in TABLES else []
 
 
+def need_sound_size(claimed: int, held: int) -> None:
+    """Raise ValueError where a small file claims to hold so much that reading it would take all memory."""
+    if claimed > TRAP_BYTES and claimed > TRAP_RATIO * held:
+        raise ValueError(f"claims {claimed / 2**30:,.1f} GB in {held:,} bytes; where that is right, load it in parts and check each")
+
+
 def _needed(file: Path) -> float:
     suffix = file.suffix.lower()
     if suffix == ".parquet":
@@ -118,8 +127,8 @@ def _csv(path: Path, parts: Parts) -> Iterator[Any]:
                 empty = dtype.kind == "f" and chunk[name].isna().all()
                 kinds.setdefault(name, set()).update([] if empty else ["number" if dtype.kind in "fiu" else str(dtype)])
     texts = {name: "str" for name, found in kinds.items() if len(found) > 1 or found & {"str", "object"}}
-    for chunk in _noting_bad_lines(pd.read_csv(path, dtype=texts, **options), parts):
-        yield chunk
+    parts.damaged += faulty_lines(path, options["sep"])
+    yield from _noting_bad_lines(pd.read_csv(path, dtype=texts, **options), parts)
 
 
 def _noting_bad_lines(chunks: Iterator[Any], parts: Parts) -> Iterator[Any]:
@@ -140,6 +149,7 @@ def _parquet(path: Path, parts: Parts) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
+        need_sound_size(file.metadata.num_rows * file.metadata.num_columns * 8, path.stat().st_size)
         for batch in file.iter_batches(batch_size=ROWS):
             yield batch.to_pandas()
 
@@ -148,7 +158,7 @@ def _jsonl(path: Path, parts: Parts) -> Iterator[Any]:
     from explainer.checks.read import records_frame
 
     number = 0
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open("rb") as file:
         while lines := list(islice(file, ROWS)):
             records = []
             for line in lines:
@@ -156,10 +166,13 @@ def _jsonl(path: Path, parts: Parts) -> Iterator[Any]:
                 if not line.strip():
                     continue
                 try:
-                    record = json.loads(line)
-                    records.append(record if isinstance(record, dict) else {"value": record})
-                except ValueError as error:
+                    record = json.loads(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
+                except (ValueError, RecursionError) as error:
                     parts.unreadable.append((f"line {number}", f"{type(error).__name__}: {error}"[:200]))
+                    continue
+                if not is_utf8(line):
+                    parts.damaged.append((f"line {number}", NOT_UTF8))
+                records.append(record if isinstance(record, dict) else {"value": record})
             if records:
                 yield records_frame(records)
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from explainer.checks.lines import NOT_UTF8, faulty_lines, is_utf8
-from explainer.checks.parts import of_files, table_files
+from explainer.checks.parts import need_sound_size, of_files, table_files
 from explainer.errors import InvalidInput, UnknownName, unknown
 from explainer.inputs import MODALITIES, Modality
 
@@ -30,7 +30,6 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".we
 FILE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".npz", ".npy")
 INPUT_KEYS = ("inputs", "x", "images", "data", "series", "x_train", "train_images")
 LABEL_KEYS = ("labels", "label", "y", "target", "targets", "y_train", "train_labels")
-TRAP_BYTES, TRAP_RATIO = 2**30, 100  # more than a gigabyte packed to less than a hundredth is a trap, not data
 TRAP_PIXELS = 2**26  # of a picture: four times as many as a camera's
 EXAMPLE_ROWS = 200  # items looked at to tell the modality of a list
 
@@ -417,12 +416,6 @@ def _array(value: Any) -> Any:
     return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
-def need_sound_size(claimed: int, held: int) -> None:
-    """Raise ValueError where a small file claims to hold so much that reading it would take all memory."""
-    if claimed > TRAP_BYTES and claimed > TRAP_RATIO * held:
-        raise ValueError(f"claims {claimed / 2**30:,.1f} GB in {held:,} bytes; where that is right, load it in parts and check each")
-
-
 def _flat(array: np.ndarray) -> np.ndarray:
     return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
@@ -434,7 +427,8 @@ def _of_parts(path: Path, labels: str | None, modality: str | None) -> Data:
     parts = of_files(table_files(path))
     frames = list(parts)
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return _from_table(frame, tuple(parts.unreadable), path, labels, modality)
+    found = _from_table(frame, tuple(parts.unreadable), path, labels, modality)
+    return replace(found, damaged=tuple(parts.damaged))
 
 
 def _folder(path: Path, labels: str | None = None, modality: str | None = None) -> Data:

@@ -119,7 +119,7 @@ def kept(parts: Parts, labels: Any, memory: float | None) -> Data:
             raise unknown("label column", name, spool.columns)
         labels = frame_of([spool.take_out(name)], spool.n).iloc[:, 0]
     view = spool.view()
-    return Data(view.frame, labels, "tabular", (), tuple(parts.unreadable), None, name, parts.source, {"view": view})
+    return Data(view.frame, labels, "tabular", (), tuple(parts.unreadable), None, name, parts.source, {"view": view}, tuple(parts.damaged))
 
 
 def run(context: Context, found: Data, progress: bool | Report = False, only: Sequence[str] | None = None) -> Findings:

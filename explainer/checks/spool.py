@@ -28,7 +28,7 @@ class Spool:
 
     def __init__(self, memory: float) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="explainer-")
-        self.memory, self.n = memory, 0
+        self.memory, self.n, self.size = memory, 0, SAMPLE_LEAST
         self.columns: dict[str, _Stored] = {}
         self.sample = pd.DataFrame()  # its index is the place of each row
         self.drawn = np.zeros(0)  # the lot of each of its rows: those with the lowest are kept
