@@ -43,9 +43,9 @@ def close_ranks(view: TableView, other: TableView | None) -> tuple[list[Pair], f
     """Rows equal in every category (spelling aside) and within ``RANK_WIDTH`` of ranks in every number.
 
     Ranks, because a difference of 50 is nothing between mansions and much between coffees. A value that many rows have draws those
-    within ``VALUE_WIDTH`` of the column's spread to itself: 1.0001 is beyond all the rows of 1, and nearly 1. Identifier columns are left out:
-    a row repeated under a new number is a repeat. Also returns how many such pairs chance would give, were columns
-    independent: the product over columns of the share of random pairs that agree in it.
+    within ``VALUE_WIDTH`` of the column's spread to itself: 1.0001 ranks beyond all the rows of 1, and is nearly 1. Identifier
+    columns are left out: a row repeated under a new number is a repeat. Also returns how many such pairs chance would give, were
+    columns independent: the product over columns of the share of random pairs that agree in it.
 
     Found without a search tree: rows are put into cells as wide as ``RANK_WIDTH`` along the few columns that tell most apart, and
     each is compared with those of its own and of the adjoining cells.
