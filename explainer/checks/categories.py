@@ -18,7 +18,7 @@ RARE_SHARE = 0.02  # of the rows: where more are of rare kinds, the column is on
 RARE_LEVELS = 100  # and so is one of more kinds than this
 ROWS_LEAST = 100
 STRETCH_LEAST, STRETCH_SHARE = 3, 0.05  # rows of a value whose place may say something
-CODE_LEAST = 10  # rows of each value of a code
+CODE_LEAST, CODE_SHARE = 10, 0.05  # rows of each value of a code, and share of all rows: where some are rarer, rarer ones are to come
 LUCK = 1e-3  # unseen values that chance would give this often are no finding
 
 
@@ -137,7 +137,7 @@ def _coded(column: Column) -> bool:
     known = column.numbers[~column.missing]
     if not np.isfinite(known).all() or (known != np.round(known)).any():
         return False
-    return bool(np.unique(known, return_counts=True)[1].min() >= CODE_LEAST)
+    return bool(np.unique(known, return_counts=True)[1].min() >= max(CODE_LEAST, CODE_SHARE * len(known)))
 
 
 def _levels(column: Column) -> Sequence[str]:

@@ -22,6 +22,7 @@ FIRST_YEAR = 1900  # before it, in a column of later dates
 ODD_SHARE = 0.1  # where more are so early, or so late, the column is one of such dates
 DEFAULT_TIMES = 5  # a default piled up is so many times as frequent as the most frequent other day
 DEFAULT_LEAST = 3
+DAYS_LEAST = 10  # other days that tell how far such a column reaches
 DEFAULTS = ("0001-01-01", "1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1901-01-01", "1904-01-01", "1970-01-01", "1980-01-01",
             "2000-01-01", "2038-01-19", "9999-12-31")  # fmt: skip
 LATER = re.compile(
@@ -168,7 +169,7 @@ def _out_of_time(column: _Dates) -> dict[str, np.ndarray]:
 
 
 def _defaults(column: _Dates) -> dict[str, np.ndarray]:
-    """A program's default day where it is piled up, or stands apart from all other days."""
+    """A program's default day where it is piled up, or stands apart from all other days: once, by more than they span."""
     days, place, sizes = np.unique(column.days[column.known], return_inverse=True, return_counts=True)
     default = np.isin(days, np.array(DEFAULTS, dtype="datetime64[D]"))
     if not default.any() or default.all():
@@ -177,7 +178,9 @@ def _defaults(column: _Dates) -> dict[str, np.ndarray]:
     low, high = days[~default].min(), days[~default].max()
     year = np.timedelta64(365, "D")
     piled = default & (sizes >= DEFAULT_LEAST) & (sizes > DEFAULT_TIMES * usual)
-    apart = default & (sizes >= 2) & ((days < low - year) | (days > high + year))
+    gap = np.maximum(low - days, days - high)
+    alone = gap > max(high - low, year) if (~default).sum() >= DAYS_LEAST else np.zeros(len(days), dtype=bool)
+    apart = default & (((sizes >= 2) & (gap > year)) | alone)
     found = {}
     for k in np.flatnonzero(piled | apart):
         where = np.zeros(len(column.days), dtype=bool)

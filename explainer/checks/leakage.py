@@ -14,6 +14,7 @@ from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, cou
 from explainer.checks.documents import SIGNAL_WORDS, TextView
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
+from explainer.checks.intervals import wilson
 from explainer.checks.labels import Labels
 from explainer.checks.view import View
 from explainer.inputs import MODALITIES
@@ -27,7 +28,8 @@ PURE_COVER = 0.10  # in this share of rows
 PURE_RARER = 20  # where the other labels are this many times rarer than elsewhere
 COMMONEST = 0.90  # above this share one label is nearly everywhere, and purity says little
 TOLD_RARE = 0.2  # a label of at most this share of rows
-TOLD = 0.8  # and a value whose rows go with it in four cases of five, surely in more than half, is told by it
+TOLD = 0.8  # and a value whose rows surely go with it in four cases of five is told by it
+TOLD_FEW, TOLD_SURE = 0.05, 2 / 3  # as is one of at most this share of rows that do so as they stand, and surely in two cases of three
 TOLD_ROWS = 20
 LUCK = 1e-3  # a perfect split that chance gives some feature this often is not reported
 WORD_BALANCE = 0.95  # mean of a word's recall and specificity for one class
@@ -45,7 +47,8 @@ def given_away(context: Context) -> Finding:
     A feature is cut into at most 32 bins (missing is one); each bin's label rates in four fifths of the rows score the fifth.
     Reported: mean AUC of all classes against their rest (for numbers, R2 of ranks) of at least ``GIVEN_AWAY``; AUC of one class
     of at least ``ONE_OF_MANY``; a code of few values of which some, in at least a tenth of rows, go with one label to ``PURE``,
-    twenty times purer than elsewhere; and one of which some value goes with a rare label (``TOLD_RARE``) to ``TOLD``.
+    twenty times purer than elsewhere; and one of which some value goes with a rare label (``TOLD_RARE``) to ``TOLD``, by the lower end
+    of Wilson's 95 % interval, or, where few rows have it, to ``TOLD`` as they stand and to ``TOLD_SURE`` by that end.
     """
     labels = context.need_labels()
     context.need_rows(ROWS_LEAST)
@@ -179,12 +182,12 @@ def _pure(table: np.ndarray, names: list[str]) -> str:
 
 def _told(total: np.ndarray, names: list[str]) -> str:
     """A value that few rows have and that goes with a rare label: the insurer's no, filled in once the loan was refused."""
-    from scipy.stats import binom
-
     rows = total.sum(axis=1)
     for k in np.flatnonzero(total.sum(axis=0) <= TOLD_RARE * total.sum()):
         hits = total[:, k]
-        sure = (rows >= TOLD_ROWS) & (hits >= TOLD * rows) & (binom.sf(hits - 1, rows, 0.5) < LUCK)
+        low = np.array([wilson(h, n)[0] for h, n in zip(hits, rows, strict=True)])
+        few = (rows <= TOLD_FEW * rows.sum()) & (hits >= TOLD * rows) & (low >= TOLD_SURE)
+        sure = (rows >= TOLD_ROWS) & (few | (low >= TOLD))
         if sure.any():
             one = int(np.argmax(np.where(sure, hits, -1)))
             told = f"{names[k]!r} in {percent(hits[one] / rows[one])}, against {percent(total[:, k].sum() / total.sum())} in all"

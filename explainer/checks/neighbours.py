@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from explainer.checks.frame import TableView
 
 RANK_WIDTH = 0.01  # numbers closer than this share of a column's rows are nearly equal
+VALUE_WIDTH = 0.002  # and so is one this share of a column's spread away from a value of more rows than that, past all of which its rank is
 SAMPLED_CELLS, SAMPLED_LEAST = 10_000_000, 5_000  # of which fewer where columns are many
 RANKED = 100_000  # values among which ranks are told: their error, a sixth of that width, moves no copy out of it
 CELLS_MOST = 4  # columns cut into cells, each of which has 3^4 adjoining ones
@@ -41,9 +42,10 @@ Pair = tuple[int, int, float]
 def close_ranks(view: TableView, other: TableView | None) -> tuple[list[Pair], float]:
     """Rows equal in every category (spelling aside) and within ``RANK_WIDTH`` of ranks in every number.
 
-    Ranks, because a difference of 50 is nothing between mansions and much between coffees. Identifier columns are left out:
-    a row repeated under a new number is a repeat. Also returns how many such pairs chance would give, were columns
-    independent: the product over columns of the share of random pairs that agree in it.
+    Ranks, because a difference of 50 is nothing between mansions and much between coffees. A value that many rows have draws those
+    within ``VALUE_WIDTH`` of the column's spread to itself: 1.0001 ranks beyond all the rows of 1, and is nearly 1. Identifier
+    columns are left out: a row repeated under a new number is a repeat. Also returns how many such pairs chance would give, were
+    columns independent: the product over columns of the share of random pairs that agree in it.
 
     Found without a search tree: rows are put into cells as wide as ``RANK_WIDTH`` along the few columns that tell most apart, and
     each is compared with those of its own and of the adjoining cells.
@@ -159,7 +161,8 @@ def _random_pairs(side: np.ndarray, across: bool, number: int) -> tuple[np.ndarr
 class _Scale:
     """One column of one or two tables on a scale where nearly equal is within ``RANK_WIDTH``: mid-ranks, or whole numbers.
 
-    Ranks are those among all known values, or among ``RANKED`` of them; a missing value lies far from all others.
+    Ranks are those among all known values, or among ``RANKED`` of them; a value all but equal to one of many rows has its rank;
+    a missing value lies far from all others.
     """
 
     def __init__(self, parts: list[Column]) -> None:
@@ -174,8 +177,13 @@ class _Scale:
             # the place of a value among the steps, doubled, plus one where it is a step itself, is its place here
             self.ranks = np.append(np.column_stack([below + 0.5, below + (sizes + 1) / 2]).ravel(), sizes.sum() + 0.5) / max(1, sizes.sum())
             self.steps: np.ndarray | None = steps
+            finite = np.isfinite(steps)
+            self.often = steps[finite & (sizes > RANK_WIDTH * sizes.sum())]
+            with np.errstate(over="ignore"):
+                spread = float(np.subtract(*np.quantile(steps[finite], [0.9, 0.1]))) if finite.any() else 0.0
+            self.drawn = VALUE_WIDTH * spread if np.isfinite(spread) else 0.0
             few = len(steps) <= 2 / RANK_WIDTH and max(p.distinct for p in parts) <= 2 / RANK_WIDTH
-            levels = self._rank(np.unique(np.concatenate([np.unique(one) for one in known]))) if few else np.zeros(0)
+            levels = np.unique(self._rank(np.concatenate([np.unique(one) for one in known]))) if few else np.zeros(0)
         else:
             coded = [(p.codes, p.levels) if p.numbers is None else _as_written(p) for p in parts]
             ends = np.cumsum([0] + [len(levels) for _, levels in coded])
@@ -198,9 +206,19 @@ class _Scale:
 
     def _rank(self, values: np.ndarray) -> np.ndarray:
         assert self.steps is not None
+        values = self._drawn(values)
         place = np.searchsorted(self.steps, values)
         equal = self.steps[np.minimum(place, len(self.steps) - 1)] == values if len(self.steps) else np.zeros(len(values), dtype=bool)
         return np.where(np.isnan(values), -5, self.ranks[2 * place + equal]).astype(np.float32)
+
+    def _drawn(self, values: np.ndarray) -> np.ndarray:
+        """Each value, or the one of many rows that it is all but equal to."""
+        if not len(self.often):
+            return values
+        place = np.searchsorted(self.often, values)
+        below, above = self.often[np.maximum(place - 1, 0)], self.often[np.minimum(place, len(self.often) - 1)]
+        nearest = np.where(values - below < above - values, below, above)
+        return np.where(np.abs(values - nearest) <= self.drawn, nearest, values)
 
 
 def _as_written(column: Column) -> tuple[np.ndarray, Levels]:

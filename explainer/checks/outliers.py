@@ -22,6 +22,10 @@ GAUGED = 50_000  # items by which the usual is told
 SCREEN = 128  # sampled items near which most others are found to be nothing odd
 NEIGHBOUR = 5  # the fifth nearest: a clump of four copies of one error still stands out
 HEAVY = 0.05  # a tail of this shape or more is judged on logarithms of the distance to the median as well
+GAP_TAIL, GAP_LEAST = 0.05, 20  # share, and least number, of values beside which a gap is judged
+GAP_ALPHA = 0.005  # in a Pareto tail, once in so many sets; in a lighter one far less often
+GAP_MOST = 8  # values beyond a gap
+GAP_TIMES = 5.0  # and they are so many times as far from the median as the next
 NORMAL_WIDTH = 2.93  # q05 to q90 of a normal, in standard deviations
 ALONE = 3.0  # times the distance its own neighbours have to theirs
 GAP_SHAPES = (0.1, 0.3)  # tail shapes of that figure on clean data (normal, t, lognormal, clustered, with many zeros)
@@ -36,7 +40,8 @@ def tail_limits(values: np.ndarray) -> tuple[float, float]:
     The upper tail beyond q90 is taken as generalised Pareto; its shape comes from quantiles (Pickands, Annals of Statistics 3,
     1975), which the outliers themselves (under 2.5 % of values) do not move: xi = log4((q97.5 - q90) / (q90 - q60)), not below 0.
     The limit is that distribution's quantile exceeded once in 1 / ``ALPHA`` samples of n values. A tail that is heavy is judged
-    by the logarithm of the distance to the median too. The lower tail likewise, mirrored.
+    by the logarithm of the distance to the median too. The lower tail likewise, mirrored. However heavy a tail seems, a gap in it may
+    be too wide for the values below the gap (:func:`_below_gap`).
     """
     values = values[np.isfinite(values)]
     if len(values) < LEAST:
@@ -64,7 +69,29 @@ def _upper(values: np.ndarray) -> float:
         inner, outer = np.log((q90 - middle) / (q60 - middle)), np.log((q97 - middle) / (q90 - middle))
         shape = max(0.0, float(np.log(outer / inner) / np.log(4)))
         limit = max(limit, middle + (q90 - middle) * np.exp(min(_reach(outer, shape, len(values)), 600.0)))
-    return float(limit)
+    return min(float(limit), _below_gap(values - middle) + middle)
+
+
+def _below_gap(distances: np.ndarray) -> float:
+    """The limit beyond which a few values stand apart: infinite where none do.
+
+    In a Pareto tail m log(d_m / d_(m+1)), d_m the mth furthest, is exponential of mean xi for each m, independently (Renyi), and in a
+    lighter tail less. Over the mean of those of larger m, up to the kth, that is F of 2 and 2 (k - m) degrees of freedom: a gap
+    is too wide where chance gives it with less than ``GAP_ALPHA`` / 2^m, and over ``GAP_TIMES``.
+    """
+    from scipy.special import fdtri
+
+    side = np.sort(distances[distances > 0])[::-1][: max(GAP_LEAST, int(GAP_TAIL * len(distances))) + 1].astype(float)
+    if len(side) <= GAP_LEAST:
+        return np.inf
+    order = np.arange(1, len(side))
+    steps = order * np.log(side[:-1] / side[1:])
+    means = (np.cumsum(steps[::-1])[::-1] - steps)[:-1] / order[:-1][::-1]
+    for m in range(min(len(side) // 4, GAP_MOST), 0, -1):
+        widest = means[m - 1] * fdtri(2, 2 * (len(steps) - m), 1 - GAP_ALPHA / 2**m)
+        if steps[m - 1] > max(widest, m * np.log(GAP_TIMES)):
+            return float(side[m] * np.exp(max(widest / m, np.log(GAP_TIMES))))
+    return np.inf
 
 
 def _reach(outer: float, shape: float, n: int) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explainer.checks.columns import Column
+from explainer.checks.columns import CODE_LEVELS, Column
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
@@ -22,9 +22,10 @@ KINDS = ("number", "category", "text", "date")
 VALUES_MOST = 50  # more kinds than this are not listed
 VALUE_LEAST = 10  # a list of kinds is taken to be complete where each has at least so many rows
 ROWS_LEAST = 30  # with fewer good rows, nothing is inferred but the type
-TAIL = 3.0  # extremes more than this and ``REACH`` half quartile ranges out are a heavy tail, which will reach further by that ratio
+TAIL, TAIL_LEAST = 0.05, 10  # share, and least number, of values that tell how heavy a tail is
+BEYOND = 100.0  # sets of which one has a value beyond the end of its tail
 REACH = 2.0  # a range reaches so many times as far from the median as the extreme seen
-COMPLETE = 1_000  # rows without one missing: the share missing is then below 0.3 %, with 95 % confidence
+COMPLETE = 1_000  # rows without one missing, or broken: the share of such is then below 0.3 %, with 95 % confidence
 NUMBERED = re.compile(r"(^|[\W_])(id|key|uuid|guid|nr|no|number|code)$", re.I)
 COMPARE = re.compile(r"\s*(.+?)\s*(<=|>=|==|!=|<|>)\s*(.+?)\s*")
 
@@ -126,9 +127,10 @@ def _read_comparison(text: str, columns: Mapping[str, Rule]) -> tuple[str, str, 
 def infer_rules(data: Any) -> Rules:
     """Rules that ``data``, taken to be good, keep to, with room for more rows of their kind.
 
-    Ranges reach ``REACH`` times as far from the median as the extreme values, and further where those lie far out already, but not
-    below zero where nothing is. Kinds are listed where each has at least ``VALUE_LEAST`` rows. Values must be there where none of
-    ``COMPLETE`` rows lacks one, and differ where they are all different under the name of an identifier.
+    Ranges reach ``REACH`` times as far from the median as the extreme values, and further in a heavy tail, but not below zero where
+    nothing is; to a side of the median with but a few values they have no end. Kinds are listed where each has at least
+    ``VALUE_LEAST`` rows. Values must be there, and whole, where all of ``COMPLETE`` rows or more are (codes of a few values, none of
+    them rare, are whole in fewer rows), and differ where they are all different under the name of an identifier.
     ``data``: whatever :func:`explainer.check` takes as a table. Raises InvalidInput for other data.
     """
     from explainer.checks.read import read
@@ -161,21 +163,39 @@ def _rule(view: TableView, place: int, column: Column) -> Rule:
     numbers = column.numbers[known & np.isfinite(column.numbers)]
     if not len(numbers):
         return Rule("number", missing=missing)
-    whole = bool((numbers == np.round(numbers)).all())
+    sure = len(numbers) >= COMPLETE or (column.distinct <= CODE_LEVELS and column.sizes.min() >= VALUE_LEAST)
+    whole = bool(sure and (numbers == np.round(numbers)).all())
     low, high = (None, None) if unique else _range(numbers)
     return Rule("number", low, high, whole=whole, missing=missing, unique=unique)
 
 
-def _range(numbers: np.ndarray) -> tuple[float, float]:
-    """From the median, as far again as the extreme lies; further in a heavy tail, by how many half quartile ranges it lies out."""
-    least, middle, most = float(numbers.min()), float(np.median(numbers)), float(numbers.max())
-    others = numbers if np.subtract(*np.quantile(numbers, [0.75, 0.25])) > 0 else numbers[numbers != middle]
-    half = float(np.subtract(*np.quantile(others, [0.75, 0.25]))) / 2 if len(others) else 0.0
-    reach = [max(REACH, abs(edge - middle) / half - TAIL if half else 0.0) for edge in (least, most)]
-    low, high = (middle + (edge - middle) * times for edge, times in zip((least, most), reach, strict=True))
-    if least >= 0:
-        low = max(low, 0.0)
-    return float(f"{low:.6g}"), float(f"{high:.6g}")
+def _range(numbers: np.ndarray) -> tuple[float | None, float | None]:
+    """The range of more such numbers: never below zero where none of these is."""
+    middle = float(np.median(numbers))
+    below, above = _end(middle - numbers), _end(numbers - middle)
+    low = None if below is None else float(f"{middle - below:.6g}")
+    if numbers.min() >= 0:
+        low = max(low or 0.0, 0.0)
+    return low, None if above is None else float(f"{middle + above:.6g}")
+
+
+def _end(distances: np.ndarray) -> float | None:
+    """How far from the median others may lie on that side on which these distances are positive; None where that cannot be told.
+
+    ``REACH`` times as far as the furthest of these, and in a heavy tail as far as one in ``BEYOND`` sets of this size has a value:
+    d_k (k BEYOND)^xi, d_k the kth furthest and xi the mean of log(d_i / d_k) over the k furthest (Hill, Annals of Statistics 3,
+    1975; Weissman, Journal of the American Statistical Association 73, 1978).
+    """
+    side = np.sort(distances[distances > 0])[::-1]
+    if not len(side):
+        return 0.0
+    if len(side) < ROWS_LEAST:  # the furthest of a few says little of the next, unless they are all one
+        return REACH * float(side[0]) if side[0] == side[-1] else None
+    k = max(TAIL_LEAST, int(TAIL * len(distances)))
+    last = side[:k][-1]
+    with np.errstate(over="ignore"):
+        end = float(max(REACH * side[0], last * (len(side[:k]) * BEYOND) ** np.log(side[:k] / last).mean()))
+    return end if np.isfinite(end) else None
 
 
 def rules_of(given: Any) -> Rules | None:
