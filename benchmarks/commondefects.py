@@ -304,8 +304,9 @@ def unknown_class(s: Sample, rng: np.random.Generator, strength: float) -> Plant
 # -- what single items are like ----------------------------------------------------------------------------------------------
 
 
-@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 5, MODALITIES[1:])
-@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 20, MODALITIES[:1])
+@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 5, ("image", "series"))
+@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 20, ("tabular",))
+@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (5, 20, 70), 70, ("text",))
 def strangers(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength)
     if s.modality == "tabular":
