@@ -136,7 +136,38 @@ def another(s: Sample, rng: np.random.Generator, labels: np.ndarray) -> np.ndarr
     return np.array([rng.choice(names[names != one]) for one in labels], dtype=object)
 
 
-@everywhere("label errors", "{:.0%} of labels exchanged for another class", (0.02, 0.05, 0.1, 0.2), 0.1)
+def tumours(s: Sample, rng: np.random.Generator) -> Sample:
+    """Breast cancer, Wisconsin: what the loans say of a refusal tells too little to doubt a single one. Without a model."""
+    from zoo import breast
+
+    data = breast.load()
+    frame = pd.concat([part.inputs for part in (data.train, data.validation, data.test)], ignore_index=True)
+    labels = np.array(data.class_names, dtype=object)[np.concatenate([part.labels for part in (data.train, data.validation, data.test)])]
+    rows = rng.permutation(len(labels))[:500]
+    return Sample("tabular", frame.iloc[rows].reset_index(drop=True), labels[rows], None, None)
+
+
+def worded(s: Sample, rng: np.random.Generator) -> Sample:
+    """Texts with three of six words that only their class uses: what else they say leaves 3 classes in 10 open. Without a model."""
+    names = list(np.unique(s.labels.astype(str)))
+    own = dict(zip(names, np.array_split(np.array(CLASS_WORDS), len(names)), strict=True))
+    said = [f"{text} {' '.join(rng.choice(own[name][:6], 3, replace=False))}" for text, name in zip(s.inputs, s.labels, strict=True)]
+    return replace(s, inputs=said, reference=None, reference_labels=None, model=None)
+
+
+CLASS_WORDS = re.findall(
+    r"\w+",
+    "anchor barley cedar dolphin ember falcon garnet harbour indigo juniper kestrel lantern meadow nectar orchard pebble quartz raven "
+    "saddle thistle umber violet willow yarrow zephyr almond bramble clover dune elder",
+)
+
+
+@everywhere("label errors", "{:.0%} of labels exchanged for another class", (0.02, 0.05, 0.1, 0.2), 0.1, ("image", "series"))
+@everywhere("label errors", "{:.0%} of diagnoses of breast cancer exchanged", (0.02, 0.05, 0.1, 0.2), 0.1, ("tabular",), tumours)
+@everywhere(
+    "label errors", "{:.0%} of labels exchanged, in texts with three words that only their class uses", (0.02, 0.05, 0.1, 0.2), 0.1,
+    ("text",), worded,
+)  # fmt: skip
 def mislabelled(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength)
     return Planted(relabelled(s, rows, another(s, rng, s.labels[rows])), rows)
@@ -273,8 +304,9 @@ def unknown_class(s: Sample, rng: np.random.Generator, strength: float) -> Plant
 # -- what single items are like ----------------------------------------------------------------------------------------------
 
 
-@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 5, MODALITIES[1:])
-@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 20, MODALITIES[:1])
+@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 5, ("image", "series"))
+@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (1, 5, 20), 20, ("tabular",))
+@everywhere("unfamiliar items", "{:.0f} items of another kind altogether", (5, 20, 70), 70, ("text",))
 def strangers(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, strength)
     if s.modality == "tabular":

@@ -216,10 +216,15 @@ def some_words(text: str, rng: np.random.Generator) -> str:
 
 
 @defect("text lengths", "text", "one text of {:.0f} others run together", (10, 100, 1000), 1000)
-@defect("outlying values", "text", "one text of {:.0f} others run together", (10, 100, 1000), 1000)
 def run_together(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     rows = some(s, rng, 1)
     return Planted(changed(s, rows, lambda one: " ".join(rng.choice(s.inputs, int(strength)))), rows)
+
+
+@defect("outlying values", "text", "one text of thirty words or more with {:.0%} of its spaces lost", (0.5, 0.9, 1.0), 1.0)
+def without_spaces(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
+    rows = some(s, rng, 1, np.array([len(one.split()) >= 30 for one in s.inputs]))
+    return Planted(changed(s, rows, lambda one: re.sub(r"\s+", lambda gap: "" if rng.random() < strength else gap.group(), one)), rows)
 
 
 @defect("unknown words", "text", "3 texts with {:.0%} of their words in letters no one has met", (0.2, 0.7, 1.0), 1.0)
@@ -290,13 +295,24 @@ def insulting(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return Planted(changed(s, rows, lambda one: f"{one} You {rng.choice(INSULTS)}."), rows)
 
 
-@defect("personal data, presidio", "text", "{:.0f} texts with an e-mail address, telephone or security number", (1, 5), 5, every=5)
 @defect("personal data", "text", "{:.0f} texts with an e-mail address, telephone or social security number", (1, 5, 50), 5)
-def named_person(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
+def named_person(s: Sample, rng: np.random.Generator, strength: float, form: str = "{}") -> Planted:
     from tabledefects import personal
 
+    def said() -> str:
+        kind = str(rng.choice(["mail", "phone", "security"]))
+        return (form if kind == "security" else "{}").format(personal(kind, rng))
+
     rows = some(s, rng, strength)
-    return Planted(changed(s, rows, lambda one: f"{one} Write to {personal(str(rng.choice(['mail', 'phone', 'security'])), rng)}."), rows)
+    return Planted(changed(s, rows, lambda one: f"{one} Write to {said()}."), rows)
+
+
+@defect(
+    "personal data, presidio", "text", "{:.0f} texts with an e-mail address, telephone or security number ('SSN' before these)",
+    (1, 5), 5, every=5,
+)  # fmt: skip
+def person_said(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
+    return named_person(s, rng, strength, "SSN {}")
 
 
 @defect("outlying items", "text", "{:.0f} texts of capitals, digits and long words", (1, 3), 1)

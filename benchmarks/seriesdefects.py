@@ -140,17 +140,21 @@ def spikes(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     return in_rows(s, rng, 3, hit)
 
 
-def one_speaker(s: Sample, rng: np.random.Generator) -> Sample:
-    """Over nine speakers every channel takes every level; one speaker's channels can be told apart."""
-    names, sizes = np.unique(s.labels.astype(str), return_counts=True)
-    return replace(s.take(np.flatnonzero(s.labels == names[sizes.argmax()])), model=None)
+def levelled(s: Sample, rng: np.random.Generator) -> Sample:
+    """Channels as of different sensors, each around a level of its own. Those of vowels all lie about zero: no exchange would show."""
+    apart = 10 * np.concatenate(s.inputs).std(axis=0).max() * np.arange(12)
+    inputs, reference = ([(one + apart).astype(np.float32) for one in held] for held in (s.inputs, s.reference))
+    return replace(s, inputs=inputs, reference=reference, model=None)
 
 
-@defect("swapped channels", "series", "{:.0f} series of one speaker with two channels exchanged", (1, 3), 3, one_speaker)
+@defect(
+    "swapped channels", "series", "{:.0f} series with two channels exchanged, each around a level of its own, 10 standard deviations apart",
+    (1, 3), 3, levelled,
+)  # fmt: skip
 def swapped(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
     def swap(one: Series) -> Series:
-        one = one.copy()
-        one[:, [0, 1]] = one[:, [1, 0]]  # the first two coefficients lie furthest apart
+        one, pair = one.copy(), rng.choice(12, 2, replace=False)
+        one[:, pair] = one[:, pair[::-1]]
         return one
 
     return in_rows(s, rng, strength, swap)

@@ -25,7 +25,6 @@ WORDS = 5_000
 FOLDS = 5
 NOISE = 0.02  # below this the mistakes of a good forest on hard but right labels begin
 SKILL = 0.75  # share of the errors of always naming the commonest class that is avoided, label noise taken out
-SLIGHT = 0.06  # so little disagreement among the surest is not what a poor forest leaves
 RISING = 0.02  # p-value at which the second quarter's mistakes are more than the surest quarter's
 ROBUST_LEAST = 15.0  # robust standard deviations of the residuals: a forest is off by 8 at the ends of what it learnt
 EXPLAINED = 0.5  # R2 out of sample below which a number is no reason to doubt a label
@@ -64,7 +63,7 @@ def label_errors(context: Context) -> Finding:
     spread = f" (95 % interval {percent(interval[0])} to {percent(interval[1])})"
     if interval[0] <= NOISE:
         return passed(f"The labels agree with their items: {among}{spread}.", **details)
-    if _rising(first, second, quarter) or (noise >= SLIGHT and _skill(wrong.mean(), given, noise) < SKILL):
+    if _rising(first, second, quarter) or _skill(wrong.mean(), given, noise) < SKILL:
         raise NotRun(f"The items do not tell the classes well enough to doubt single labels: {among}, and more of the rest.")
     named = np.flatnonzero(issues)[np.argsort(chance[issues], kind="stable")]
     suspects = [

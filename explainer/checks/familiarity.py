@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, plural, share
+from explainer.checks.documents import TextView
 from explainer.checks.drift import EFFECT, FALSE_SHARE, LEAST, benjamini_hochberg, compare
 from explainer.checks.finding import Finding
 from explainer.checks.intervals import Z, half_width, needed, wilson
@@ -32,20 +34,15 @@ def unfamiliar_items(context: Context) -> Finding:
 
     An item's distance is that to its fifth nearest reference item (Sun et al., Out-of-distribution detection with deep nearest
     neighbors, ICML 2022) between what enters the model's last layer, made uncorrelated; without a model, or with one that does not
-    show that layer, between uncorrelated summary figures. The measure is the reference items' own
-    distance to one another: an item beyond its tail (see :func:`explainer.checks.outliers.tail_limits`) is named, and so are
-    those beyond its 99 % quantile where they are surely more than 6 % of the items.
+    show that layer, between uncorrelated summary figures; of texts, how little expected their words are (:func:`surprise`). The
+    measure is the reference items' own distance to one another: an item beyond its tail (see
+    :func:`explainer.checks.outliers.tail_limits`) is named, and so are those beyond its 99 % quantile where they are surely more than
+    6 % of the items.
     """
     reference = context.need_reference()
     if min(context.view.n, reference.n) < POINTS_LEAST:
         raise NotRun(f"{context.view.n:,} and {reference.n:,} items came; at least {POINTS_LEAST} on each side are needed.")
-    rows, here, there, space, aside = _points(context)
-    if len(there) < POINTS_LEAST:
-        raise NotRun(f"Only {len(there):,} reference items can be placed; at least {POINTS_LEAST} are needed.")
-    chosen = np.random.default_rng(0).permutation(len(there))[:COMPARED]
-    sample = there[chosen]
-    usual = _distance(sample, sample, own=True)
-    far = _distance(here, sample, own=False)
+    rows, far, usual, space, aside = _distances(context)
     beyond = float(np.quantile(usual, USUAL))
     limit = max(tail_limits(usual)[1], beyond)
     strange = far > beyond
@@ -65,17 +62,59 @@ def unfamiliar_items(context: Context) -> Finding:
     return passed(f"The {things} are as near to the reference items as these are to one another, in {space}{aside}.", **details)
 
 
-def _points(context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray, str, str]:
-    """Which items, their points, those of the reference, what space they are in, and which were left out."""
+def _distances(context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray, str, str]:
+    """Which items, their distances from the reference, the reference's from itself, in what space, and which items were left out."""
     if context.model is not None:
         mine, theirs = context.need_predictions(), context.need_reference_predictions()
         parts = [p.embedding for p in (mine, theirs)]
         if parts[0] is not None and parts[1] is not None and parts[0].shape[1] > 1:
-            return mine.rows, *_whitened(parts[0], parts[1]), "what enters the model's last layer", mine.aside
-    space = "the summary figures" + (" (the model does not show its layers)" if context.model is not None else "")
-    rows, there = (np.sort(np.random.default_rng(0).permutation(v.n)[:MEASURED]) for v in (context.view, context.need_reference()))
-    aside = f" (on {len(rows):,} of {context.view.n:,}, drawn at random)" if len(rows) < context.view.n else ""
-    return rows, *_summaries(context, rows, there), space, aside
+            return mine.rows, *_far(*_whitened(parts[0], parts[1])), "what enters the model's last layer", mine.aside
+    view, reference = context.view, context.need_reference()
+    hidden = " (the model does not show its layers)" if context.model is not None else ""
+    rows, there = (np.sort(np.random.default_rng(0).permutation(v.n)[:MEASURED]) for v in (view, reference))
+    aside = f" (on {len(rows):,} of {view.n:,}, drawn at random)" if len(rows) < view.n else ""
+    if isinstance(view, TextView) and isinstance(reference, TextView):
+        sides = ([v.words[i] for i in chosen] for v, chosen in ((view, rows), (reference, there)))
+        return rows, *surprise(*sides), f"the words they use{hidden}", aside
+    return rows, *_far(*_summaries(context, rows, there)), f"the summary figures{hidden}", aside
+
+
+def _far(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each point's distance to the reference points, and these points' to each other."""
+    if len(there) < POINTS_LEAST:
+        raise NotRun(f"Only {len(there):,} reference items can be placed; at least {POINTS_LEAST} are needed.")
+    sample = there[np.random.default_rng(0).permutation(len(there))[:COMPARED]]
+    return _distance(here, sample, own=False), _distance(sample, sample, own=True)
+
+
+def surprise(here: list[list[str]], there: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """How much less expected each text's words are than a reference text's usually are; of reference texts, to the other ones.
+
+    A word's -log2 p, p = (count + 1) / (tokens + types) over the reference (Laplace), on average over the text's n words; less the
+    mean m of the reference texts, over sqrt(t^2 + s^2 / n): s within texts, t between them (moments). A text without words is usual.
+    """
+    counts = Counter(word for words in there for word in words)
+    total = sum(counts.values()) + len(counts)
+
+    def bits(words: list[str], own: bool) -> tuple[float, float, int]:
+        held = Counter(words)
+        size = total - own * len(words)
+        each = [np.log2(size / (counts[word] - own * n + 1)) for word, n in held.items()]
+        weights = list(held.values())
+        mean = float(np.average(each, weights=weights)) if held else np.nan
+        return mean, float(np.average((np.array(each) - mean) ** 2, weights=weights)) if held else np.nan, len(words)
+
+    mine, theirs = (np.array([bits(words, own) for words in side], dtype=float) for side, own in ((here, False), (there, True)))
+    known = theirs[theirs[:, 2] > 0]
+    if len(known) < POINTS_LEAST:
+        raise NotRun(f"Only {len(known):,} reference texts have words; at least {POINTS_LEAST} are needed.")
+    middle, within = known[:, 0].mean(), np.average(known[:, 1], weights=known[:, 2])
+    between = max(0.0, float(known[:, 0].var() - (within / known[:, 2]).mean()))
+
+    def standard(side: np.ndarray) -> np.ndarray:
+        return np.nan_to_num((side[:, 0] - middle) / np.sqrt(max(between, 1e-12) + within / np.maximum(side[:, 2], 1)))
+
+    return standard(mine), standard(known)
 
 
 def _whitened(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,14 @@ CLIP = 6.0  # in distances one column counts at most so much; lone columns are j
 COMBINED_LEAST = 2  # columns needed for a combination to be odd
 
 
-def tail_limits(values: np.ndarray) -> tuple[float, float]:
+def tail_limits(values: np.ndarray, figures: int = 1) -> tuple[float, float]:
     """Lower and upper limits beyond which a value is implausible given the rest; infinite where that cannot be judged.
 
     The upper tail beyond q90 is taken as generalised Pareto; its shape comes from quantiles (Pickands, Annals of Statistics 3,
     1975), which the outliers themselves (under 2.5 % of values) do not move: xi = log4((q97.5 - q90) / (q90 - q60)), not below 0.
-    The limit is that distribution's quantile exceeded once in 1 / ``ALPHA`` samples of n values. A tail that is heavy is judged
-    by the logarithm of the distance to the median too. The lower tail likewise, mirrored. However heavy a tail seems, a gap in it may
-    be too wide for the values below the gap (:func:`_below_gap`).
+    The limit is that distribution's quantile exceeded once in 1 / ``ALPHA`` samples of n values, of each of so many ``figures``
+    (Bonferroni). A tail that is heavy is judged by the logarithm of the distance to the median too. The lower tail likewise, mirrored.
+    However heavy a tail seems, a gap in it may be too wide for the values below the gap (:func:`_below_gap`).
     """
     values = values[np.isfinite(values)]
     if len(values) < LEAST:
@@ -53,10 +54,10 @@ def tail_limits(values: np.ndarray) -> tuple[float, float]:
             return -np.inf, np.inf
     if len(levels) < DISTINCT_LEAST:
         return -np.inf, np.inf
-    return -_upper(-values), _upper(values)
+    return -_upper(-values, figures), _upper(values, figures)
 
 
-def _upper(values: np.ndarray) -> float:
+def _upper(values: np.ndarray, figures: int) -> float:
     middle, low, q60, q90, q97 = np.quantile(values, [0.5, 0.05, 0.6, 0.9, 0.975])
     inner, outer = q90 - q60, q97 - q90
     if outer <= 0:
@@ -64,20 +65,20 @@ def _upper(values: np.ndarray) -> float:
         if outer <= 0:
             return np.inf
     shape = max(0.0, float(np.log(outer / inner) / np.log(4))) if inner > 0 else 2.0
-    limit = max(q90 + _reach(outer, shape, len(values)), middle + ROBUST_LEAST * (q90 - low) / NORMAL_WIDTH)
+    limit = max(q90 + _reach(outer, shape, figures * len(values)), middle + ROBUST_LEAST * (q90 - low) / NORMAL_WIDTH)
     if shape > HEAVY and q60 > middle:
         inner, outer = np.log((q90 - middle) / (q60 - middle)), np.log((q97 - middle) / (q90 - middle))
         shape = max(0.0, float(np.log(outer / inner) / np.log(4)))
-        limit = max(limit, middle + (q90 - middle) * np.exp(min(_reach(outer, shape, len(values)), 600.0)))
-    return min(float(limit), _below_gap(values - middle) + middle)
+        limit = max(limit, middle + (q90 - middle) * np.exp(min(_reach(outer, shape, figures * len(values)), 600.0)))
+    return min(float(limit), _below_gap(values - middle, figures) + middle)
 
 
-def _below_gap(distances: np.ndarray) -> float:
+def _below_gap(distances: np.ndarray, figures: int) -> float:
     """The limit beyond which a few values stand apart: infinite where none do.
 
     In a Pareto tail m log(d_m / d_(m+1)), d_m the mth furthest, is exponential of mean xi for each m, independently (Renyi), and in a
     lighter tail less. Over the mean of those of larger m, up to the kth, that is F of 2 and 2 (k - m) degrees of freedom: a gap
-    is too wide where chance gives it with less than ``GAP_ALPHA`` / 2^m, and over ``GAP_TIMES``.
+    is too wide where chance gives it with less than ``GAP_ALPHA`` / (figures 2^m), and over ``GAP_TIMES``.
     """
     from scipy.special import fdtri
 
@@ -88,7 +89,7 @@ def _below_gap(distances: np.ndarray) -> float:
     steps = order * np.log(side[:-1] / side[1:])
     means = (np.cumsum(steps[::-1])[::-1] - steps)[:-1] / order[:-1][::-1]
     for m in range(min(len(side) // 4, GAP_MOST), 0, -1):
-        widest = means[m - 1] * fdtri(2, 2 * (len(steps) - m), 1 - GAP_ALPHA / 2**m)
+        widest = means[m - 1] * fdtri(2, 2 * (len(steps) - m), 1 - GAP_ALPHA / (figures * 2**m))
         if steps[m - 1] > max(widest, m * np.log(GAP_TIMES)):
             return float(side[m] * np.exp(max(widest / m, np.log(GAP_TIMES))))
     return np.inf
@@ -106,7 +107,7 @@ def outlying_values(context: Context) -> Finding:
     figures = _numbers(context)
     rows = np.zeros(context.view.n, dtype=bool)
     evidence: dict[str, dict[str, Any]] = {}
-    limits = each(tail_limits, list(figures.values()), context.view.n)
+    limits = each(partial(tail_limits, figures=len(figures)), list(figures.values()), context.view.n)
     for (name, values), (low, high) in zip(figures.items(), limits, strict=True):
         with np.errstate(invalid="ignore"):
             out = ((values < low) | (values > high)) & np.isfinite(values)

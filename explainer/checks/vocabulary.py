@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ WORDS_LEAST = 10  # of a text whose share of unknown words is a figure
 UNKNOWN_MOST = 0.5  # a text of which so much is unknown is read as something else
 UNKNOWN_USUAL = 0.05  # and if so much is unknown over all texts, the vocabulary is not theirs
 REFERENCE_LEAST = 50  # texts
-TIMES = 2.0  # more unknown words than the reference has in its own other half, in all ...
-LIFT = 0.10  # ... and for one text so much above what all but one in a thousand of the reference's own texts keep to
+TIMES = 2.0  # more unknown words than each reference text has to the other reference texts, in all ...
+LUCK = 0.01  # ... and for single texts so many as chance would give one text of a clean set once in a hundred sets
 CUT_TEXTS = 0.01  # of the texts may be cut
 AT_ONCE = 1_000
 DIGIT = re.compile(r"\d")
@@ -37,8 +38,9 @@ def _reader(context: Context, *needed: str) -> Any:
 def unknown_words(context: Context) -> Finding:
     """The share of words outside the model's vocabulary, or else outside the reference set.
 
-    By the model: over ``UNKNOWN_USUAL`` in all, or over ``UNKNOWN_MOST`` of one text. By the reference: these, or against what one
-    half of it does not know of its other half, ``TIMES`` as much in all and ``LIFT`` above its 99.9 % quantile in one text, if more.
+    By the model: over ``UNKNOWN_USUAL`` in all, or over ``UNKNOWN_MOST`` of one text. By the reference, each text of which is held
+    against the others: ``TIMES`` as much in all, if more; and one text is named only where so many of its n words would be unknown by
+    chance, P(X >= k), X beta-binomial as in the reference's own texts, less than ``LUCK`` once in all texts (Sidak, JASA 62, 1967).
     """
     view = _texts(context)
     reader = _reader(context, "unknown_share")
@@ -50,46 +52,57 @@ def unknown_words(context: Context) -> Finding:
         raise NotRun(f"No text has {WORDS_LEAST} words or more.")
     if reader is not None:
         unknown = np.concatenate([np.asarray(reader.unknown_share(part), dtype=float) for part in _parts(view.texts)])
-        usual, most, whose = UNKNOWN_USUAL, UNKNOWN_MOST, "the model's vocabulary"
+        usual, whose, odd = UNKNOWN_USUAL, "the model's vocabulary", judged
         rare: list[str] = []
     else:
         reference = context.reference
         assert isinstance(reference, TextView)
         if reference.n < REFERENCE_LEAST:
             raise NotRun(f"The reference has {reference.n:,} texts; at least {REFERENCE_LEAST} are needed to tell what is unknown.")
-        unknown, usual, most, rare = _by_reference(view, reference)
+        unknown, usual, odd, rare = _by_reference(view, reference)
         whose = "the words of the reference"
     overall = float(np.average(unknown[judged], weights=sizes[judged]))
-    odd = judged & (unknown > most)
-    evidence = {"unknown in all": overall, "limit": usual, "limit of one text": most, "most frequent": rare}
+    odd = odd & judged & (unknown > UNKNOWN_MOST)
+    evidence = {"unknown in all": overall, "limit": usual, "limit of one text": UNKNOWN_MOST, "most frequent": rare}
     details: dict[str, Any] = {"value": overall, "threshold": usual, "evidence": evidence}
     told = f"{percent(overall)} of words are outside {whose}"
     if overall > usual or odd.any():
         order = np.flatnonzero(odd)[np.argsort(-unknown[odd], kind="stable")]
-        message = f"{told}, and over {percent(most)} of {share(len(order), view.n)} texts" if len(order) else told
+        message = f"{told}, and over {percent(UNKNOWN_MOST)} of {share(len(order), view.n)} texts" if len(order) else told
         message += f" (most often {listed(rare)})." if rare else "."
         return failed(message, rows=view.at(order), **details)
     return passed(f"{told}, and of no text more than {percent(float(unknown[judged].max()))}.", **details)
 
 
-def _by_reference(view: TextView, reference: TextView) -> tuple[np.ndarray, float, float, list[str]]:
-    """Each text's share of words not in one half of the reference, the limits for all and for one text, and the words."""
-    side = np.random.default_rng(0).permutation(reference.n) % 2 == 0
-    known = set().union(*(words for words, first in zip(reference.words, side, strict=True) if first))
-    other = [words for words, first in zip(reference.words, side, strict=True) if not first and len(words) >= WORDS_LEAST]
-    own = np.array([_outside(words, known) for words in other] or [0.0])
-    weights = np.array([len(words) for words in other] or [1])
-    usual = max(UNKNOWN_USUAL, TIMES * float(np.average(own, weights=weights)))
-    most = max(UNKNOWN_MOST, float(np.quantile(own, 0.999)) + LIFT)
-    seen = known.union(*reference.words)
-    unknown = np.array([_outside(words, seen) for words in view.words])
-    rare = Counter(word for words in view.words for word in set(words) if word not in seen and not DIGIT.search(word))
-    return unknown, usual, most, [word for word, _ in rare.most_common(EVIDENCE_SHOWN)]
+def _by_reference(view: TextView, reference: TextView) -> tuple[np.ndarray, float, np.ndarray, list[str]]:
+    """Each text's share of words not in the reference, the limit of that over all, which texts' chance does not give, and the words."""
+    from scipy.stats import betabinom
+
+    lone = {word for word, n in reference.frequency.items() if n == 1}
+    own, sizes = np.array([_outside(words, lambda word: word not in lone) for words in reference.words]).T
+    enough = sizes >= WORDS_LEAST
+    if not enough.any():
+        raise NotRun(f"No text of the reference has {WORDS_LEAST} words or more.")
+    a, b = _beta(own[enough], sizes[enough])
+    usual = max(UNKNOWN_USUAL, TIMES * a / (a + b))
+    here, length = np.array([_outside(words, lambda word: word in reference.frequency) for words in view.words]).T
+    beyond = betabinom.sf(here - 1, length, a, b) < 1 - (1 - LUCK) ** (1 / view.n)
+    rare = Counter(word for words in view.words for word in set(words) if word not in reference.frequency and not DIGIT.search(word))
+    return here / np.maximum(length, 1), usual, beyond, [word for word, _ in rare.most_common(EVIDENCE_SHOWN)]
 
 
-def _outside(words: list[str], known: set[str]) -> float:
-    """The share of words that are not known; numbers, of which there is no end, count as known."""
-    return sum(word not in known and not DIGIT.search(word) for word in words) / max(1, len(words))
+def _outside(words: list[str], known: Callable[[str], bool]) -> tuple[int, int]:
+    """How many of the words are not known, and how many there are; numbers, of which there is no end, count as known."""
+    return sum(not DIGIT.search(word) and not known(word) for word in words), len(words)
+
+
+def _beta(hits: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """The two parameters of the beta distribution of shares of which these were seen, by moments (Kleinman, JASA 68, 1973)."""
+    mean = float(np.clip(hits.sum() / sizes.sum(), 1e-4, 1 - 1e-4))
+    by_chance = mean * (1 - mean)
+    spread = float(((hits / sizes - mean) ** 2).mean()) / by_chance  # 1 / n of a size n where all shares are equal, 1 at most
+    alike = float(np.clip((spread - (1 / sizes).mean()) / (1 - (1 / sizes).mean()), 1e-4, 0.99))
+    return mean * (1 / alike - 1), (1 - mean) * (1 / alike - 1)
 
 
 def truncated_texts(context: Context) -> Finding:
