@@ -29,6 +29,7 @@ GAP_MOST = 8  # values beyond a gap
 GAP_TIMES = 5.0  # and they are so many times as far from the median as the next
 NORMAL_WIDTH = 2.93  # q05 to q90 of a normal, in standard deviations
 ALONE = 3.0  # times the distance its own neighbours have to theirs
+GAP_ALPHA = 1e-2  # of that figure, of which there is one for a set and not one for each column
 GAP_SHAPES = (0.1, 0.3)  # tail shapes of that figure on clean data (normal, t, lognormal, clustered, with many zeros)
 LEAST_DIRECTION = 1e-3  # of the widest direction's variance: a narrower one is rounding
 CLIP = 6.0  # in distances one column counts at most so much; lone columns are judged by the other check
@@ -95,9 +96,9 @@ def _below_gap(distances: np.ndarray, figures: int) -> float:
     return np.inf
 
 
-def _reach(outer: float, shape: float, n: int) -> float:
+def _reach(outer: float, shape: float, n: int, alpha: float = ALPHA) -> float:
     """How far beyond q90 that quantile lies, of a generalised Pareto tail whose q97.5 lies ``outer`` beyond it."""
-    odds = 0.1 * n / ALPHA
+    odds = 0.1 * n / alpha
     return outer * np.log(odds) / np.log(4) if shape < 1e-3 else outer * (odds**shape - 1) / (4**shape - 1)
 
 
@@ -159,7 +160,7 @@ def outlying_items(context: Context) -> Finding:
     gaps = isolation(points)
     q60, q90, q97 = np.quantile(gaps[_gauged(len(gaps))], [0.6, 0.9, 0.975])
     shape = np.log((q97 - q90) / (q90 - q60)) / np.log(4) if q97 > q90 > q60 else 0.0
-    limit = max(ALONE, float(q90 + _reach(q97 - q90, float(np.clip(shape, *GAP_SHAPES)), len(gaps))))
+    limit = max(ALONE, float(q90 + _reach(q97 - q90, float(np.clip(shape, *GAP_SHAPES)), len(gaps), GAP_ALPHA)))
     rows = gaps > limit
     details: dict[str, Any] = {"value": gaps.max(), "threshold": limit}
     if rows.any():

@@ -262,6 +262,28 @@ def test_unfamiliar_items_in_a_networks_own_space(found):
     assert np.mean([row < 40 for row in finding.rows]) > 0.8
 
 
+def test_texts_of_other_words_are_unfamiliar(found):
+    here, there = clean.texts(300, seed=1), clean.texts(300, seed=2)
+    assert found("unfamiliar items", here, reference=there).state == "pass"
+    finding = found("unfamiliar items", [*here, "quartz zephyr umber violet willow " * 6], reference=there)
+    assert finding.state == "fail"
+    assert finding.rows == (300,)
+    assert finding.evidence["space"] == "the words they use"
+
+
+def test_a_words_surprise_is_that_of_the_other_texts():
+    from explainer.checks.familiarity import surprise
+
+    texts = [["a", "b", "a"], ["a", "b", "c"]] * 30
+    here, there = surprise([["a", "b", "a"], ["z", "z"], []], texts)
+    assert len(there) == 60
+    assert there.mean() == pytest.approx(0, abs=0.5)
+    assert here[0] < there.max() < here[1]
+    assert here[2] == 0
+    with pytest.raises(NotRun, match="at least 50"):
+        surprise(texts, texts[:20])
+
+
 def test_unfamiliar_items_need_a_reference_large_enough(found):
     frame, _ = cases()
     assert found("unfamiliar items", frame).state == "not run"

@@ -165,6 +165,8 @@ def test_presidio_finds_the_same_without_the_network(monkeypatch, found):
     assert "presidio" in finding.message
     assert found("personal data, presidio", sentences(60, seed=3)).state == "pass"
     assert found("personal data, presidio", look_alikes(100)).state == "pass"
+    called = found("personal data, presidio", [*texts, "it is +1 617-555-2368 there", "part 617-55-2368", "SSN 617-55-2368"])
+    assert called.rows == (3, 9, 20, 60, 62)
     assert found("personal data, presidio", pd.DataFrame({"mail": texts[:8], "x": range(8)})).columns == ("mail",)
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from explainer.checks.drift import benjamini_hochberg, compare, compare_counts, compare_numbers
-from explainer.checks.leakage import auc_by_fold, binned
+from explainer.checks.leakage import auc_by_fold, auc_by_size, binned
 from explainer.checks.neighbours import close_texts, shingles, signatures
 from explainer.checks.outliers import isolation, tail_limits, uncorrelated
 from explainer.checks.pictures import shrink
@@ -72,6 +72,15 @@ def test_a_feature_of_pure_chance_has_no_power_however_many_values_it_has():
     assert auc_by_fold(table, 1) == pytest.approx(0.5, abs=0.05)
 
 
+def test_the_size_of_a_number_tells_a_small_class_that_bins_would_mix():
+    y = np.repeat([0, 1], [240, 10])
+    values = np.where(y == 1, 5.0, 0.0) + RNG.uniform(size=250)
+    assert auc_by_size(values, y, [0, 1]) == {0: 1.0, 1: 1.0}
+    assert auc_by_size(-values, y, [1]) == {1: 1.0}
+    assert auc_by_size(RNG.normal(size=250), y, [0])[0] < 0.8
+    assert auc_by_size(np.where(y == 1, np.nan, values), y, [1]) == {1: 1.0}
+
+
 def test_bins_keep_missing_values_apart_and_whole_codes_whole():
     codes, coded = binned(pd.Series([1.0, 2.0, np.nan, 2.0, 5.0]))
     assert coded
@@ -92,6 +101,13 @@ def test_clean_columns_hold_no_outlying_value_in_95_of_100_sets(draw):
         low, high = tail_limits(values)
         flagged += bool(((values < low) | (values > high)).any())
     assert flagged <= 5
+
+
+def test_limits_of_many_figures_lie_further_out_than_those_of_one():
+    values = RNG.normal(size=1000)
+    one, many = tail_limits(values), tail_limits(values, 60)
+    assert many[0] < one[0]
+    assert many[1] > one[1]
 
 
 @pytest.mark.parametrize("sign", [1, -1])
