@@ -29,7 +29,7 @@ GAP_MOST = 8  # values beyond a gap
 GAP_TIMES = 5.0  # and they are so many times as far from the median as the next
 NORMAL_WIDTH = 2.93  # q05 to q90 of a normal, in standard deviations
 ALONE = 3.0  # times the distance its own neighbours have to theirs
-GAP_ALPHA = 1e-2  # of that figure, of which there is one for a set and not one for each column
+ITEMS_ALPHA = 1e-2  # of that figure, of which there is one for a set and not one for each column
 GAP_SHAPES = (0.1, 0.3)  # tail shapes of that figure on clean data (normal, t, lognormal, clustered, with many zeros)
 LEAST_DIRECTION = 1e-3  # of the widest direction's variance: a narrower one is rounding
 CLIP = 6.0  # in distances one column counts at most so much; lone columns are judged by the other check
@@ -160,7 +160,7 @@ def outlying_items(context: Context) -> Finding:
     gaps = isolation(points)
     q60, q90, q97 = np.quantile(gaps[_gauged(len(gaps))], [0.6, 0.9, 0.975])
     shape = np.log((q97 - q90) / (q90 - q60)) / np.log(4) if q97 > q90 > q60 else 0.0
-    limit = max(ALONE, float(q90 + _reach(q97 - q90, float(np.clip(shape, *GAP_SHAPES)), len(gaps), GAP_ALPHA)))
+    limit = max(ALONE, float(q90 + _reach(q97 - q90, float(np.clip(shape, *GAP_SHAPES)), len(gaps), ITEMS_ALPHA)))
     rows = gaps > limit
     details: dict[str, Any] = {"value": gaps.max(), "threshold": limit}
     if rows.any():
