@@ -21,6 +21,7 @@ def test_an_address_says_it_all_again() -> None:
         "",
         "head.3",
         7,
+        12,
         "logit",
         "not run",
         "drift",
