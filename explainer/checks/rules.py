@@ -24,6 +24,7 @@ VALUE_LEAST = 10  # a list of kinds is taken to be complete where each has at le
 ROWS_LEAST = 30  # with fewer good rows, nothing is inferred but the type
 TAIL, TAIL_LEAST = 0.05, 10  # share, and least number, of values that tell how heavy a tail is
 BEYOND = 100.0  # sets of which one has a value beyond the end of its tail
+DAY = 86_400e6  # microseconds, in which dates are kept
 REACH = 2.0  # a range reaches so many times as far from the median as the extreme seen
 COMPLETE = 1_000  # rows without one missing, or broken: the share of such is then below 0.3 %, with 95 % confidence
 NUMBERED = re.compile(r"(^|[\W_])(id|key|uuid|guid|nr|no|number|code)$", re.I)
@@ -80,7 +81,7 @@ class Rules:
 
 def _checks(pa: Any, rule: Rule) -> list[Any]:
     checks = []
-    low, high = (pd.Timestamp(v) if rule.type == "date" and v is not None else v for v in (rule.low, rule.high))
+    low, high = (pd.Timestamp(v).as_unit("us") if rule.type == "date" and v is not None else v for v in (rule.low, rule.high))
     if low is not None:
         checks.append(pa.Check.ge(low))
     if high is not None:
@@ -154,11 +155,11 @@ def _rule(view: TableView, place: int, column: Column) -> Rule:
         closed = not unique and len(sizes) <= VALUES_MOST and sizes.min() >= VALUE_LEAST
         return Rule("category", values=tuple(sorted(map(_whole, column.levels))) if closed else None, missing=missing, unique=unique)
     if column.kind == "date":
-        days = view.frame.iloc[:, place]
-        if not pd.api.types.is_datetime64_any_dtype(days.dtype):
+        stamps = None if column.numbers is None else column.numbers[known] // DAY
+        if stamps is None or not pd.api.types.is_datetime64_any_dtype(view.frame.iloc[:, place].dtype):
             return Rule("date", missing=missing)
-        span = days.max() - days.min()
-        return Rule("date", str((days.min() - span).date()), str((days.max() + span).date()), missing=missing)
+        span = stamps.max() - stamps.min()
+        return Rule("date", _date(stamps.min() - span), _date(stamps.max() + span), missing=missing)
     assert column.numbers is not None
     numbers = column.numbers[known & np.isfinite(column.numbers)]
     if not len(numbers):
@@ -167,6 +168,12 @@ def _rule(view: TableView, place: int, column: Column) -> Rule:
     whole = bool(sure and (numbers == np.round(numbers)).all())
     low, high = (None, None) if unique else _range(numbers)
     return Rule("number", low, high, whole=whole, missing=missing, unique=unique)
+
+
+def _date(day: float) -> str | None:
+    """ISO date of so many days after 1970-01-01; None where the calendar has no such year."""
+    date = np.datetime64(int(day), "D")
+    return str(date) if np.datetime64("0001-01-01") <= date <= np.datetime64("9999-12-31") else None
 
 
 def _range(numbers: np.ndarray) -> tuple[float | None, float | None]:
@@ -343,7 +350,9 @@ def _frame(view: TableView, rules: Rules) -> pd.DataFrame:
             )
         elif column.kind == "date":
             values = view.frame.iloc[:, i].reset_index(drop=True)
-            data[column.name] = values.dt.tz_localize(None) if getattr(getattr(values, "dt", None), "tz", None) is not None else values
+            values = values.dt.tz_localize(None) if getattr(getattr(values, "dt", None), "tz", None) is not None else values
+            dated = pd.api.types.is_datetime64_any_dtype(values.dtype)
+            data[column.name] = values.astype("datetime64[us]") if dated else values  # the unit that holds every date of a rule
         elif column.numbers is not None:
             data[column.name] = column.numbers
         else:

@@ -140,3 +140,12 @@ def test_dates_texts_and_empty_columns_have_rules_too(found):
     assert found("rules", late, rules=rules).rows == (4,)
     rules = Rules({**rules.columns, "city": Rule("category", pattern="[A-Z][a-z]+")})
     assert found("rules", frame.assign(city=frame["city"].mask(frame.index == 4, "roma 2")), rules=rules).rows == (4,)
+
+
+def test_dates_at_the_edge_of_what_pandas_keeps_have_rules_too():
+    days = pd.Series(pd.to_datetime(["1970-01-01"] * 39 + ["2200-02-20"])).astype("datetime64[ns]")
+    frame = pd.DataFrame({"day": days, "x": np.arange(40.0)})
+    rules = infer_rules(frame)
+    assert (rules.columns["day"].low, rules.columns["day"].high) == ("1739-11-13", "2430-04-11")
+    findings = check(frame, reference=frame, only=["rules"])
+    assert findings[0].state == "pass", findings[0].message
