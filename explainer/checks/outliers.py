@@ -71,15 +71,16 @@ def _upper(values: np.ndarray, figures: int) -> float:
         inner, outer = np.log((q90 - middle) / (q60 - middle)), np.log((q97 - middle) / (q90 - middle))
         shape = max(0.0, float(np.log(outer / inner) / np.log(4)))
         limit = max(limit, middle + (q90 - middle) * np.exp(min(_reach(outer, shape, figures * len(values)), 600.0)))
-    return min(float(limit), _below_gap(values - middle, figures) + middle)
+    return min(float(limit), _below_gap(values - middle) + middle)
 
 
-def _below_gap(distances: np.ndarray, figures: int) -> float:
+def _below_gap(distances: np.ndarray) -> float:
     """The limit beyond which a few values stand apart: infinite where none do.
 
     In a Pareto tail m log(d_m / d_(m+1)), d_m the mth furthest, is exponential of mean xi for each m, independently (Renyi), and in a
     lighter tail less. Over the mean of those of larger m, up to the kth, that is F of 2 and 2 (k - m) degrees of freedom: a gap
-    is too wide where chance gives it with less than ``GAP_ALPHA`` / (figures 2^m), and over ``GAP_TIMES``.
+    is too wide where chance gives it with less than ``GAP_ALPHA`` / 2^m, and over ``GAP_TIMES``. Only a Pareto tail
+    reaches that level, so it is not shared among the figures of a set.
     """
     from scipy.special import fdtri
 
@@ -90,7 +91,7 @@ def _below_gap(distances: np.ndarray, figures: int) -> float:
     steps = order * np.log(side[:-1] / side[1:])
     means = (np.cumsum(steps[::-1])[::-1] - steps)[:-1] / order[:-1][::-1]
     for m in range(min(len(side) // 4, GAP_MOST), 0, -1):
-        widest = means[m - 1] * fdtri(2, 2 * (len(steps) - m), 1 - GAP_ALPHA / (figures * 2**m))
+        widest = means[m - 1] * fdtri(2, 2 * (len(steps) - m), 1 - GAP_ALPHA / 2**m)
         if steps[m - 1] > max(widest, m * np.log(GAP_TIMES)):
             return float(side[m] * np.exp(max(widest / m, np.log(GAP_TIMES))))
     return np.inf
