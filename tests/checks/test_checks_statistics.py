@@ -135,9 +135,15 @@ def test_a_rare_value_of_a_column_is_no_odd_combination():
     assert check(frame, only=["outlying items"])[0].state == "pass"
 
 
-def test_uncorrelated_points_have_unit_covariance():
-    points = RNG.normal(size=(5000, 4)) @ RNG.normal(size=(4, 4))
+@pytest.mark.parametrize("seed", range(5))
+def test_uncorrelated_points_have_unit_covariance(seed):
+    """Directions of 1 to 4 deviations; a far narrower one is drawn towards a round shape on purpose."""
+    rng = np.random.default_rng(seed)
+    turn = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    points = rng.normal(size=(5000, 4)) * [1, 2, 3, 4] @ turn
     np.testing.assert_allclose(np.cov(uncorrelated(points).T), np.eye(4), atol=0.05)
+    narrow = rng.normal(size=(5000, 4)) * [1e-4, 2, 3, 4] @ turn
+    assert np.linalg.eigvalsh(np.cov(uncorrelated(narrow).T))[0] < 0.05
 
 
 def test_signatures_estimate_the_shared_share_of_pieces():
