@@ -420,7 +420,7 @@ def test_version(run: Run) -> None:
 
 def test_the_commands_of_zoo_and_dashboard_have_joined(run: Run) -> None:
     """Declared in pyproject.toml, so there wherever the package is installed; each has a help of its own."""
-    assert set(commands.joined()) == {"dashboard", "models", "train"}
+    assert set(commands.joined()) == {"dashboard", "fetch", "models", "train"}
     listed = run("--help").stdout
     for name, point in commands.joined().items():
         assert commands.sentence(point) and commands.sentence(point)[:30] in listed
