@@ -145,8 +145,8 @@ def test_an_item_that_breaks_what_two_figures_have_in_common_is_named_with_both(
     """Each of its figures is plausible; where figures grow by factors, it is seen in their logarithms."""
     first = RNG.normal(size=800)
     table = np.stack([first, first + RNG.normal(size=800) * 0.1, *RNG.normal(size=(2, 800))], axis=1)
-    table[5, :2] = [0.9, -0.9]
-    frame = pd.DataFrame(np.exp(table) if skewed else table, columns=["income", "rent", "x", "y"])
+    table[5, :2] = [0.4, -0.4]
+    frame = pd.DataFrame(np.exp(1.5 * table) if skewed else table, columns=["income", "rent", "x", "y"])
     finding = check(frame, only=["outlying items"])[0]
     assert list(finding.rows) == [5]
     assert {said.split(" = ")[0] for said in finding.evidence["strangest figures"]["5"][:2]} == {"income", "rent"}
