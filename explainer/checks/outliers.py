@@ -37,6 +37,8 @@ LEAST_DIRECTION = 1e-3  # of the widest direction's variance: a narrower one is 
 CLIP = 6.0  # spreads from the median; beyond, a value is as far as it can be
 COMBINED_LEAST = 2  # columns needed for a combination to be odd
 
+Way = Callable[[np.ndarray], np.ndarray]  # what is done to a column first
+
 
 def tail_limits(values: np.ndarray, figures: int = 1) -> tuple[float, float]:
     """Lower and upper limits beyond which a value is implausible given the rest; infinite where that cannot be judged.
@@ -148,11 +150,11 @@ def _numbers(context: Context) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Odd:
-    """Each item's distance from the pattern, the limit, and what each figure adds to the distance of the items asked for."""
+    """Each item's distance from the pattern, the limit, and what each figure adds to it, of the items furthest beyond."""
 
     far: np.ndarray
     limit: float
-    shares: Callable[[np.ndarray], np.ndarray]
+    shares: dict[int, np.ndarray]
 
 
 def outlying_items(context: Context) -> Finding:
@@ -167,7 +169,7 @@ def outlying_items(context: Context) -> Finding:
     figures = {name: values for name, values in _numbers(context).items() if _place(values) is not None and _measure(values)}
     if len(figures) < COMBINED_LEAST:
         raise NotRun("A combination of figures needs at least two that vary.")
-    seen = [_odd(list(figures.values())), _odd([_powered(values) for values in figures.values()])]
+    seen = [_odd(list(figures.values()), way) for way in (_unchanged, _powered)]
     times = np.max([odd.far / odd.limit for odd in seen], axis=0)
     rows = times > 1
     worst = max(seen, key=lambda odd: float(odd.far.max() / odd.limit))
@@ -187,11 +189,19 @@ def _measure(values: np.ndarray) -> bool:
     return len(np.unique(values[np.isfinite(values)][:LOOKED_AT])) >= DISTINCT_LEAST
 
 
-def _odd(figures: list[np.ndarray]) -> _Odd:
-    far, shares = departures(_drawn_in(_scaled(figures)))
+def _odd(figures: list[np.ndarray], way: Way) -> _Odd:
+    points = _drawn_in(_scaled(figures, way))
+    far, middle, scale = departures(points)
     q60, q90, q97 = np.quantile(far, [0.6, 0.9, 0.975])
     shape = np.log((q97 - q90) / (q90 - q60)) / np.log(4) if q97 > q90 > q60 else 0.0
-    return _Odd(far, float(q90 + _reach(q97 - q90, float(np.clip(shape, 0, ITEMS_SHAPE)), len(far), ITEMS_ALPHA)), shares)
+    limit = float(q90 + _reach(q97 - q90, float(np.clip(shape, 0, ITEMS_SHAPE)), len(far), ITEMS_ALPHA))
+    furthest = np.argsort(-far, kind="stable")[:EVIDENCE_SHOWN]
+    centred = points[furthest] - middle
+    return _Odd(far, limit, dict(zip(furthest.tolist(), centred * (centred @ scale @ scale.T), strict=True)))
+
+
+def _unchanged(values: np.ndarray) -> np.ndarray:
+    return values
 
 
 def _powered(values: np.ndarray) -> np.ndarray:
@@ -201,53 +211,54 @@ def _powered(values: np.ndarray) -> np.ndarray:
     middle, spread = _place(values) or (0.0, 1.0)
     scaled = np.clip((values - middle) / spread, -WIDEST, WIDEST)
     known = np.isfinite(scaled)
-    stride = max(1, len(scaled) // FITTED)
+    some = scaled[:: max(1, len(scaled) // FITTED)]
+    if _place(some) is None:
+        return scaled
     powered = np.full(len(scaled), np.nan)
-    powered[known] = yeojohnson(scaled[known], yeojohnson_normmax(scaled[::stride][known[::stride]]))
+    with np.errstate(all="ignore"):
+        powered[known] = yeojohnson(scaled[known], yeojohnson_normmax(some[np.isfinite(some)]))
     return scaled if _place(powered) is None else powered
 
 
 def _drawn_in(points: np.ndarray) -> np.ndarray:
     """Beyond ``BEND`` spreads a value counts by its logarithm: lone columns are judged by the other check, combinations by this."""
-    size = np.abs(points)
-    return np.where(size < BEND, points, np.sign(points) * BEND * (1 + np.log(np.maximum(size, BEND) / BEND))).astype(np.float32)
+    for block in _blocks(len(points)):
+        size = np.maximum(np.abs(points[block]), BEND)
+        points[block] = np.where(size > BEND, np.sign(points[block]) * BEND * (1 + np.log(size / BEND)), points[block])
+    return points
 
 
-def departures(points: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Each point's squared Mahalanobis distance from the rest, over the number of directions; and what each column adds to that.
+def departures(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each point's squared Mahalanobis distance from the rest, over the number of directions; their mean m and whitening matrix W.
 
-    D^2 = (x - m)' S^-1 (x - m). What is odd must not widen its own measure: twice the tenth that lies furthest is left out of m and
-    S (a concentration step: Rousseeuw and Van Driessen, Technometrics 41, 1999), and a point within is measured as if it had
+    D^2 = (x - m)' W W' (x - m). What is odd must not widen its own measure: twice the tenth that lies furthest is left out of m and
+    W (a concentration step: Rousseeuw and Van Driessen, Technometrics 41, 1999), and a point within is measured as if it had
     been left out, D^2 / (1 - n D^2 / (n - 1)^2).
     """
     n, d = points.shape
     kept = np.ones(n, dtype=bool)
     for _ in range(1 + STEPS):
-        middle, scale = _whitening(points[kept])
+        middle, scale = _whitening(points, kept)
+        squares = partial(_squares, points, middle, scale)
+        found = np.concatenate(each(squares, _blocks(n), n))
         size = int(kept.sum())
-
-        def squares(block: slice, middle: np.ndarray = middle, scale: np.ndarray = scale) -> np.ndarray:
-            return (((points[block] - middle) @ scale) ** 2).sum(axis=1)
-
-        found = np.concatenate(each(squares, _blocks(n, 65_536), n))
         found[kept] /= np.maximum(1 - found[kept] * size / (size - 1.0) ** 2, LEVERAGE)
         kept = found <= np.quantile(found, 1 - TRIMMED)
-
-    def shares(rows: np.ndarray) -> np.ndarray:
-        centred = points[rows] - middle
-        return centred * (centred @ scale @ scale.T)
-
-    return found / d, shares
+    return found / d, middle, scale
 
 
-def _scaled(figures: list[np.ndarray]) -> np.ndarray:
+def _squares(points: np.ndarray, middle: np.ndarray, scale: np.ndarray, block: slice) -> np.ndarray:
+    return (((points[block] - middle) @ scale) ** 2).sum(axis=1)
+
+
+def _scaled(figures: list[np.ndarray], way: Way = _unchanged) -> np.ndarray:
     """Columns about their median in units of spread, clipped; those that are one value in eight rows of ten are left out."""
-    places = [_place(values) for values in figures]
-    kept = [(values, *place) for values, place in zip(figures, places, strict=True) if place is not None]
+    kept = [values for values in figures if _place(values) is not None]
     points = np.empty((len(figures[0]), len(kept)), dtype=np.float32)
-    for k, (values, middle, spread) in enumerate(kept):
-        scaled = np.nan_to_num((values - middle) / spread, nan=0, posinf=CLIP, neginf=-CLIP)
-        points[:, k] = np.clip(scaled, -CLIP, CLIP)
+    for k, values in enumerate(kept):
+        changed = way(values)
+        middle, spread = _place(changed) or (0.0, 1.0)
+        points[:, k] = np.clip(np.nan_to_num((changed - middle) / spread, nan=0, posinf=CLIP, neginf=-CLIP), -CLIP, CLIP)
     return points
 
 
@@ -263,30 +274,26 @@ def _place(values: np.ndarray) -> tuple[float, float] | None:
 
 def uncorrelated(points: np.ndarray) -> np.ndarray:
     """Points turned and scaled to unit covariance; with few points the covariance is drawn towards a round one."""
-    middle, scale = _whitening(points)
+    middle, scale = _whitening(points, np.ones(len(points), dtype=bool))
     turned = np.empty(points.shape, dtype=np.float32)
-    for block in _blocks(len(points), 65_536):
+    for block in _blocks(len(points)):
         turned[block] = (points[block] - middle) @ scale
     return turned
 
 
-def _whitening(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean, and the ``(d, d)`` matrix that turns and scales to unit covariance."""
-    n, d = points.shape
-    middle = points.mean(axis=0, dtype=np.float64)
-    if d >= n:  # so few points that their covariance says nothing of directions
-        return middle, np.eye(d) / np.sqrt(max(float(points.var(axis=0, dtype=np.float64).mean()), 1e-300))
-    covariance = np.zeros((d, d))
-    for block in _blocks(n, 65_536):
-        centred = points[block] - middle
-        covariance += centred.T @ centred / n
-    trust = 1 - d / n
-    covariance = trust * covariance + (1 - trust) * np.eye(d) * np.trace(covariance) / d
+def _whitening(points: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of the points kept, and the ``(d, d)`` matrix that turns and scales these to unit covariance."""
+    n, d = int(kept.sum()), points.shape[1]
+    parts = [(points[block], kept[block]) for block in _blocks(len(points))]  # views
+    middle = sum(part[held].sum(axis=0, dtype=np.float64) for part, held in parts) / n
+    covariance = sum(away.T @ away for away in (part[held] - middle for part, held in parts)) / n
+    trust = max(0.0, 1 - d / n)  # none where the points are so few that their covariance says nothing of directions
+    covariance = trust * covariance + (1 - trust) * np.eye(d) * max(float(np.trace(covariance)) / d, 1e-300)
     variances, directions = np.linalg.eigh(covariance)
     return middle, directions / np.sqrt(np.maximum(variances, LEAST_DIRECTION * variances.max()))
 
 
-def _blocks(n: int, size: int = 1_024) -> list[slice]:
+def _blocks(n: int, size: int = 65_536) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n, size)]
 
 
@@ -294,7 +301,7 @@ def _strangest(figures: dict[str, np.ndarray], row: int, seen: list[_Odd]) -> li
     """The three figures that add most to one item's distance, in words."""
     names = list(figures)
     odd = max(seen, key=lambda odd: float(odd.far[row] / odd.limit))
-    return [f"{names[k]} = {figures[names[k]][row]:.4g}" for k in np.argsort(-odd.shares(np.array([row]))[0], kind="stable")[:3]]
+    return [f"{names[k]} = {figures[names[k]][row]:.4g}" for k in np.argsort(-odd.shares[row], kind="stable")[:3]]
 
 
 CHECKS: tuple[Check, ...] = (
