@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,13 +99,15 @@ def size(model: Model) -> int:
 class Cost:
     """What a change of a model cost on the same rows.
 
-    ``agreement`` is the mean over rows of Spearman's rank correlation between |attributions| before and after, with its 95 %
-    bootstrap interval; ``first`` the share of rows whose strongest feature stayed the strongest; ``same`` the share of rows that
-    are still given the same class.
+    ``seconds`` are of scoring the rows once, the shorter of two times; ``agreement`` is the mean over rows of Spearman's rank
+    correlation between |attributions| before and after, with its 95 % bootstrap interval; ``first`` the share of rows whose
+    strongest feature stayed the strongest; ``same`` the share of rows that are still given the same class.
     """
 
     size_before: int
     size_after: int
+    seconds_before: float
+    seconds_after: float
     metric: str
     before: dict[str, float]
     after: dict[str, float]
@@ -116,7 +119,8 @@ class Cost:
         from zoo.card import TITLES, interval
 
         return (
-            f"{self.size_after / self.size_before:.0%} of the size; {TITLES[self.metric]} {interval(self.before)} before, "
+            f"{self.size_after / self.size_before:.0%} of the size, {self.seconds_after / self.seconds_before:.0%} of the time; "
+            f"{TITLES[self.metric]} {interval(self.before)} before, "
             f"{interval(self.after)} after; same class on {self.same:.1%} of rows; explanations agree by rank "
             f"{interval(self.agreement)}, same first feature on {self.first:.0%}"
         )
@@ -129,7 +133,8 @@ def cost(
     import explainer
     from explainer.inputs import take
 
-    scores = [one.scores(split.inputs) for one in (before, after)]
+    timed = [_timed(one, split.inputs) for one in (before, after)]
+    scores = [one for one, _ in timed]
     classes = [one.argmax(1) for one in scores]
     chosen = np.random.default_rng(seed).permutation(len(split))[:rows]
     inputs, target = take(split.inputs, np.sort(chosen)), classes[0][np.sort(chosen)]
@@ -142,10 +147,19 @@ def cost(
     draws = metrics.resampled(ranks, seed)
     figures = [metrics.intervals(split.labels, one)[metric] for one in scores]
     return Cost(
-        size(before), size(after), metric, figures[0], figures[1],
+        size(before), size(after), timed[0][1], timed[1][1], metric, figures[0], figures[1],
         same=float((classes[0] == classes[1]).mean()), agreement=metrics.interval(float(ranks.mean()), draws),
         first=float(np.mean([a.argmax() == b.argmax() for a, b in pairs])),
     )  # fmt: skip
+
+
+def _timed(model: Model, inputs: Any) -> tuple[np.ndarray, float]:
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        scores = model.scores(inputs)
+        times.append(time.perf_counter() - started)
+    return scores, min(times)
 
 
 def _rank(a: np.ndarray, b: np.ndarray) -> float:
