@@ -294,6 +294,7 @@ TRAINED = (
         batch=32,
         rate=1e-3,
         decay=5e-2,
+        l1=1e-2,
         patience=30,
         smoothing=0.02,
         average=0.98,
