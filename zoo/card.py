@@ -45,6 +45,7 @@ def markdown(recipe: Recipe, record: dict[str, Any]) -> str:
             "",
             *groups(record),
             *masked(record),
+            *unheard(record),
             "## What it was trained on",
             "",
             *training(record),
@@ -139,6 +140,15 @@ def masked(record: dict[str, Any]) -> list[str]:
         *table(found["metrics"], found["baseline"], record["baseline"]["name"]),
         "",
     ]
+
+
+def unheard(record: dict[str, Any]) -> list[str]:
+    """The accuracy on each speaker when that one was left out of training, where it was measured."""
+    if "unheard_speakers" not in record:
+        return []
+    rows = [f"| {name} | {one['rows']:,} | {interval(one['accuracy'])} |" for name, one in record["unheard_speakers"].items()]
+    head = "Trained anew without one speaker and tested on all recordings of that one (`python -m zoo.practices speakers`):"
+    return [head, "", "| speaker never heard | rows | accuracy |", "| --- | --- | --- |", *rows, ""]
 
 
 def training(record: dict[str, Any]) -> list[str]:

@@ -105,7 +105,7 @@ def interval(value: float, draws: np.ndarray) -> dict[str, float]:
 def _roc_auc(truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     chosen = [1] if truth.shape[1] == 2 else range(truth.shape[1])
     areas = np.stack([_area(truth[:, k], probabilities[:, k], weights) for k in chosen])
-    return np.nanmean(areas, axis=0)
+    return areas[0] if len(areas) == 1 else np.nanmean(areas, axis=0)  # NaN for a resample of one class only
 
 
 def _area(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

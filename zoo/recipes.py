@@ -45,10 +45,14 @@ class Recipe:
     epochs: int = 0
     batch: int = 64
     rate: float = 1e-3
-    decay: float = 0.0
+    decay: float = 0.0  # L2: every weight of a matrix loses rate * decay of itself in a step (AdamW)
+    l1: float = 0.0  # every weight of a matrix is pulled towards 0 by rate * l1 in a step
+    warmup: float = 0.05  # share of the steps in which the learning rate rises
+    clip: float = 1.0  # the largest norm of a step's gradient; 0: any
     patience: int = 10
     smoothing: float = 0.0
     average: float = 0.0  # share of the old weights kept in the running average that is validated and saved; 0: none
+    augmented: bool = True  # whether a source's ``augment`` is used
     select: str = "log_loss"  # the validation metric that picks the epoch
     weighted: bool = False  # classes weigh in the loss by the root of the inverse of their share
     source_arguments: Mapping[str, Any] = field(default_factory=dict)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 GROUP_LEAST = 30  # rows: on fewer, an interval says nothing
+SETTINGS = ("batch", "rate", "decay", "l1", "warmup", "clip", "smoothing", "average", "patience", "select")
 PACKAGES = ("torch", "accelerate", "safetensors", "scikit-learn", "tokenizers", "pandas")
 
 
@@ -81,7 +82,10 @@ def describe(run: Run, state: State, device: str) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in state.module.parameters()),
         "device": f"{device} ({torch.cuda.get_device_name() if device.startswith('cuda') else f'{torch.get_num_threads()} threads'})",
         "versions": versions(*PACKAGES),
-        "settings": {key: getattr(recipe, key) for key in ("batch", "rate", "decay", "smoothing", "average", "patience", "select")},
+        "settings": {key: getattr(recipe, key) for key in SETTINGS},
+        "precision": run.precision,
+        "compiled": run.compiled,
+        "processes": run.processes,
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "seconds": round(state.seconds, 1),

@@ -124,8 +124,11 @@ def test_loan_groups_stay_with_their_rows():
 
 
 def test_loan_codes_for_unknown_become_missing_and_no_others():
-    frame = pd.DataFrame({"term": [360.0, 999999.375], "gdlin": [666, 1], "occ": [1, 2], "liq": [1000000.0, 12]})
+    frame = pd.DataFrame({"term": [360.0, 999999.375], "gdlin": [666, 1], "occ": [1, 2], "liq": [1000000.0, 12], "appinc": [72, 666]})
+    frame["loanamt"] = [666, 100]  # an amount that may be
     cleaned = loans.clean(frame)
+    assert cleaned["appinc"].isna().tolist() == [False, True]
+    assert cleaned["loanamt"].tolist() == [666, 100]
     assert cleaned["term"].isna().tolist() == [False, True]
     assert cleaned["gdlin"].isna().tolist() == [True, False]
     assert cleaned["liq"].isna().tolist() == [True, False]

@@ -64,6 +64,26 @@ def test_eight_bits_are_within_half_a_step_and_a_quarter_of_the_size(loans):
     assert np.isfinite(explainer.explain(made, inputs, method="integrated_gradients", progress=False)[0].values).all()
 
 
+def test_whole_products_are_near_the_float_ones_and_have_no_gradient(loans):
+    from zoo.integers import Products
+
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 20)
+    rows = torch.randn(7, 3, 64)
+    exact, made = layer(rows).detach(), Products(layer)(rows)
+    assert made.shape == exact.shape
+    assert float((made - exact).abs().max()) < 0.02 * float(exact.abs().max())
+    assert not torch.equal(made, exact)
+    assert Products(layer)(rows[0, :1]).shape == (1, 20)
+    quick = compression.quantised(loans.model, products=True)
+    test = loans.data.test
+    assert np.abs(quick.scores(test.inputs) - loans.model.scores(test.inputs)).max() < 0.05
+    assert compression.size(quick) < 0.35 * compression.size(loans.model)
+    assert quick.capabilities()["integrated_gradients"].level == "unsupported"
+    found = compression.cost(loans.model, quick, test, method="ablation", rows=10)
+    assert found.agreement["value"] > 0.8
+
+
 def test_more_pruning_costs_more_of_the_explanation(loans):
     """The point of it: the figure stays, the reasons do not."""
     mild, harsh = (price(loans, share) for share in (0.3, 0.95))
