@@ -155,6 +155,42 @@ def ridge(data: Data) -> tuple[str, Scores]:
     return f"ridge regression (alpha={picked[-1].alpha})", lambda frame: picked.predict(frame)[:, None]
 
 
+def mixture(data: Data) -> tuple[str, dict[str, np.ndarray]]:
+    """The bound that a VAE has, of a mixture of Bernoulli pixels instead, for every test picture."""
+    name, likelihood = bernoulli(data)
+    return name, {"elbo": likelihood(data.test.inputs)}
+
+
+def bernoulli(data: Data, components: Sequence[int] = (1, 10, 30, 100), rounds: int = 60) -> tuple[str, Scores]:
+    """A mixture of Bernoulli pixels by EM, its number of components picked on validation; from images to nats ``(n,)``.
+
+    The log likelihood is log sum_k w_k prod p_k^x (1 - p_k)^(1 - x). Grey x stands for black-and-white pictures whose pixels are
+    white with probability x, and the formula bounds their mean.
+    """
+    from scipy.special import logsumexp
+
+    def flat(images: np.ndarray) -> np.ndarray:
+        return images.reshape(len(images), -1).astype(np.float64)
+
+    def joint(x: np.ndarray, weights: np.ndarray, p: np.ndarray) -> np.ndarray:
+        return np.log(weights) + x @ np.log(p).T + (1 - x) @ np.log1p(-p).T
+
+    def fitted(k: int) -> tuple[np.ndarray, np.ndarray]:
+        x = flat(data.train.inputs)
+        shares = np.eye(k)[np.random.default_rng(0).integers(0, k, len(x))]
+        for _ in range(rounds):
+            sizes = shares.sum(0)
+            # Half a white and half a black picture seen beforehand in each component: no pixel is ruled out.
+            weights, p = (sizes + 1) / (sizes + 1).sum(), (shares.T @ x + 0.5) / (sizes + 1)[:, None]
+            parts = joint(x, weights, p)
+            shares = np.exp(parts - logsumexp(parts, axis=1, keepdims=True))
+        return weights, p
+
+    found = {k: fitted(k) for k in components}
+    k = max(components, key=lambda k: logsumexp(joint(flat(data.validation.inputs), *found[k]), axis=1).mean())
+    return f"mixture of {k} Bernoulli pictures by EM", lambda images: logsumexp(joint(flat(images), *found[k]), axis=1)
+
+
 def best(data: Data, options: Sequence[Any], features: Callable[[Any], Any], balanced: bool = False) -> Any:
     """Fit every option on train and keep the one with the best validation score: ROC AUC for two classes, else accuracy
     (``balanced``: the mean of the classes' recalls, and classes weigh alike in fitting); R2 for numbers.

@@ -17,12 +17,15 @@ TITLES = {
     "r2": "R2",
     "mae": "mean absolute error (lower is better)",
     "rmse": "root mean squared error (lower is better)",
+    "elbo": "ELBO in nats a picture",
+    "confidence": "mean confidence of digits-cnn in 1,000 pictures it made",
 }
 # As the Hugging Face hub names what a model is for.
 TASKS = {
     ("tabular", "classification"): "tabular-classification",
     ("tabular", "regression"): "tabular-regression",
     ("image", "classification"): "image-classification",
+    ("image", "density"): "unconditional-image-generation",
     ("text", "classification"): "text-classification",
     ("series", "classification"): "time-series-forecasting",
 }
@@ -45,6 +48,7 @@ def markdown(recipe: Recipe, record: dict[str, Any]) -> str:
             "",
             *groups(record),
             *masked(record),
+            *further(record),
             "## What it was trained on",
             "",
             *training(record),
@@ -139,6 +143,14 @@ def masked(record: dict[str, Any]) -> list[str]:
         *table(found["metrics"], found["baseline"], record["baseline"]["name"]),
         "",
     ]
+
+
+def further(record: dict[str, Any]) -> list[str]:
+    """Figures of this specimen alone, where it has some."""
+    if "further" not in record:
+        return []
+    rows = [f"| {what} | {interval(found)} |" for what, found in record["further"].items()]
+    return ["Further, with 95 % intervals:", "", "| | figure |", "| --- | --- |", *rows, ""]
 
 
 def training(record: dict[str, Any]) -> list[str]:
