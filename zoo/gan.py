@@ -55,7 +55,7 @@ class Adversarial(nn.Module):
     of each row: max(0, 1 - D(x)) + max(0, 1 + D(G(z))) for the discriminator, -D(G(z)) for the generator, each with the other held.
     """
 
-    def __init__(self, classes: int = 1, codes: int = 64, width: int = 32) -> None:
+    def __init__(self, classes: int = 1, codes: int = 32, width: int = 32) -> None:
         super().__init__()
         self.codes = codes
         self.generator = nn.Sequential(
