@@ -17,12 +17,15 @@ TITLES = {
     "r2": "R2",
     "mae": "mean absolute error (lower is better)",
     "rmse": "root mean squared error (lower is better)",
+    "elbo": "ELBO in nats a picture",
+    "confidence": "mean confidence of digits-cnn in 1,000 pictures it made",
 }
 # As the Hugging Face hub names what a model is for.
 TASKS = {
     ("tabular", "classification"): "tabular-classification",
     ("tabular", "regression"): "tabular-regression",
     ("image", "classification"): "image-classification",
+    ("image", "density"): "unconditional-image-generation",
     ("text", "classification"): "text-classification",
     ("series", "classification"): "time-series-forecasting",
 }
@@ -46,6 +49,7 @@ def markdown(recipe: Recipe, record: dict[str, Any]) -> str:
             *groups(record),
             *masked(record),
             *unheard(record),
+            *further(record),
             "## What it was trained on",
             "",
             *training(record),
@@ -149,6 +153,14 @@ def unheard(record: dict[str, Any]) -> list[str]:
     rows = [f"| {name} | {one['rows']:,} | {interval(one['accuracy'])} |" for name, one in record["unheard_speakers"].items()]
     head = "Trained anew without one speaker and tested on all recordings of that one (`python -m zoo.practices speakers`):"
     return [head, "", "| speaker never heard | rows | accuracy |", "| --- | --- | --- |", *rows, ""]
+
+
+def further(record: dict[str, Any]) -> list[str]:
+    """Figures of this specimen alone, where it has some."""
+    if "further" not in record:
+        return []
+    rows = [f"| {what} | {interval(found)} |" for what, found in record["further"].items()]
+    return ["Further, with 95 % intervals:", "", "| | figure |", "| --- | --- |", *rows, ""]
 
 
 def training(record: dict[str, Any]) -> list[str]:

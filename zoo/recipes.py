@@ -11,7 +11,7 @@ from explainer.errors import unknown
 from explainer.inputs import Modality
 from zoo.data import Data
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "density"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class Recipe:
     in the place of both. ``metric`` decides against the baseline and, with ``bar``, whether it is good enough: at least the bar,
     or, with ``within``, no further than that below the baseline. ``truth`` is ``module:function``, from a specimen and inputs to
     the attribution that is right by construction. No epochs: the network is built as it stands, not trained.
+
+    A "density" has no labels: in training its network gives the loss of each row, else one number a row. Its figures are means of
+    ``measure``, ``module:function`` from network, preprocess and data to ``{metric: rows}``, and its ``baseline`` gives such rows for
+    the same data. ``further`` takes the seed too and gives other figures worth keeping, ``{what: interval}``.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Recipe:
     bar: float | None = None
     within: float | None = None
     truth: str = ""
+    measure: str = ""
+    further: str = ""
     needs: str = ""  # the data set that comes with no package, as zoo.official names it
     licence: str = ""  # of the data, as Hugging Face cards name it
     epochs: int = 0
@@ -53,7 +59,8 @@ class Recipe:
     smoothing: float = 0.0
     average: float = 0.0  # share of the old weights kept in the running average that is validated and saved; 0: none
     augmented: bool = True  # whether a source's ``augment`` is used
-    select: str = "log_loss"  # the validation metric that picks the epoch
+    select: str = "log_loss"  # the validation metric that picks the epoch; empty: the last is kept
+    momentum: float = 0.9  # of AdamW, its first beta
     weighted: bool = False  # classes weigh in the loss by the root of the inverse of their share
     source_arguments: Mapping[str, Any] = field(default_factory=dict)
     network_arguments: Mapping[str, Any] = field(default_factory=dict)

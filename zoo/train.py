@@ -33,6 +33,7 @@ VALIDATED = {  # metric -> its name in the history
     "roc_auc": "validation_roc_auc",
     "r2": "validation_r2",
     "rmse": "validation_rmse",
+    "mean": "validation_mean",
 }
 
 
@@ -185,9 +186,11 @@ class Run:
 
     def criterion(self, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
         """Cross-entropy, with smoothed labels and weighted classes where the recipe says so; for numbers the squared error in
-        units of the labels' variance.
+        units of the labels' variance; for a density the mean of what the network gives.
         """
         labels = self.data.train.labels
+        if labels is None:
+            return lambda output, truth: output.mean()
         if self.recipe.task == "regression":
             variance = float(labels.var())
             return lambda output, truth: (output[:, 0] - truth).square().mean() / variance
@@ -201,7 +204,8 @@ class Run:
         """A fresh state, or the one in the checkpoint."""
         torch.manual_seed(self.seed)
         module = self.module().to(device)
-        optimizer = torch.optim.AdamW(parameters(module, self.recipe.decay, self.recipe.l1), lr=self.recipe.rate)
+        groups = parameters(module, self.recipe.decay, self.recipe.l1)
+        optimizer = torch.optim.AdamW(groups, lr=self.recipe.rate, betas=(self.recipe.momentum, 0.999))
         average = {k: v.clone() for k, v in module.state_dict().items()} if self.recipe.average else None
         state = State(module, optimizer, average)
         if not resume:
@@ -238,9 +242,7 @@ class Run:
                 group["lr"] = self.recipe.rate * schedule(step / all_steps, self.recipe.warmup)
             batch = move(encode(rows), accelerate.device)
             batch = augment(batch, generator) if augment else batch
-            labels = torch.from_numpy(self.data.train.labels[rows]).to(accelerate.device)
-            labels = labels.float() if self.recipe.task == "regression" else labels
-            batch, labels, weight = portion(accelerate, batch, labels)
+            batch, labels, weight = portion(accelerate, batch, self.truth(rows, accelerate.device))
             loss = weight * criterion(call(forward, batch), labels)
             accelerate.backward(loss)
             if self.recipe.clip:
@@ -254,6 +256,13 @@ class Run:
         total = float(accelerate.reduce(torch.tensor(total, device=accelerate.device, dtype=torch.float64), "mean"))
         return total / len(self.data.train)
 
+    def truth(self, rows: np.ndarray, device: torch.device) -> Any:
+        """Labels of training rows, or None."""
+        if self.data.train.labels is None:
+            return None
+        labels = torch.from_numpy(self.data.train.labels[rows]).to(device)
+        return labels.float() if self.recipe.task == "regression" else labels
+
     def close_epoch(self, state: State, loss: float, seconds: float, board: Any) -> None:
         """Validate, remember the best weights, write history and TensorBoard."""
         probabilities = self.predict(state.module, state.weights(), self.data.validation)
@@ -266,13 +275,19 @@ class Run:
         }
         state.history.append({key: round(float(value), 6) for key, value in row.items()})
         state.seconds += seconds
-        sign, key = -1 if self.recipe.select in metrics.LOWER else 1, VALIDATED[self.recipe.select]
-        if not state.best or sign * state.history[-1][key] > sign * state.history[state.best_epoch - 1][key]:
+        if not state.best or self.better(state):
             state.best = {name: tensor.detach().clone() for name, tensor in state.weights().items()}
             state.best_epoch = state.epoch
         for name, value in state.history[-1].items():
             if board is not None and name != "epoch":
                 board.add_scalar(name, value, state.epoch)
+
+    def better(self, state: State) -> bool:
+        """Whether the epoch just closed is better than the best before it."""
+        if not self.recipe.select:
+            return True
+        sign, key = -1 if self.recipe.select in metrics.LOWER else 1, VALIDATED[self.recipe.select]
+        return sign * state.history[-1][key] > sign * state.history[state.best_epoch - 1][key]
 
     def predict(self, module: nn.Module, weights: dict[str, Tensor], split: Split) -> np.ndarray:
         """Probabilities ``(n, classes)`` (estimates ``(n, 1)``) of ``split`` with ``weights``; the module's own are put back."""
@@ -349,7 +364,7 @@ def blend(average: dict[str, Tensor] | None, module: nn.Module, share: float) ->
 
 
 def predict(module: nn.Module, preprocess: Any, inputs: Any, task: str = "classification") -> np.ndarray:
-    """Probabilities ``(n, classes)``, or estimates ``(n, 1)``, in eval mode, in batches of about one length."""
+    """Probabilities ``(n, classes)``, or numbers ``(n, 1)``, in eval mode, in batches of about one length."""
     where = next(iter(module.state_dict().values())).device
     order = np.argsort([len(one) for one in inputs], kind="stable") if isinstance(inputs, list) else np.arange(len(inputs))
     found: list[Tensor] = []
@@ -359,7 +374,7 @@ def predict(module: nn.Module, preprocess: Any, inputs: Any, task: str = "classi
         for i in range(0, len(order), PREDICT_ROWS):
             batch = move(preprocess(take(inputs, order[i : i + PREDICT_ROWS])), where)
             output = call(module, batch).double()
-            found.append((output if task == "regression" else output.softmax(1)).cpu())
+            found.append((output.softmax(1) if task == "classification" else output).cpu())
     module.train(was_training)
     result = np.empty((len(order), found[0].shape[1]))
     result[order] = torch.cat(found).numpy()
