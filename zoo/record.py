@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as to_bytes
 
 from explainer.explanation import versions
-from zoo import background, card, metrics, preprocess
+from zoo import background, card, metrics, preprocess, pretrained
 from zoo.data import PARTS, Data, Split, need
 from zoo.recipes import Recipe, resolve
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 GROUP_LEAST = 30  # rows: on fewer, an interval says nothing
-PACKAGES = ("torch", "accelerate", "safetensors", "scikit-learn", "tokenizers", "pandas")
+PACKAGES = ("torch", "accelerate", "safetensors", "scikit-learn", "tokenizers", "pandas", "transformers", "peft")
 
 
 def write(run: Run, state: State, device: str) -> dict[str, Any]:
@@ -79,6 +79,7 @@ def describe(run: Run, state: State, device: str) -> dict[str, Any]:
     return {
         **_identity(recipe, run.data, run.seed),
         "parameters": sum(p.numel() for p in state.module.parameters()),
+        "trained": sum(p.numel() for p in state.module.parameters() if p.requires_grad),
         "device": f"{device} ({torch.cuda.get_device_name() if device.startswith('cuda') else f'{torch.get_num_threads()} threads'})",
         "versions": versions(*PACKAGES),
         "settings": {key: getattr(recipe, key) for key in ("batch", "rate", "decay", "smoothing", "average", "patience", "select")},
@@ -104,7 +105,10 @@ def _identity(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
         "split": {"rule": data.rule, **{part: len(getattr(data, part)) for part in PARTS}},
         "seed": seed,
     }
-    if recipe.task == "classification":
+    if recipe.base:
+        base = pretrained.base(recipe.base)
+        found["base"] = {"package": base.package, "version": base.version, "licence": base.licence, "sha256": dict(base.files)}
+    if recipe.task == "classification" and len(data.class_names) <= metrics.MANY:
         sizes = {part: np.bincount(getattr(data, part).labels, minlength=len(data.class_names)).tolist() for part in PARTS}
         found["class_counts"] = sizes
     return found
@@ -125,7 +129,7 @@ def _figures(recipe: Recipe, data: Data, outputs: Callable[[Split], np.ndarray])
         "baseline": {"name": baseline_name, "metrics": metrics.intervals(test.labels, baseline)},
         "against_baseline": {"metric": recipe.metric, "difference": gap, "standing": metrics.standing(gap)},
     }
-    if recipe.task == "classification":
+    if recipe.task == "classification" and len(data.class_names) <= metrics.MANY:
         found["confusion"] = metrics.confusion(test.labels, own.argmax(1), len(data.class_names))
     if test.groups is not None:
         found["groups"] = by_group(test, own)
