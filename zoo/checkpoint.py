@@ -67,8 +67,14 @@ def restore(path: Path, state: State, identity: dict[str, Any]) -> None:
 
 
 def trained(module: nn.Module) -> dict[str, torch.Tensor]:
-    """The module's state without the parameters that are frozen: those come from elsewhere and stay as they are."""
-    frozen = {name for name, one in module.named_parameters() if not one.requires_grad}
+    """The module's state without what is frozen, which comes from elsewhere and stays as it is: parameters that need no gradient,
+    and the buffers of layers that have no other.
+    """
+    frozen: set[str] = set()
+    for prefix, layer in module.named_modules():
+        still = {name for name, one in layer.named_parameters(prefix, recurse=False) if not one.requires_grad}
+        whole = len(still) == len(list(layer.parameters(recurse=False))) > 0
+        frozen |= still | ({name for name, _ in layer.named_buffers(prefix, recurse=False)} if whole else set())
     return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
 
 

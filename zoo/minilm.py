@@ -67,7 +67,8 @@ def classifier(classes: int, way: str = "adapters", rank: int = 8) -> nn.Module:
     if way not in WAYS:
         raise unknown("way of fine-tuning", way, WAYS)
     files = pretrained.contents("minilm")
-    config = BertConfig(**json.loads(files["config.json"]), num_labels=classes)
+    # No dropout on attention weights: the fused kernel of the CPU has none, and would be left for a slow one.
+    config = BertConfig(**{**json.loads(files["config.json"]), "attention_probs_dropout_prob": 0.0}, num_labels=classes)
     module = MeanForSequenceClassification(config, LAST if way == "last" else 0)
     weights = from_bytes(files["model.safetensors"])
     module.bert.load_state_dict({name: tensor for name, tensor in weights.items() if name in module.bert.state_dict()})

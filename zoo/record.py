@@ -15,7 +15,7 @@ from safetensors.torch import save as to_bytes
 from explainer.explanation import versions
 from zoo import background, card, metrics, preprocess, pretrained
 from zoo.data import PARTS, Data, Split, need
-from zoo.recipes import Recipe, resolve
+from zoo.recipes import Recipe, recipe, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,10 +67,27 @@ def _together(recipe: Recipe, record: dict[str, Any], contents: dict[str, bytes]
 
     record["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     record["weights_sha256"] = next(value for name, value in record["files"].items() if name.startswith("model."))
-    contents["record.json"] = json.dumps(record, indent=1, ensure_ascii=False).encode()
-    contents["card.md"] = card.markdown(recipe, record).encode()
+    contents |= _told(recipe, record)
     write_together({folder / name: content for name, content in contents.items()})
     return record
+
+
+def enter(name: str, key: str, value: Any) -> None:
+    """Add what was measured on a packaged specimen later to its record, and write its card anew."""
+    from zoo.registry import WEIGHTS, read_record
+    from zoo.train import write_together
+
+    folder = WEIGHTS / name
+    record = {**read_record(folder, name), key: value}
+    write_together({folder / file: content for file, content in _told(recipe(name), record).items()})
+
+
+def _told(chosen: Recipe, record: dict[str, Any]) -> dict[str, bytes]:
+    """Record and card as files."""
+    return {
+        "record.json": json.dumps(record, indent=1, ensure_ascii=False).encode(),
+        "card.md": card.markdown(chosen, record).encode(),
+    }
 
 
 def describe(run: Run, state: State, device: str) -> dict[str, Any]:

@@ -171,8 +171,8 @@ class Run:
         return module
 
     def criterion(self, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-        """Cross-entropy, with smoothed labels and weighted classes where the recipe says so; for numbers the squared error in
-        units of the labels' variance.
+        """Cross-entropy against classes or distributions over them, with smoothed labels and weighted classes where the recipe says
+        so; for numbers the squared error in units of the labels' variance.
         """
         labels = self.data.train.labels
         if self.recipe.task == "regression":
