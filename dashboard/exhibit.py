@@ -133,8 +133,9 @@ class Exhibit:
 
     @property
     def train(self) -> Any | None:
-        """The training split (``.inputs``, ``.labels``), or None."""
-        return getattr(getattr(self.specimen, "data", None), "train", None)
+        """The training split (``.inputs``, ``.labels``), or None where there is none or it is empty (others trained the model)."""
+        found = getattr(getattr(self.specimen, "data", None), "train", None)
+        return None if found is None or not len(found.inputs) else found
 
     def row(self, index: int) -> Any:
         """Row ``index`` of the test set, as a batch of one."""

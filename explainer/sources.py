@@ -121,7 +121,7 @@ def resolve_applicants(word: str | None, model_word: str, model: Model) -> Any:
     if word is not None:
         return _everything(word, model)
     specimen = resolve_specimen(model_word)
-    return None if specimen is None else specimen.data.train.inputs
+    return None if specimen is None else _training(specimen)["reference"]
 
 
 def resolve_data(word: str, labels: str | None, modality: str | None, model: str | None) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def resolve_data(word: str, labels: str | None, modality: str | None, model: str
     specimen = resolve_specimen(word)
     if specimen is None:
         return {"data": word, "labels": labels, "modality": modality or (intended and intended.modality), "model": intended}
-    train, test = specimen.data.train, specimen.data.test
+    test = specimen.data.test
     intended = intended or specimen.model
     return {
         "data": test.inputs,
@@ -138,8 +138,7 @@ def resolve_data(word: str, labels: str | None, modality: str | None, model: str
         "groups": test.groups,
         "modality": intended.modality,
         "model": intended,
-        "reference": train.inputs,
-        "reference_labels": _named(specimen, train.labels),
+        **_training(specimen),
     }
 
 
@@ -149,13 +148,20 @@ def resolve_reference(word: str, labels: str | None, modality: str | None) -> di
 
     specimen = resolve_specimen(word)
     if specimen is not None:
-        return {"reference": specimen.data.train.inputs, "reference_labels": _named(specimen, specimen.data.train.labels)}
+        return _training(specimen)
     found = read(Path(word), labels, modality=modality)
     if found.unreadable:
         raise InvalidInput(
             f"The reference {word} cannot be read whole: {found.unreadable[0][0]}: {found.unreadable[0][1]}. Repair it first."
         )
     return {"reference": found.inputs, "reference_labels": found.labels}
+
+
+def _training(specimen: Any) -> dict[str, Any]:
+    """The rows a specimen was trained on and their labels; None for one that was trained by others on data that are not here."""
+    train = specimen.data.train
+    none = len(train.labels) == 0
+    return {"reference": None if none else train.inputs, "reference_labels": None if none else _named(specimen, train.labels)}
 
 
 def _named(specimen: Any, labels: Any) -> Any:

@@ -191,6 +191,12 @@ def bernoulli(data: Data, components: Sequence[int] = (1, 10, 30, 100), rounds: 
     return f"mixture of {k} Bernoulli pictures by EM", lambda images: logsumexp(joint(flat(images), *found[k]), axis=1)
 
 
+def uniform(data: Data) -> tuple[str, Scores]:
+    """The same probability for every class: where there is nothing to train on."""
+    classes = len(data.class_names)
+    return "a guess among all classes", lambda inputs: np.full((len(inputs), classes), 1 / classes)
+
+
 def best(data: Data, options: Sequence[Any], features: Callable[[Any], Any], balanced: bool = False) -> Any:
     """Fit every option on train and keep the one with the best validation score: ROC AUC for two classes, else accuracy
     (``balanced``: the mean of the classes' recalls, and classes weigh alike in fitting); R2 for numbers.

@@ -9,6 +9,7 @@ from zoo.recipes import Recipe
 
 TITLES = {
     "accuracy": "accuracy",
+    "top5_accuracy": "top-5 accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "roc_auc": "ROC AUC",
@@ -50,6 +51,8 @@ def markdown(recipe: Recipe, record: dict[str, Any]) -> str:
             *masked(record),
             *unheard(record),
             *further(record),
+            *transfer(record),
+            *distillation(record),
             "## What it was trained on",
             "",
             *training(record),
@@ -163,6 +166,61 @@ def further(record: dict[str, Any]) -> list[str]:
     return ["Further, with 95 % intervals:", "", "| | figure |", "| --- | --- |", *rows, ""]
 
 
+def transfer(record: dict[str, Any]) -> list[str]:
+    """Accuracy of each way of fine-tuning for each share of the labels, where it was measured."""
+    if "transfer" not in record:
+        return []
+    titles, sizes, cells = (record["transfer"][key] for key in ("titles", "sizes", "cells"))
+    heads = [f"{float(share):.0%} of the labels ({size['train']} + {size['validation']})" for share, size in sizes.items()]
+
+    def row(title: str, contestant: str, key: str, signed: bool) -> str:
+        found = [cells[share].get(contestant, {}).get(key) for share in sizes]
+        return f"| {title} | {' | '.join(interval(one, signed) if one else 'not run' for one in found)} |"
+
+    own = [name for name in titles if name not in ("words", "scratch")]
+    return [
+        "## What pretraining is worth",
+        "",
+        "Accuracy on the whole test split, trained on a share of the labels of train + validation (one draw, seed 0; "
+        "`python -m zoo.transfer` makes the table):",
+        "",
+        f"| | {' | '.join(heads)} |",
+        f"| --- |{' --- |' * len(heads)}",
+        *[row(title, name, "accuracy", False) for name, title in titles.items()],
+        "",
+        "Difference in accuracy from the transformer from scratch on the same rows:",
+        "",
+        f"| | {' | '.join(heads)} |",
+        f"| --- |{' --- |' * len(heads)}",
+        *[row(titles[name], name, "against_scratch", True) for name in ("words", *own)],
+        "",
+    ]
+
+
+def distillation(record: dict[str, Any]) -> list[str]:
+    """A small student's figures with and without this teacher, where they were measured."""
+    if "distillation" not in record:
+        return []
+    found = record["distillation"]
+    return [
+        "## Its student",
+        "",
+        f"The network of {found['student']} ({found['size']:.0%} of this model's size), given {found['labels']} labels, and for the "
+        f"other {found['softened']} training texts this model's probabilities in the place of labels (`python -m zoo.distillation`):",
+        "",
+        "| | accuracy | explanations' rank agreement with this model's | same first word |",
+        "| --- | --- | --- | --- |",
+        *[
+            f"| {title} | {interval(found[key]['accuracy'])} | {interval(found[key]['agreement'])} | {found[key]['first']:.0%} |"
+            for key, title in (("taught", "with the teacher"), ("alone", "without"))
+        ],
+        "",
+        f"The teacher gains the student {interval(found['gain'], signed=True)} accuracy. Explanations: {found['method']} of "
+        f"{found['rows']} test texts. The teacher has seen the labels of all training texts.",
+        "",
+    ]
+
+
 def training(record: dict[str, Any]) -> list[str]:
     """Data, split, seed, device and time."""
     split = record["split"]
@@ -171,16 +229,23 @@ def training(record: dict[str, Any]) -> list[str]:
         f"- Data: {record['source']}; sha256 `{record['data_sha256'][:16]}`.",
         f"- Split: {split['rule']} ({split['train']} / {split['validation']} / {split['test']} rows).",
     ]
+    names = record["class_names"]
     if record.get("task", "classification") == "classification":
-        lines.append(f"- Classes: {', '.join(record['class_names'])}.")
+        shown = ", ".join(names) if len(names) <= 20 else f"{len(names):,}, from {names[0]} to {names[-1]}"
+        lines.append(f"- Classes: {shown}.")
+    base = record.get("base")
+    if base:
+        pins = ", ".join(f"{file} `{sha[:16]}`" for file, sha in base["sha256"].items())
+        lines.append(f"- Starts from the weights of the package {base['package']} {base['version']} ({base['licence']}); sha256 of {pins}.")
     if "parameters" not in record:
         settings = ", ".join(f"{k} {v}" for k, v in record["settings"].items() if v is not None)
         lines.append(f"- Fitted by scikit-learn with seed {record['seed']}: {settings}.")
     elif record["epochs"] == 0:
-        lines.append("- Built by its rule, not trained.")
+        lines.append(f"- {record['parameters']:,} parameters, none trained here." if base else "- Built by its rule, not trained.")
     else:
         best = f"of {record['epochs']} epochs, number {record['best_epoch']} was best on validation and is kept"
-        lines.append(f"- {record['parameters']:,} parameters; seed {record['seed']}; {best}.")
+        part = f", {record['trained']:,} of them trained" if base else ""
+        lines.append(f"- {record['parameters']:,} parameters{part}; seed {record['seed']}; {best}.")
     return [
         *lines,
         f"- {record['seconds']:.0f} s on {record['device']}; energy was not measured; {versions}.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
+from torch import nn
 
 from explainer.errors import CorruptFile, InvalidInput
 from explainer.explanation import write_atomic
@@ -24,7 +25,7 @@ def save(path: Path, state: State, identity: dict[str, Any]) -> None:
 
     No random state is kept: all chance in an epoch follows from the seed and the epoch's number.
     """
-    groups = {"module": state.module.state_dict(), "best": state.best, "average": state.average or {}}
+    groups = {"module": trained(state.module), "best": state.best, "average": state.average or {}}
     tensors = {f"{group}.{name}": tensor for group, content in groups.items() for name, tensor in content.items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors.update({f"optimizer.{index}.{name}": value for name, value in values.items()})
@@ -53,7 +54,7 @@ def restore(path: Path, state: State, identity: dict[str, Any]) -> None:
         return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")}
 
     device = next(state.module.parameters()).device
-    state.module.load_state_dict(group("module"))
+    put(state.module, group("module"))
     state.best = {name: tensor.to(device) for name, tensor in group("best").items()}
     if state.average is not None:
         state.average = {name: tensor.to(device) for name, tensor in group("average").items()}
@@ -63,6 +64,26 @@ def restore(path: Path, state: State, identity: dict[str, Any]) -> None:
         kept.setdefault(int(index), {})[key] = tensor
     state.optimizer.load_state_dict({"state": kept, "param_groups": state.optimizer.state_dict()["param_groups"]})
     state.best_epoch, state.history, state.seconds = head["best_epoch"], head["history"], head["seconds"]
+
+
+def trained(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The module's state without what is frozen, which comes from elsewhere and stays as it is: parameters that need no gradient,
+    and the buffers of layers that have no other.
+    """
+    frozen: set[str] = set()
+    for prefix, layer in module.named_modules():
+        still = {name for name, one in layer.named_parameters(prefix, recurse=False) if not one.requires_grad}
+        whole = len(still) == len(list(layer.parameters(recurse=False))) > 0
+        frozen |= still | ({name for name, _ in layer.named_buffers(prefix, recurse=False)} if whole else set())
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
+
+
+def put(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Set what :func:`trained` gave. Raises RuntimeError where it is not all of it, or more."""
+    lacking = sorted(set(trained(module)) - set(weights))
+    unexpected = module.load_state_dict(weights, strict=False).unexpected_keys
+    if lacking or unexpected:
+        raise RuntimeError(f"missing: {', '.join(lacking[:3]) or 'none'}; not of this network: {', '.join(unexpected[:3]) or 'none'}")
 
 
 def epoch(path: Path) -> int:

@@ -124,7 +124,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     for row in rows:
         typer.echo(f"{row['model']:<24} {row['modality']:<8} {figure(row)}\n{'':<24} {row['summary']}")
         if row["needs"]:
-            typer.echo(f"{'':<24} Its rows: {row['needs']}")
+            typer.echo(f"{'':<24} {row['needs']}")
 
 
 def figure(row: dict[str, Any]) -> str:

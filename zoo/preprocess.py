@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,63 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Subwords:
+    """Texts -> ids and mask by the tokeniser of a pretrained base, cut at ``max_length`` subwords; nothing is learnt."""
+
+    base: str
+    max_length: int
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], base: str, max_length: int) -> Subwords:
+        return cls(base, max_length)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The base's own, as ``transformers`` knows it."""
+        from zoo import pretrained
+
+        content = pretrained.contents(self.base)["tokenizer.json"]
+        from tokenizers import Tokenizer
+        from transformers import PreTrainedTokenizerFast
+
+        special = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("unk", "sep", "pad", "cls", "mask")}
+        read = Tokenizer.from_buffer(content)
+        names = ["input_ids", "attention_mask"]
+        return PreTrainedTokenizerFast(tokenizer_object=read, model_max_length=self.max_length, model_input_names=names, **special)
+
+    @cached_property
+    def _encode(self) -> Any:
+        from explainer.adapters.tokens import Tokens as Encoder  # the one that the wrapped model will be scored with
+
+        return Encoder(self.tokenizer, ("input_ids", "attention_mask"), self.max_length, self.tokenizer.pad_token_id)
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        return self._encode(texts)
+
+
+@dataclass(frozen=True)
+class Colours:
+    """Colour images ``(n, H, W, 3)`` in [0, 1] -> ``(255 x - mean) / std`` as ``(n, 3, H, W)``; grey ones get three equal channels."""
+
+    mean: float
+    std: float
+    side: int
+
+    @classmethod
+    def fit(cls, images: np.ndarray, mean: float, std: float, side: int) -> Colours:
+        return cls(mean, std, side)
+
+    def __call__(self, images: Any) -> torch.Tensor:
+        import torch
+
+        array = np.asarray(images, dtype=np.float32)
+        array = np.repeat(array[..., None] if array.ndim == 3 else array, 3 if array.ndim == 3 or array.shape[-1] == 1 else 1, axis=-1)
+        if array.shape[1:] != (self.side, self.side, 3):
+            raise InvalidInput(f"Images of {self.side} x {self.side} pixels are needed; {array.shape[1:]} came. Resize them first.")
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis((255 * array - self.mean) / self.std, -1, 1)))
+
+
+@dataclass(frozen=True)
 class Number:
     """A numeric column, as how far it has come through each of its quantile bins; the train median stands for a missing value.
 
@@ -253,7 +310,9 @@ class Plain:
         return torch.from_numpy(np.array(frame[list(self.names)], dtype=np.float32))
 
 
-KINDS: dict[str, Any] = {"pixels": Pixels, "steps": Steps, "tokens": Tokens, "columns": Columns, "plain": Plain}
+KINDS: dict[str, Any] = {
+    "pixels": Pixels, "colours": Colours, "steps": Steps, "tokens": Tokens, "subwords": Subwords, "columns": Columns, "plain": Plain,
+}  # fmt: skip
 
 
 def dump(preprocess: Any) -> bytes:
@@ -265,7 +324,7 @@ def dump(preprocess: Any) -> bytes:
     elif kind == "columns":
         content = {"parts": [{"kind": type(part).__name__, **vars(part)} for part in preprocess.parts]}
     else:
-        content = vars(preprocess)
+        content = asdict(preprocess)
     return json.dumps({"kind": kind, **content}, ensure_ascii=False, indent=None if kind == "tokens" else 1).encode()
 
 

@@ -22,7 +22,8 @@ class Recipe:
     and ``preprocess`` are ``module:class``; an ``estimator`` is ``module:function``, from the data to a fitted scikit-learn model,
     in the place of both. ``metric`` decides against the baseline and, with ``bar``, whether it is good enough: at least the bar,
     or, with ``within``, no further than that below the baseline. ``truth`` is ``module:function``, from a specimen and inputs to
-    the attribution that is right by construction. No epochs: the network is built as it stands, not trained.
+    the attribution that is right by construction. No epochs: the network is built as it stands, not trained. ``base``: the
+    pretrained weights the network starts from; what training leaves of them as it was is not written with the specimen.
 
     A "density" has no labels: in training its network gives the loss of each row, else one number a row. Its figures are means of
     ``measure``, ``module:function`` from network, preprocess and data to ``{metric: rows}``, and its ``baseline`` gives such rows for
@@ -47,6 +48,7 @@ class Recipe:
     measure: str = ""
     further: str = ""
     needs: str = ""  # the data set that comes with no package, as zoo.official names it
+    base: str = ""  # as zoo.pretrained names it
     licence: str = ""  # of the data, as Hugging Face cards name it
     epochs: int = 0
     batch: int = 64
@@ -58,7 +60,7 @@ class Recipe:
     patience: int = 10
     smoothing: float = 0.0
     average: float = 0.0  # share of the old weights kept in the running average that is validated and saved; 0: none
-    augmented: bool = True  # whether a source's ``augment`` is used
+    augmented: bool = True  # training batches are varied by the source's ``augment``, where it has one
     select: str = "log_loss"  # the validation metric that picks the epoch; empty: the last is kept
     momentum: float = 0.9  # of AdamW, its first beta
     weighted: bool = False  # classes weigh in the loss by the root of the inverse of their share
@@ -76,7 +78,14 @@ class Recipe:
 
     def augment(self) -> Any:
         """The function that varies a training batch, or None."""
-        return getattr(importlib.import_module(self.source), "augment", None)
+        return getattr(importlib.import_module(self.source), "augment", None) if self.augmented else None
+
+    def missing(self) -> str:
+        """What to do where its base or its data are not at hand, in a sentence each, else nothing."""
+        from zoo import official, pretrained
+
+        lacks = [pretrained.missing(self.base) if self.base else "", official.missing(self.needs) if self.needs else ""]
+        return " ".join(filter(None, lacks))
 
 
 def recipe(name: str) -> Recipe:

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save as to_bytes
 
 from explainer.explanation import versions
-from zoo import background, card, metrics, preprocess
+from zoo import background, card, metrics, preprocess, pretrained
 from zoo.data import PARTS, Data, Split, need
-from zoo.recipes import Recipe, resolve
+from zoo.recipes import Recipe, recipe, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 GROUP_LEAST = 30  # rows: on fewer, an interval says nothing
 SETTINGS = ("batch", "rate", "momentum", "decay", "l1", "warmup", "clip", "smoothing", "average", "patience", "select")
-PACKAGES = ("torch", "accelerate", "safetensors", "scikit-learn", "tokenizers", "pandas")
+PACKAGES = ("torch", "accelerate", "safetensors", "scikit-learn", "tokenizers", "pandas", "transformers", "peft")
 
 
 def write(run: Run, state: State, device: str) -> dict[str, Any]:
@@ -68,10 +68,27 @@ def _together(recipe: Recipe, record: dict[str, Any], contents: dict[str, bytes]
 
     record["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     record["weights_sha256"] = next(value for name, value in record["files"].items() if name.startswith("model."))
-    contents["record.json"] = json.dumps(record, indent=1, ensure_ascii=False).encode()
-    contents["card.md"] = card.markdown(recipe, record).encode()
+    contents |= _told(recipe, record)
     write_together({folder / name: content for name, content in contents.items()})
     return record
+
+
+def enter(name: str, key: str, value: Any) -> None:
+    """Add what was measured on a packaged specimen later to its record, and write its card anew."""
+    from zoo.registry import WEIGHTS, read_record
+    from zoo.train import write_together
+
+    folder = WEIGHTS / name
+    record = {**read_record(folder, name), key: value}
+    write_together({folder / file: content for file, content in _told(recipe(name), record).items()})
+
+
+def _told(chosen: Recipe, record: dict[str, Any]) -> dict[str, bytes]:
+    """Record and card as files."""
+    return {
+        "record.json": json.dumps(record, indent=1, ensure_ascii=False).encode(),
+        "card.md": card.markdown(chosen, record).encode(),
+    }
 
 
 def describe(run: Run, state: State, device: str) -> dict[str, Any]:
@@ -84,6 +101,7 @@ def describe(run: Run, state: State, device: str) -> dict[str, Any]:
     return {
         **_identity(recipe, run.data, run.seed),
         "parameters": sum(p.numel() for p in state.module.parameters()),
+        "trained": sum(p.numel() for p in state.module.parameters() if p.requires_grad),
         "device": f"{device} ({torch.cuda.get_device_name() if device.startswith('cuda') else f'{torch.get_num_threads()} threads'})",
         "versions": versions(*PACKAGES),
         "settings": {key: getattr(recipe, key) for key in SETTINGS},
@@ -112,7 +130,10 @@ def _identity(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
         "split": {"rule": data.rule, **{part: len(getattr(data, part)) for part in PARTS}},
         "seed": seed,
     }
-    if recipe.task == "classification":
+    if recipe.base:
+        base = pretrained.base(recipe.base)
+        found["base"] = {"package": base.package, "version": base.version, "licence": base.licence, "sha256": dict(base.files)}
+    if recipe.task == "classification" and len(data.class_names) <= metrics.MANY:
         sizes = {part: np.bincount(getattr(data, part).labels, minlength=len(data.class_names)).tolist() for part in PARTS}
         found["class_counts"] = sizes
     return found
@@ -133,7 +154,7 @@ def _figures(recipe: Recipe, data: Data, outputs: Callable[[Split], np.ndarray])
         "baseline": {"name": baseline_name, "metrics": metrics.intervals(test.labels, baseline)},
         "against_baseline": {"metric": recipe.metric, "difference": gap, "standing": metrics.standing(gap)},
     }
-    if recipe.task == "classification":
+    if recipe.task == "classification" and len(data.class_names) <= metrics.MANY:
         found["confusion"] = metrics.confusion(test.labels, own.argmax(1), len(data.class_names))
     if test.groups is not None:
         found["groups"] = by_group(test, own)

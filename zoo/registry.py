@@ -35,7 +35,10 @@ class Specimen:
 
     @cached_property
     def model(self) -> Model:
-        """The network behind the :class:`explainer.Model` face, in eval mode on the CPU. Raises CorruptFile."""
+        """The network behind the :class:`explainer.Model` face, in eval mode on the CPU.
+
+        Raises CorruptFile, MissingDependency where the pretrained weights it starts from are not installed.
+        """
         return build(recipe(self.name), self.folder, self.record)
 
     @cached_property
@@ -90,11 +93,8 @@ def load(name: str, folder: str | Path | None = None) -> Specimen:
 
 
 def missing(name: str) -> str:
-    """What to do where the data of the specimen ``name`` are not at hand, in one sentence, else nothing."""
-    from zoo.official import missing as absent
-
-    needs = recipe(name).needs
-    return absent(needs) if needs else ""
+    """What to do where the data of the specimen ``name``, or the weights it starts from, are not at hand; else nothing."""
+    return recipe(name).missing()
 
 
 def model_for(name: str) -> Model:
@@ -161,6 +161,8 @@ def build(chosen: Recipe, folder: Path, record: dict[str, Any]) -> Model:
     if chosen.estimator:
         return explainer.wrap(_estimator(files["model.skops"], folder / "model.skops"), **names)
     module, encode = _network(chosen, files, folder, record)
+    if hasattr(encode, "tokenizer"):  # a model of transformers, whose adapter reads the rest off its configuration
+        return explainer.wrap((module, encode.tokenizer), **names)
     return explainer.wrap(module, preprocess=encode, returns="logit" if chosen.task == "classification" else None, **names)
 
 
@@ -168,13 +170,13 @@ def _network(chosen: Recipe, files: dict[str, bytes], folder: Path, record: dict
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
-    from zoo import preprocess
+    from zoo import checkpoint, preprocess
     from zoo.train import network
 
     encode = preprocess.parse(files["preprocess.json"])
     module = network(chosen, encode, len(record["class_names"]))
     try:
-        module.load_state_dict(from_bytes(files["model.safetensors"]))
+        checkpoint.put(module, from_bytes(files["model.safetensors"]))
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise CorruptFile(f"{folder / 'model.safetensors'} does not fit {chosen.network} ({error}). {repair(chosen.name)}") from error
     return module.eval().requires_grad_(False), encode

@@ -55,7 +55,7 @@ class State:
 
     def weights(self) -> dict[str, Tensor]:
         """What would be saved now: the running average where one is kept, else the weights themselves."""
-        return dict(self.module.state_dict()) if self.average is None else self.average
+        return checkpoint.trained(self.module) if self.average is None else self.average
 
 
 def train(
@@ -185,8 +185,8 @@ class Run:
         return module
 
     def criterion(self, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-        """Cross-entropy, with smoothed labels and weighted classes where the recipe says so; for numbers the squared error in
-        units of the labels' variance; for a density the mean of what the network gives.
+        """Cross-entropy against classes or distributions over them, with smoothed labels and weighted classes where the recipe says
+        so; for numbers the squared error in units of the labels' variance; for a density the mean of what the network gives.
         """
         labels = self.data.train.labels
         if labels is None:
@@ -206,7 +206,7 @@ class Run:
         module = self.module().to(device)
         groups = parameters(module, self.recipe.decay, self.recipe.l1)
         optimizer = torch.optim.AdamW(groups, lr=self.recipe.rate, betas=(self.recipe.momentum, 0.999))
-        average = {k: v.clone() for k, v in module.state_dict().items()} if self.recipe.average else None
+        average = {k: v.clone() for k, v in checkpoint.trained(module).items()} if self.recipe.average else None
         state = State(module, optimizer, average)
         if not resume:
             self.checkpoint.unlink(missing_ok=True)
@@ -291,19 +291,19 @@ class Run:
 
     def predict(self, module: nn.Module, weights: dict[str, Tensor], split: Split) -> np.ndarray:
         """Probabilities ``(n, classes)`` (estimates ``(n, 1)``) of ``split`` with ``weights``; the module's own are put back."""
-        own = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-        module.load_state_dict(weights)
+        own = {name: tensor.detach().clone() for name, tensor in checkpoint.trained(module).items()}
+        checkpoint.put(module, weights)
         try:
             return predict(module, self.preprocess, split.inputs, self.recipe.task)
         finally:
-            module.load_state_dict(own)
+            checkpoint.put(module, own)
 
     def finish(self, state: State, accelerate: Any) -> dict[str, Any]:
         """Measure the best weights on test, fit the baseline, and write everything at once."""
         from zoo import record
 
-        state.best = state.best or dict(state.module.state_dict())  # built as it stands
-        state.module.load_state_dict(state.best)
+        state.best = state.best or checkpoint.trained(state.module)  # built as it stands
+        checkpoint.put(state.module, state.best)
         written = record.write(self, state, str(accelerate.device))
         self.checkpoint.unlink(missing_ok=True)
         return written
@@ -315,12 +315,15 @@ def network(recipe: Recipe, preprocess: Any, classes: int) -> nn.Module:
 
 
 def parameters(module: nn.Module, decay: float, l1: float = 0.0) -> list[dict[str, Any]]:
-    """Two groups: matrices decay and shrink, biases, norms and embeddings do not (Loshchilov and Hutter 2019)."""
+    """Two groups: matrices decay and shrink, biases, norms and embeddings do not (Loshchilov and Hutter 2019). Frozen ones are in
+    neither.
+    """
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    flat = [p for p in module.parameters() if p.ndim < 2 or id(p) in embeddings]
+    free = [p for p in module.parameters() if p.requires_grad]
+    flat = [p for p in free if p.ndim < 2 or id(p) in embeddings]
     kept = {id(p) for p in flat}
     return [
-        {"params": [p for p in module.parameters() if id(p) not in kept], "weight_decay": decay, "l1": l1},
+        {"params": [p for p in free if id(p) not in kept], "weight_decay": decay, "l1": l1},
         {"params": flat, "weight_decay": 0.0, "l1": 0.0},
     ]
 
@@ -356,7 +359,7 @@ def blend(average: dict[str, Tensor] | None, module: nn.Module, share: float) ->
     if average is None:
         return
     with torch.no_grad():
-        for name, tensor in module.state_dict().items():
+        for name, tensor in checkpoint.trained(module).items():
             if tensor.is_floating_point():
                 average[name].mul_(share).add_(tensor, alpha=1 - share)
             else:
@@ -382,9 +385,10 @@ def predict(module: nn.Module, preprocess: Any, inputs: Any, task: str = "classi
 
 
 def call(module: Any, batch: Any) -> Tensor:
-    """Call a module with a tensor, a tuple or a dict of tensors."""
+    """Call a module with a tensor, a tuple or a dict of tensors; a model of transformers gives its logits in a container."""
     if isinstance(batch, dict):
-        return module(**batch)
+        output = module(**batch)
+        return getattr(output, "logits", output)
     return module(*batch) if isinstance(batch, tuple) else module(batch)
 
 

@@ -99,17 +99,18 @@ def test_model_has_names_background_and_probabilities(specimen, data):
     if model.task == "classification":
         assert model.class_names == data.class_names
         assert np.allclose(scores.sum(1), 1)
-    assert (model.background is None) == (model.modality == "text")
+    assert (model.background is None) == (model.modality == "text" or not len(data.train))
     if model.background is not None:
         assert 16 <= len(model.background) <= 100
         assert np.isfinite(model.scores(model.background[:5])).all()
 
 
 def test_scores_do_not_depend_on_the_batch(specimen, data):
-    few = take(data.test.inputs, np.arange(12))
+    count = min(12, len(data.test))
+    few = take(data.test.inputs, np.arange(count))
     output = "raw" if specimen.model.task == "regression" else "logit"
     together = specimen.model.scores(few, output=output)
-    alone = np.concatenate([specimen.model.scores(take(few, slice(i, i + 1)), output=output) for i in range(12)])
+    alone = np.concatenate([specimen.model.scores(take(few, slice(i, i + 1)), output=output) for i in range(count)])
     assert np.abs(together - alone).max() < 1e-4 * max(1, np.abs(together).max())
 
 
