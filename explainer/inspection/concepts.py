@@ -16,7 +16,7 @@ from explainer.errors import InvalidInput, Unsupported, unknown
 from explainer.explanation import Provenance
 from explainer.inputs import join, take
 from explainer.inspection import saving
-from explainer.inspection.network import layers_of, network
+from explainer.inspection.network import followed, layers_of
 from explainer.inspection.probes import pooled, wilson
 from explainer.inspection.tables import scale_of, stamp
 from explainer.progress import reporter
@@ -149,7 +149,7 @@ def concepts(
     UnknownName, Unsupported.
     """
     started = time.perf_counter()
-    net = network(model, "concepts")
+    net = followed(model, "Concepts (TCAV)", inputs)
     given, pool = net.canonical(inputs), net.canonical(random)
     shown = _examples(net, examples, pool, runs, correction)
     goal, scale = _goal(net, target), scale_of(net, output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from explainer.errors import Unsupported
 from explainer.methods import METHODS
 from explainer.model import Model, wrap
 
@@ -17,6 +18,22 @@ def network(model: Any, what: str) -> TorchModel:
     from explainer.adapters.torch import require_torch
 
     return require_torch(model if isinstance(model, Model) else wrap(model), what)
+
+
+def followed(model: Any, view: str, inputs: Any) -> TorchModel:
+    """The model for a view of how its scores change. Raises Unsupported where preflight finds them no function of the input."""
+    net = network(model, view)
+    net.meet(net.canonical(inputs))
+    why = unsteady(net)
+    if why:
+        raise Unsupported(f"{view} is not valid on {net.name}: {why}")
+    return net
+
+
+def unsteady(net: TorchModel) -> str:
+    """Why no change of a score would be right, where it is drawn at random or depends on the batch."""
+    obstacle = net.anatomy().obstacle
+    return f"No change of a score of {net.name} would be right: {obstacle}." if obstacle else ""
 
 
 def layers_of(net: TorchModel, inputs: Any) -> Layers:
