@@ -26,7 +26,7 @@ def _turned(tensor: Tensor) -> Tensor:
 
 
 def gains(model: TorchModel, arguments: Arguments) -> bool | None:
-    """Whether the module takes :func:`channels_last` and is faster so, by its layers and one trial; None where it takes neither.
+    """Whether the module takes :func:`channels_last` and is faster so, by its layers and one trial; None where that cannot be said yet.
 
     By a rule and not by the clock, so that the same model gives the same bits. A module that asks for strides (``x.view``) fails
     in the trial, and one whose scores are drawn at random is not the same.
@@ -35,6 +35,8 @@ def gains(model: TorchModel, arguments: Arguments) -> bool | None:
     able = any(isinstance(m, nn.Conv2d) for m in layers) and not any(isinstance(m, _SLOWER) for m in layers)
     if not able or model.module is not model.core or model.dtype != torch.float32 or model.device != "cpu":
         return False
+    if any(m._forward_hooks or m._forward_pre_hooks for m in layers):  # somebody listens, to whom a trial would look like a pass
+        return None
     noise = torch.Generator().manual_seed(0)
     given = Arguments(
         tuple(torch.rand(t.shape, generator=noise) if t.ndim == 4 and t.is_floating_point() else t for t in arguments.tensors),

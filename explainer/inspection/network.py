@@ -37,10 +37,21 @@ def unsteady(net: TorchModel) -> str:
 
 
 def layers_of(net: TorchModel, inputs: Any) -> Layers:
-    """Its layers, as they run on canonical ``inputs``."""
+    """Its layers, as they run on canonical ``inputs``. Raises Unsupported where there is none to read."""
     from explainer.adapters.layers import Layers
 
-    return Layers(net, inputs)
+    found = Layers(net, inputs)
+    if not found.calls:
+        raise Unsupported(f"No layer of {type(net.core).__name__} gives a float tensor with a row per input; there is nothing to read.")
+    return found
+
+
+def last_layer(net: TorchModel, inputs: Any) -> str:
+    """The layer that ``layer="auto"`` of the gradient methods stands for, or the head where none stands before it. Raises Unsupported."""
+    from explainer.adapters.layerview import layer_named
+
+    layer = layer_named(net, "auto", inputs)
+    return layer.name.removeprefix("input of ") if layer.entering else layer.name
 
 
 def layers_for(model: Model, method: str) -> tuple[str, ...] | None:

@@ -58,6 +58,15 @@ def test_what_cannot_or_gains_nothing_is_left_as_it_is(net: Net) -> None:
     assert scores.shape == (3, 3)
 
 
+def test_nobody_who_listens_hears_a_trial() -> None:
+    net, heard = Net(), []
+    model = explainer.wrap(net, modality="image", class_names=list("abc"), preprocess=lambda p: torch.tensor(p).permute(0, 3, 1, 2))
+    handle = net.conv.register_forward_hook(lambda *_: heard.append(1))
+    model.raw(PICTURES)
+    handle.remove()
+    assert len(heard) == 1
+
+
 def test_the_same_model_gives_the_same_bits_from_the_first_call_on() -> None:
     def model() -> Any:
         return explainer.wrap(Net(), modality="image", class_names=list("abc"), preprocess=lambda p: torch.tensor(p).permute(0, 3, 1, 2))
