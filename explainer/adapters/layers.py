@@ -114,8 +114,8 @@ class Layers:
         """Names of the layers asked for; None for all leaves. Raises UnknownName, Unsupported."""
         if layers is None:
             return self.leaves
-        asked = [layers] if isinstance(layers, (str, nn.Module)) else layers
-        return [self._named(str(name_of(self.model.core, layer))) for layer in asked]
+        asked = layers if isinstance(layers, (list, tuple)) else [layers]
+        return [self._named(name_of(self.model.core, layer)) for layer in asked]
 
     def _named(self, name: str) -> str:
         if name in self.calls:
