@@ -71,7 +71,8 @@ def infinite_values(context: Context) -> Finding:
     where = {c.name: np.isinf(c.numbers) for c in view.columns if c.numbers is not None and np.isinf(c.numbers).any()}
     if where:
         rows = np.logical_or.reduce(list(where.values()))
-        message = f"{count(int(sum(m.sum() for m in where.values())), 'value')} in {listed(where)} are infinite."
+        n = int(sum(m.sum() for m in where.values()))
+        message = f"{count(n, 'value')} in {listed(map(repr, where))} {'is' if n == 1 else 'are'} infinite."
         counts = {name: int(mask.sum()) for name, mask in where.items()}
         return failed(message, value=int(rows.sum()), threshold=0, rows=view.at(rows), columns=where, evidence=counts)
     return passed("No value is infinite.", value=0, threshold=0)
