@@ -10,16 +10,18 @@ import typer
 
 from explainer.commands import FINDING, STOPPED, complain
 from explainer.errors import InvalidInput, unknown
-from explainer.options import DATA, JSON
+from explainer.options import JSON
 
 if TYPE_CHECKING:
     from explainer.checks.comparison import Comparison
     from explainer.checks.draft import Fixed
     from explainer.checks.finding import Findings
 
+CHECKED = "A file (csv, tsv, parquet, jsonl, npz, npy), a folder of images or of the parts of one table, or zoo:NAME."
+
 
 def check(
-    data: Annotated[str | None, typer.Argument(metavar="DATA", help=DATA, show_default=False)] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=CHECKED, show_default=False)] = None,
     labels: Annotated[
         str | None, typer.Option(metavar="COL", help="The column (npz: the array) that holds the labels.", show_default=False)
     ] = None,
@@ -168,7 +170,8 @@ def _given(
         check_out(Path(data), fix)
         given["data"] = read(Path(data), given.pop("labels"), modality=given["modality"])
     if reference is not None:
-        given |= sources.resolve_reference(reference, labels, given["modality"])
+        named = sources.resolve_specimen(reference) is not None
+        given |= sources.resolve_reference(reference, labels, given["modality"]) if named else {"reference": Path(reference)}
     return given
 
 

@@ -148,7 +148,7 @@ def _plain(value: Any) -> Any:
 
 def _npz(fixed: Fixed, found: Data, source: Path, out: Path) -> None:
     """The inputs and labels cleaned; other arrays with one entry per item lose the same ones."""
-    arrays, _ = arrays_of(source)
+    arrays: dict[str, Any] = dict(arrays_of(source)[0])
     n = len(found.inputs)
     inputs = [key for key in arrays if key != found.label_name and arrays[key].shape == np.shape(found.inputs)]
     inputs = [key for key in inputs if key.lower() in INPUT_KEYS] or inputs

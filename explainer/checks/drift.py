@@ -277,6 +277,7 @@ CHECKS: tuple[Check, ...] = (
         label_drift,
         "With other class shares, thresholds and calibration no longer hold.",
         "Recalibrate, or re-weight the figures to the new shares.",
+        "shares = reference_labels.value_counts(normalize=True) / labels.value_counts(normalize=True)\nweights = labels.map(shares)",
         streams=True,
     ),
 )
