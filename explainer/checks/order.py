@@ -123,6 +123,6 @@ CHECKS: tuple[Check, ...] = (
         order_of_rows,
         "Cut into folds or batches as they stand, rows in an order give parts that are unlike each other.",
         "Shuffle before splitting; where the order is time, split by time instead.",
-        "data = data.sample(frac=1, random_state=0)",
+        "from sklearn.utils import shuffle\n\ndata, labels = shuffle(data, labels, random_state=0)",
     ),
 )
