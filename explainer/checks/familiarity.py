@@ -10,7 +10,7 @@ import pandas as pd
 
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, plural, share
 from explainer.checks.documents import TextView
-from explainer.checks.drift import EFFECT, FALSE_SHARE, LEAST, benjamini_hochberg, compare
+from explainer.checks.drift import EFFECT, FALSE_SHARE, LEAST, adjust, compare
 from explainer.checks.finding import Finding
 from explainer.checks.intervals import Z, half_width, needed, wilson
 from explainer.checks.outliers import LEAST as POINTS_LEAST
@@ -179,8 +179,7 @@ def prediction_drift(context: Context) -> Finding:
             for p in (mine, theirs)
         ]
         tests += [{"output": "predicted class", **t} for t in compare(*predicted)]
-    for test, adjusted in zip(tests, benjamini_hochberg(np.array([t["p"] for t in tests])), strict=True):
-        test["adjusted p"] = float(adjusted)
+    adjust(tests)
     tests.sort(key=lambda t: -t["distance"] * (t["adjusted p"] < FALSE_SHARE))
     beyond = [t for t in tests if t["adjusted p"] < FALSE_SHARE and t["distance"] >= EFFECT]
     moved = [t for t in beyond if not t.get("only sharper")]
