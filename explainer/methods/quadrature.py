@@ -110,8 +110,8 @@ def _ranks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @dataclass(frozen=True)
 class _Fit:
     """What one pair of strengths contributes: the Cholesky factor of a few rows, weights ``(d, n)`` of g in each value, its variance
-    ``(d,)`` at scale one, weights ``(rows, n)`` of g in the standardised errors of rows left out, shares ``(d, rows)`` of those rows in
-    each scale, and what is lost of an additive game, ``(d, d)``. The factor of all rows is not kept: it would be most of the memory and time.
+    ``(d,)`` at scale one, weights ``(rows, n)`` of g in the standardised errors of rows left out, the shares ``(d, rows)`` of those rows
+    in each scale, and what is lost of an additive game, ``(d, d)``. The factor of all rows is not kept: it would be most of the memory.
     """
 
     few: np.ndarray

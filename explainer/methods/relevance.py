@@ -128,7 +128,7 @@ def _posterior(
         scale = scales(last.T @ solved.white[-many:] / size, taken((last.T @ half[-many:]).T, size), len(x), _LEARNT)
     else:
         late = solved.white[len(x) // 2 :]
-        scale = float(late @ late) / len(late)
+        scale = np.full(x.shape[1], float(late @ late) / len(late))
     return half.T @ solved.white, variance * scale
 
 
