@@ -58,8 +58,8 @@ Written by `python benchmarks/matrix.py`, which asks this toolkit, captum and sh
 gallery (small, seeded, nothing downloaded) and holds every answer against one judge per method that uses none of the three.
 
 A model is explained at its first input, on its own output, for its highest class. Judges look at a float64 copy in eval mode; errors
-are shares of the largest right value. Where the model's own arithmetic is coarser they allow 10 % (bfloat16, 8-bit weights), and twice that of interactions, which are
-differences of differences.
+are shares of the largest right value. Where the model's own arithmetic is coarser they allow 10 % (bfloat16, 8-bit weights), and of
+interactions, which are differences of differences, 20 %.
 
 For captum and shap everything was written that their documentation asks of a user: a module that takes the scores out of dicts,
 tuples and dataclasses and feeds further arguments; on texts the embeddings as input (`inputs_embeds`, or as
