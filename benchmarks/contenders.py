@@ -174,7 +174,7 @@ OURS: dict[str, Call] = {
     "shap": ours("shap", baseline=absent, features=cut),
     "owen": ours("owen", baseline=absent, features=cut, groups=pairs),
     "shap_interactions": ours("shap_interactions", baseline=absent, features=cut),
-    "rise": ours("rise", SEEDS, baseline=absent, features=cut, budget=SAMPLES),
+    "rise": ours("rise", SEEDS, baseline=absent, features=cut, budget=20 * SAMPLES),
     "ablation": ours("ablation", baseline=absent, features=cut),
     "occlusion": ours("occlusion", baseline="zeros", window=window, stride=window),
 }

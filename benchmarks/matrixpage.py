@@ -40,7 +40,7 @@ JUDGED = {
     "attention_relevance": "Chefer et al.'s recursion on eager weights and their gradients, to 0.1 %",
     "shap": "Shapley values by enumeration of the same game (at most 9 parts), to 5 % and four standard errors of six seeds of 200 samples",
     "owen, shap_interactions": "the sums over all coalitions of the same game, to 0.1 %; Owen values in groups of two",
-    "rise": "the mean score with a part less the mean score, over all coalitions, to 5 % and four standard errors of six seeds of 200 "
+    "rise": "the mean score with a part less the mean score, over all coalitions, to 5 % and four standard errors of six seeds of 4000 "
     "samples; not on pictures, whose masks are soft",
     "ablation, occlusion": "the score with the part put to the same absence, to 0.1 %",
 }
