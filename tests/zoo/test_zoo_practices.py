@@ -114,6 +114,14 @@ def test_the_temperature_a_model_is_off_by_is_found(true):
     assert calibration.temperature(true * logits, labels) == pytest.approx(true, rel=0.05)
 
 
+def test_rows_that_are_all_right_do_not_make_a_model_certain():
+    """Labels that the largest logit always tells: the likelihood alone would ask for T = 0, and one wrong new row would cost it all."""
+    logits = np.random.default_rng(0).normal(0, 2, size=(50, 4))
+    t = calibration.temperature(logits, logits.argmax(1))
+    assert t > 0.1
+    assert calibration.scaled(logits, t).max(1).mean() < 0.995
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.05, 0.1, 0.3]))
 def test_sets_hold_the_right_class_as_often_as_promised(seed, miss):
