@@ -30,7 +30,7 @@ from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, halves
 STRENGTHS = ((0.02, 10.0), (0.08, 10.0), (0.2, 10.0), (0.4, 10.0), (0.65, 10.0), (0.05, 300.0), (0.2, 300.0))
 MOST_PAIRS = 1024  # per block; a Cholesky factor of 1025 x 1025 takes a few hundredths of a second
 _LEFT_OUT = 128  # rows that are predicted from all the others: the intervals are as wide as that goes wrong
-_LEARNT = 2  # numbers: the pair of strengths
+_LEARNT = 1  # number: which pair of strengths
 _ENUMERATED = 20_000  # size classes up to this large are listed whole and shuffled
 
 
