@@ -167,7 +167,8 @@ def drift(context: Context) -> Finding:
     most = max(tests, key=lambda t: t["distance"] * (t["adjusted p"] < FALSE_SHARE))
     value = most["distance"] if most["adjusted p"] < FALSE_SHARE else 0.0
     tests.sort(key=lambda t: -t["distance"])
-    details: dict[str, Any] = {"value": value, "threshold": EFFECT, "evidence": {"columns": (moved or tests)[:EVIDENCE_SHOWN]}}
+    evidence = {"columns": (moved or tests)[:EVIDENCE_SHOWN]}
+    details: dict[str, Any] = {"value": value, "threshold": EFFECT, "p": most["adjusted p"], "evidence": evidence}
     things = "column" if context.view.modality == "tabular" else "figure"
     if moved:
         names = list(dict.fromkeys(t["column"] for t in moved))
@@ -219,7 +220,7 @@ def label_drift(context: Context) -> Finding:
     if not tests:
         raise NotRun("The labels cannot be compared.")
     test = tests[-1]
-    details: dict[str, Any] = {"value": test["distance"], "threshold": EFFECT, "evidence": test}
+    details: dict[str, Any] = {"value": test["distance"], "threshold": EFFECT, "p": test["p"], "evidence": test}
     if test["p"] < FALSE_SHARE and test["distance"] >= EFFECT:
         most = f", most in {test['most changed']!r}" if test.get("most changed") else ""
         return failed(f"The labels differ from the reference set's by {test['distance']:.2f}{most} (p = {test['p']:.2g}).", **details)

@@ -300,5 +300,6 @@ CHECKS: tuple[Check, ...] = (
         sample_size,
         "A figure from few items may differ by ten points on the next few.",
         "Label more items of these classes, or report the figures with their intervals.",
+        streams=True,  # it counts labels; scores, where there is a model, are of a sample that is drawn there
     ),
 )

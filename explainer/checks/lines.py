@@ -1,8 +1,9 @@
-"""What is wrong with the lines of a text file: other than UTF-8, or with more or fewer fields than the header has."""
+"""What is wrong with a file, in words, and with the lines of one: other than UTF-8, more or fewer fields than the header has."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,26 @@ TOLD = 1_000  # lines named; a file all in another encoding has every line wrong
 NOT_UTF8 = "bytes that are not UTF-8; each is shown as \ufffd"
 
 NO_OBJECT = "no object {...}, as the other lines hold"
+
+
+_PLAIN = {  # what readers raise, by the names of their exceptions: the libraries need not be there
+    "EmptyDataError": "nothing is in it",
+    "UnidentifiedImageError": "no picture, or of a kind that cannot be read",
+    "BadZipFile": "no npz archive, or a damaged one",
+    "ArrowInvalid": "no parquet file, or a damaged one",
+}
+
+
+def in_words(error: BaseException) -> str:
+    """Why something could not be read: in plain words where the reason is a common one, else as the library says it."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"no valid JSON: {error.msg} at character {error.colno}"
+    if "contains pickled" in str(error):  # what numpy says of any file that is none of its own
+        return _PLAIN["BadZipFile"]
+    if "allow_pickle" in str(error):
+        return "it holds Python objects, and reading these could run anything; save plain arrays"
+    said = " ".join(_PLAIN.get(type(error).__name__, f"{type(error).__name__}: {error}").split())
+    return said[:200]
 
 
 def are_objects(records: Sequence[Any]) -> bool:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from explainer.checks.lines import NO_OBJECT, NOT_UTF8, are_objects, faulty_lines, is_utf8, longer_lines
+from explainer.checks.lines import NO_OBJECT, NOT_UTF8, are_objects, faulty_lines, in_words, is_utf8, longer_lines
 from explainer.errors import InvalidInput
 
 ROWS = 100_000  # of a part
@@ -111,7 +111,7 @@ def _of_files(files: list[Path], parts: Parts) -> Iterator[Any]:
         try:
             yield from readers[file.suffix.lower()](file, parts)
         except Exception as error:  # the rest of the file is lost, what was read before it is not
-            parts.unreadable.append((file.name, " ".join(f"{type(error).__name__}: {error}".split())[:200]))
+            parts.unreadable.append((file.name, in_words(error)))
 
 
 def _csv(path: Path, parts: Parts) -> Iterator[Any]:
@@ -171,7 +171,7 @@ def _jsonl(path: Path, parts: Parts) -> Iterator[Any]:
                 try:
                     record = json.loads(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
                 except (ValueError, RecursionError) as error:
-                    parts.unreadable.append((f"line {number}", f"{type(error).__name__}: {error}"[:200]))
+                    parts.unreadable.append((f"line {number}", in_words(error)))
                     continue
                 if not is_utf8(line):
                     parts.damaged.append((f"line {number}", NOT_UTF8))

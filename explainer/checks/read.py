@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from explainer.checks.lines import NO_OBJECT, NOT_UTF8, are_objects, faulty_lines, is_utf8, longer_lines
+from explainer.checks.lines import NO_OBJECT, NOT_UTF8, are_objects, faulty_lines, in_words, is_utf8, longer_lines
 from explainer.checks.parts import need_sound_size, of_files, table_files
 from explainer.errors import InvalidInput, UnknownName, unknown
 from explainer.inputs import MODALITIES, Modality
@@ -241,8 +241,7 @@ def _broken(path: Path, reason: object, modality: Modality = "tabular") -> Data:
 
 
 def _short(reason: object) -> str:
-    text = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else str(reason)
-    return " ".join(text.split())[:200]
+    return in_words(reason) if isinstance(reason, BaseException) else " ".join(str(reason).split())[:200]
 
 
 def _csv(path: Path, labels: str | None, modality: str | None) -> Data:

@@ -320,7 +320,29 @@ def test_what_cannot_be_read_of_the_reference_is_told(tmp_path):
 
 
 def test_a_column_read_as_words_does_not_hide_an_overlap():
-    frame = pd.DataFrame({"a": RNG.normal(size=60), "b": RNG.normal(size=60), "c": RNG.normal(size=60)})
-    other = frame.astype({"a": object})
+    frame = pd.DataFrame({"a": np.arange(60) // 4 / 2, "b": RNG.normal(size=60), "c": RNG.normal(size=60)})
+    other = frame.astype({"a": str})
     other.loc[0, "a"] = "unknown"
     assert state(check(frame, reference=other), "overlap, exact").count >= 59
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"", "nothing is in it"),
+        ("a.parquet", b"PAR1 and no more", "no parquet file, or a damaged one"),
+        ("a.npz", b"no zip", "no npz archive, or a damaged one"),
+        (
+            "a.jsonl",
+            b'{"a": 1}\n{"a": 2, b}\n',
+            "line 2 (no valid JSON: Expecting property name enclosed",
+        ),
+        ("pictures/a.png", b"no picture", "no picture, or of a kind that cannot be read"),
+    ],
+)
+def test_what_could_not_be_read_is_said_in_plain_words(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    findings = check(path.parent if path.suffix == ".png" else path)
+    assert said in state(findings, "unreadable items").message
