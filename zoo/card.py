@@ -17,7 +17,7 @@ TITLES = {
     "r2": "R2",
     "mae": "mean absolute error (lower is better)",
     "rmse": "root mean squared error (lower is better)",
-    "elbo": "ELBO in nats a picture",
+    "elbo": "ELBO of the test split, nats a picture",
     "confidence": "mean confidence of digits-cnn in 1,000 pictures it made",
 }
 # As the Hugging Face hub names what a model is for.
@@ -110,8 +110,9 @@ def figures(record: dict[str, Any]) -> list[str]:
     """The figures on test beside the baseline's, and what they come to."""
     gap = record["against_baseline"]
     title = TITLES[gap["metric"]]
+    where = f"On the test split ({record['split']['test']} rows, never seen in training), with 95 % bootstrap intervals:"
     lines = [
-        f"On the test split ({record['split']['test']} rows, never seen in training), with 95 % bootstrap intervals:",
+        "With 95 % bootstrap intervals:" if record.get("task") == "density" else where,
         "",
         *table(record["metrics"], record["baseline"]["metrics"], record["baseline"]["name"]),
         "",
