@@ -185,7 +185,7 @@ TRAINED = (
             "Which digit it draws cannot be asked for; the figures say how often each comes.",
             "That digits-cnn reads a picture surely does not make it a picture that a person would have written.",
         ),
-        epochs=80,
+        epochs=100,
         batch=32,
         rate=7e-4,
         momentum=0.5,
