@@ -132,7 +132,7 @@ def baseline(data: Data) -> tuple[str, dict[str, np.ndarray]]:
     from sklearn.decomposition import PCA
     from sklearn.mixture import GaussianMixture
 
-    flat = [split.inputs.reshape(len(split), -1) for split in (data.train, data.validation)]
+    flat = [split.inputs.reshape(len(split), -1).astype(float) for split in (data.train, data.validation)]
     axes = PCA(40, random_state=0).fit(flat[0])
     train, held = map(axes.transform, flat)
     options = [GaussianMixture(k, reg_covar=1e-3, random_state=0).fit(train) for k in (1, 10, 20)]
