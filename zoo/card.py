@@ -170,7 +170,8 @@ def training(record: dict[str, Any]) -> list[str]:
     elif record["epochs"] == 0:
         lines.append("- Built by its rule, not trained.")
     else:
-        best = f"of {record['epochs']} epochs, number {record['best_epoch']} was best on validation and is kept"
+        why = f"number {record['best_epoch']} was best on validation and" if record["settings"]["select"] else "the last"
+        best = f"of {record['epochs']} epochs, {why} is kept"
         lines.append(f"- {record['parameters']:,} parameters; seed {record['seed']}; {best}.")
     return [
         *lines,
