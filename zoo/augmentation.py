@@ -15,7 +15,7 @@ from zoo.data import Split
 EACH = 10  # labelled images of a digit
 PICTURES = 3000  # drawn, or real ones without their labels
 SURE = 0.9  # a picture counts when the model of the hundred labels is this sure of it
-STEPS, BATCH = 300, 64
+STEPS, BATCH = 200, 64
 SEEDS = 5
 
 
@@ -66,7 +66,7 @@ def _once(module: Any, data: Any, seed: int) -> tuple[float, float, float]:
 
 
 def fitted(few: Split, more: Split | None, seed: int) -> nn.Module:
-    """The network of digits-cnn after 300 steps on moved images, half of each batch from ``more`` where there is such."""
+    """The network of digits-cnn after 200 steps on moved images, half of each batch from ``more`` where there is such."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)

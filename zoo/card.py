@@ -18,7 +18,7 @@ TITLES = {
     "r2": "R2",
     "mae": "mean absolute error (lower is better)",
     "rmse": "root mean squared error (lower is better)",
-    "elbo": "ELBO in nats a picture",
+    "elbo": "ELBO of the test split, nats a picture",
     "confidence": "mean confidence of digits-cnn in 1,000 pictures it made",
 }
 # As the Hugging Face hub names what a model is for.
@@ -114,8 +114,9 @@ def figures(record: dict[str, Any]) -> list[str]:
     """The figures on test beside the baseline's, and what they come to."""
     gap = record["against_baseline"]
     title = TITLES[gap["metric"]]
+    where = f"On the test split ({record['split']['test']} rows, never seen in training), with 95 % bootstrap intervals:"
     lines = [
-        f"On the test split ({record['split']['test']} rows, never seen in training), with 95 % bootstrap intervals:",
+        "With 95 % bootstrap intervals:" if record.get("task") == "density" else where,
         "",
         *table(record["metrics"], record["baseline"]["metrics"], record["baseline"]["name"]),
         "",
@@ -243,7 +244,8 @@ def training(record: dict[str, Any]) -> list[str]:
     elif record["epochs"] == 0:
         lines.append(f"- {record['parameters']:,} parameters, none trained here." if base else "- Built by its rule, not trained.")
     else:
-        best = f"of {record['epochs']} epochs, number {record['best_epoch']} was best on validation and is kept"
+        why = f"number {record['best_epoch']} was best on validation and" if record["settings"]["select"] else "the last"
+        best = f"of {record['epochs']} epochs, {why} is kept"
         part = f", {record['trained']:,} of them trained" if base else ""
         lines.append(f"- {record['parameters']:,} parameters{part}; seed {record['seed']}; {best}.")
     return [
