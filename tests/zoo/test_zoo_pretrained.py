@@ -153,7 +153,7 @@ def test_each_way_trains_what_it_says_and_starts_from_the_same_states(way, train
     module, encode = classifier(5, way).eval(), Subwords("minilm", 24)
     assert sum(p.numel() for p in module.parameters() if p.requires_grad) == trained
     batch = encode(TEXTS)
-    assert batch["attention_mask"].sum(1).tolist() == [10, 14, 4]
+    assert batch["attention_mask"].sum(1).tolist() == [12, 16, 4]
     plain = classifier(5, "head").eval()
     plain.classifier.load_state_dict(module.classifier.state_dict())
     with torch.no_grad():
@@ -180,12 +180,18 @@ def test_a_way_that_is_none_is_said():
 def test_minilm_is_explained_word_by_word(minilm, method):
     text = "You may copy and sell this program under the GNU General Public License version 2."
     options = {"budget": 100} if method == "shap" else {}
-    found = explainer.explain(minilm.model, [text], method=method, seed=0, verify="off", progress=False, **options)[0]
-    values = np.asarray(found.values, dtype=float)
-    assert values.shape == (15,)
+    found = explainer.explain(minilm.model, [text], method=method, seed=0, verify="off", progress=False, **options)
+    values, words = np.asarray(found.values, dtype=float)[0], found.feature_names[0]
+    assert len(values) == len(words) == 16
     assert np.isfinite(values).all()
     if method != "attention":  # attention says where information flows, not what decides
-        assert np.argmax(values) in (8, 9, 10, 11, 12)  # GNU General Public License version
+        assert words[int(np.argmax(values))] in ("GNU", "General", "Public", "License")
+
+
+def test_the_limit_that_names_are_leaned_on_is_what_the_records_say():
+    own, scratch = (zoo.load(name).record["names_masked"] for name in ("licence-minilm", "licence-transformer"))
+    value = own["metrics"]["accuracy"]["value"]
+    assert value < min(own["baseline"]["accuracy"]["value"], scratch["metrics"]["accuracy"]["value"])
 
 
 def test_minilm_keeps_its_tokenizer_and_cuts_where_its_record_says(minilm):
@@ -244,14 +250,13 @@ def test_grad_cam_of_the_tripod_lies_on_the_tripod(lite0):
 
 def test_superpixels_that_shap_names_matter_more_than_those_it_does_not(lite0):
     picture = lite0.data.test.inputs[:1]
-    found = explainer.explain(lite0.model, picture, method="shap", target="espresso", budget=200, seed=0, verify="off", progress=False)[0]
-    values = np.asarray(found.values, dtype=float).reshape(224, 224, -1).sum(-1)
-    order = np.argsort(values.ravel())
+    found = explainer.explain(lite0.model, picture, method="shap", target="espresso", budget=200, seed=0, verify="off", progress=False)
+    segments = np.asarray(found.extras["segments"]).reshape(224, 224)
+    order = np.argsort(np.asarray(found.values, dtype=float)[0])
     scores = []
-    for chosen in (order[-values.size // 4 :], order[: values.size // 4]):
-        grey = picture[0].reshape(-1, 3).copy()
-        grey[chosen] = picture.mean((0, 1, 2))
-        scores.append(lite0.model.scores(grey.reshape(picture.shape))[0, 967])
+    for chosen in (order[-8:], order[:8]):
+        without = np.where(np.isin(segments, chosen)[..., None], picture.mean((0, 1, 2)), picture[0])
+        scores.append(lite0.model.scores(without[None])[0, 967])
     assert scores[0] < 0.5 * scores[1]
 
 
