@@ -75,7 +75,7 @@ def _settle(found: Data, labels: Any, modality: str | None) -> Data:
     """Take the labels out of the inputs when they are named, and settle the modality."""
     inputs = as_frame(found.inputs)
     name = found.label_name
-    if isinstance(labels, str) and found.unreadable and not np.size(inputs):
+    if isinstance(labels, str) and found.unreadable and not len(inputs) and not len(getattr(inputs, "columns", ())):
         labels = None  # nothing of the file could be read, its labels neither
     if isinstance(labels, str):
         if name != labels:
