@@ -370,6 +370,8 @@ TRAINED = (
         limits=(
             "What counts as unfair was judged by the data's authors under EU consumer law; one clause in nine is.",
             "A clause is read alone, without the contract around it; after 128 subwords it is cut.",
+            "It is no better than TF-IDF with logistic regression. Filters over three tokens beside the encoder, with weighted classes, "
+            "were tried and were worse on validation.",
         ),
         epochs=8,
         batch=64,

@@ -42,22 +42,13 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Token and position embeddings, encoder blocks, and a linear layer on the mean and the maximum of the real tokens' states.
 
-    The maximum lets one telling phrase count in a long notice, where the mean would thin it out. ``phrases``: beside the blocks, so
-    many filters over three tokens in a row, each with its maximum (Kim 2014): set phrases need not be learnt by attention.
+    The maximum lets one telling phrase count in a long notice, where the mean would thin it out.
 
     ids ``(n, T)`` int64, mask ``(n, T)`` True on real tokens -> logits ``(n, classes)``.
     """
 
     def __init__(
-        self,
-        vocabulary: int,
-        length: int,
-        classes: int,
-        width: int = 128,
-        heads: int = 4,
-        layers: int = 2,
-        dropout: float = 0.2,
-        phrases: int = 0,
+        self, vocabulary: int, length: int, classes: int, width: int = 128, heads: int = 4, layers: int = 2, dropout: float = 0.2
     ) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, width)
@@ -65,19 +56,14 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * width + phrases, classes))
-        self.phrases = nn.Conv1d(width, phrases, 3, padding=1) if phrases else None
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * width, classes))
         nn.init.normal_(self.tokens.weight, std=0.1)
         nn.init.normal_(self.positions.weight, std=0.02)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        real = mask[..., None]
-        first = x = self.dropout(self.tokens(ids) + self.positions.weight[: ids.shape[1]])
+        x = self.dropout(self.tokens(ids) + self.positions.weight[: ids.shape[1]])
         for block in self.blocks:
             x = block(x, mask)
-        x = self.norm(x)
-        read = [(x * real).sum(1) / real.sum(1), x.masked_fill(~real, float("-inf")).amax(1)]
-        if self.phrases is not None:
-            found = functional.relu(self.phrases((first * real).transpose(1, 2)))
-            read.append((found * mask[:, None, :]).amax(2))
-        return self.head(torch.cat(read, 1))
+        x, real = self.norm(x), mask[..., None]
+        mean = (x * real).sum(1) / real.sum(1)
+        return self.head(torch.cat([mean, x.masked_fill(~real, float("-inf")).amax(1)], 1))
