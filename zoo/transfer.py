@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,9 @@ class Way:
 
 WAYS = {
     "head": Way("frozen, a new head", 1e-2, {0.01: 100, 0.1: 30, 1.0: 10}),
-    "last": Way("the last two layers", 5e-4, {0.01: 20, 0.1: 6, 1.0: 2}),
-    "full": Way("all layers", 1e-4, {0.01: 20, 0.1: 6}),  # of all labels: left out, as longest of all on one core
-    "adapters": Way("low-rank adapters", 1e-3, {0.01: 20, 0.1: 6}),  # of all labels: the specimen itself
+    "last": Way("the last two layers", 5e-4, {0.01: 20, 0.1: 5, 1.0: 2}),
+    "full": Way("all layers", 1e-4, {0.01: 20, 0.1: 5}),  # of all labels: left out, as longest of all on one core
+    "adapters": Way("low-rank adapters", 1e-3, {0.01: 20, 0.1: 5}),  # of all labels: the specimen itself
 }
 FROM_SCRATCH = Way("the same task from scratch", 1e-3, {0.01: 60, 0.1: 30})  # of all labels: licence-transformer
 TITLES = {
@@ -92,7 +92,7 @@ def trained(chosen: Recipe, data: Data, encode: Any, folder: Path, seed: int = 0
     run = Run(chosen, data, encode, folder, seed, chosen.epochs)
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(), accelerator("auto") as accelerate:
-        state = run.start(accelerate.device, resume=True)
+        state = run.start(accelerate.device, resume=False)
         run.fit(state, accelerate, None, True)
         found = run.predict(state.module, state.weights(), data.test)
     run.checkpoint.unlink(missing_ok=True)
@@ -155,12 +155,11 @@ def table(found: Mapping[str, Mapping[str, Any]], labels: np.ndarray, sizes: Map
     return {"titles": TITLES, "sizes": sizes, "cells": cells}
 
 
-def compare(folder: str | Path = "runs/transfer", progress: Callable[[str], None] = print) -> dict[str, Any]:
+def compare(shares: Sequence[float], folder: str | Path = "runs/transfer", progress: Callable[[str], None] = print) -> dict[str, Any]:
     """Every cell that ``folder`` does not hold, one after the other, and the table of all; cut off, it goes on where it stopped."""
     folder, data = Path(folder), recipe(NAME).data()
-    order = [(c, s) for c in ("words", "scratch", "head", "last", "adapters", "full") for s in SHARES if (c, s) != ("full", 1.0)]
-    found: dict[str, dict[str, Any]] = {f"{share:g}": {} for share in SHARES}
-    for contestant, share in order:
+    found: dict[str, dict[str, Any]] = {}
+    for share, contestant in ((s, c) for s in shares for c in TITLES if (c, s) != ("full", 1.0)):
         settings = (data.sha256, WAYS.get(contestant), FROM_SCRATCH)
         path = folder / f"{contestant}-{share:g}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}.npz"
         if not path.exists():
@@ -168,14 +167,15 @@ def compare(folder: str | Path = "runs/transfer", progress: Callable[[str], None
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, probabilities=probabilities, seconds=seconds)
         with np.load(path) as held:
-            found[f"{share:g}"][contestant] = dict(held)
+            found.setdefault(f"{share:g}", {})[contestant] = dict(held)
         accuracy = (found[f"{share:g}"][contestant]["probabilities"].argmax(1) == data.test.labels).mean()
         progress(f"{contestant:<9} {share:>5.0%} of the labels: accuracy {accuracy:.3f}")
-    sizes = {f"{share:g}": {p: len(getattr(part(data, share), p)) for p in ("train", "validation")} for share in SHARES}
+    sizes = {f"{share:g}": {p: len(getattr(part(data, share), p)) for p in ("train", "validation")} for share in shares}
     return table(found, data.test.labels, sizes)
 
 
 if __name__ == "__main__":
     from zoo.record import enter
 
-    enter(NAME, "transfer", compare())
+    for k in range(len(SHARES)):
+        enter(NAME, "transfer", compare(SHARES[: k + 1]))
