@@ -272,15 +272,6 @@ def _place(values: np.ndarray) -> tuple[float, float] | None:
     return (float(middle), float(spread)) if spread > 0 and np.isfinite(spread) else None
 
 
-def uncorrelated(points: np.ndarray) -> np.ndarray:
-    """Points turned and scaled to unit covariance; with few points the covariance is drawn towards a round one."""
-    middle, scale = _whitening(points, np.ones(len(points), dtype=bool))
-    turned = np.empty(points.shape, dtype=np.float32)
-    for block in _blocks(len(points)):
-        turned[block] = (points[block] - middle) @ scale
-    return turned
-
-
 def _whitening(points: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of the points kept, and the ``(d, d)`` matrix that turns and scales these to unit covariance."""
     n, d = int(kept.sum()), points.shape[1]

@@ -12,7 +12,7 @@ from explainer.checks import outliers
 from explainer.checks.drift import benjamini_hochberg, compare, compare_counts, compare_numbers
 from explainer.checks.leakage import auc_by_fold, auc_by_size, binned
 from explainer.checks.neighbours import close_texts, shingles, signatures
-from explainer.checks.outliers import tail_limits, uncorrelated
+from explainer.checks.outliers import tail_limits
 from explainer.checks.pictures import shrink
 from explainer.checks.run import check
 
@@ -154,17 +154,6 @@ def test_an_item_that_breaks_what_two_figures_have_in_common_is_named_with_both(
 def test_a_rare_value_of_a_column_is_no_odd_combination():
     frame = pd.DataFrame(RNG.normal(size=(600, 4))).assign(rare=(np.arange(600) % 120 == 0).astype(float) * 7.5)
     assert check(frame, only=["outlying items"])[0].state == "pass"
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_uncorrelated_points_have_unit_covariance(seed):
-    """Directions of 1 to 4 deviations; a far narrower one is drawn towards a round shape on purpose."""
-    rng = np.random.default_rng(seed)
-    turn = np.linalg.qr(rng.normal(size=(4, 4)))[0]
-    points = rng.normal(size=(5000, 4)) * [1, 2, 3, 4] @ turn
-    np.testing.assert_allclose(np.cov(uncorrelated(points).T), np.eye(4), atol=0.05)
-    narrow = rng.normal(size=(5000, 4)) * [1e-4, 2, 3, 4] @ turn
-    assert np.linalg.eigvalsh(np.cov(uncorrelated(narrow).T))[0] < 0.05
 
 
 def test_signatures_estimate_the_shared_share_of_pieces():
