@@ -5,13 +5,16 @@ None stands for "cannot be said here".
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from cases import Case
-from torch import Tensor
-from truths import scores_in
+import torch.nn.functional as F
+from cases import Case, scores_of
+from torch import Tensor, nn
 
 
 def attention(case: Case) -> np.ndarray | None:
@@ -35,6 +38,12 @@ def attention(case: Case) -> np.ndarray | None:
     if not weights or len({w.shape for w in weights}) > 1:
         return None
     return torch.stack(list(weights), 1)[0].numpy()
+
+
+def torch_gallery() -> Any:
+    import torch_gallery as found
+
+    return found
 
 
 def readout(case: Case) -> str:
@@ -77,18 +86,64 @@ def flow(weights: np.ndarray, start: int) -> np.ndarray:
     return np.array(reached)
 
 
+@contextmanager
+def _by_definition() -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Fused attention as ``softmax(q k' / sqrt(d) + mask) v``, whose weights and values ``(heads, tokens, d)`` are kept, call by call."""
+    kept: list[tuple[Tensor, Tensor]] = []
+
+    def plain(
+        q: Tensor, k: Tensor, v: Tensor, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False, scale: Any = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:  # fmt: skip
+        k, v = (t.repeat_interleave(q.shape[-3] // t.shape[-3], -3) for t in (k, v))
+        logits = q @ k.transpose(-1, -2) * (scale or 1 / math.sqrt(q.shape[-1]))
+        if is_causal:
+            logits = logits.masked_fill(~torch.ones(logits.shape[-2:], dtype=torch.bool).tril(), -torch.inf)
+        if attn_mask is not None:
+            logits = logits.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
+        weights = logits.softmax(-1)
+        kept.append((weights, v.detach()[0]))
+        return weights @ v
+
+    fused = F.scaled_dot_product_attention
+    F.scaled_dot_product_attention = plain
+    try:
+        yield kept
+    finally:
+        F.scaled_dot_product_attention = fused
+
+
+def _called(case: Case) -> tuple[nn.Module, Any]:
+    """A float64 copy of the module whose attention is eager where it can be told, and how it is called."""
+    core: Any = case.core_of(case.handed()).eval().double().requires_grad_()
+    given = [t.double() if t.is_floating_point() else t for t in case.arguments]
+    if hasattr(core, "set_attn_implementation"):
+        core.set_attn_implementation("eager")
+    return core, lambda **more: core(
+        *([] if case.argument_names else given), **dict(zip(case.argument_names or (), given, strict=False)), **more
+    )
+
+
 def norms(case: Case, weights: np.ndarray) -> np.ndarray | None:
     """Kobayashi et al. 2020: ``|| sum over heads of a_ij v_j W_O ||``, entry by entry and each row brought to the sum 1, as one head."""
-    core: Any = case.core_of(case.handed()).eval()
+    core, call = _called(case)
     values: list[Tensor] = []
     outward: list[Tensor] = []
     for name, layer in core.named_modules():
-        if name.endswith((".value", ".v_lin", ".v_proj", ".value_proj")):
+        if name.endswith((".value", ".v_lin", ".v_proj", ".value_proj", "SelfAttention.v")):
             layer.register_forward_hook(lambda _, __, output: values.append(output[0].detach()))
-        elif name.endswith(("attention.output.dense", "attention.out_lin", "attention.dense", ".o_proj")):
+        elif name.endswith("attn.c_attn"):
+            layer.register_forward_hook(lambda _, __, output: values.append(output[0].detach().chunk(3, -1)[2]))
+        elif name.endswith("attn.c_proj"):
+            layer.register_forward_hook(lambda module, *_: outward.append(module.weight.detach().T))
+        elif name.endswith(
+            ("attention.output.dense", "attention.out_lin", "attention.dense", ".o_proj", "SelfAttention.o", "attn.out_proj")
+        ) or (isinstance(core, torch_gallery().Fused) and name.startswith("out.")):
             layer.register_forward_hook(lambda module, *_: outward.append(module.weight.detach()))
-    if case.argument_names:
-        core(**dict(zip(case.argument_names, case.arguments, strict=True)))
+    with _by_definition() as met:
+        call()
+    values = values or [v.transpose(0, 1).flatten(1) for _, v in met]
+    outward = outward or [layer.out_proj.weight.detach() for layer in core.modules() if isinstance(layer, nn.MultiheadAttention)]
     if not len(values) == len(outward) == len(weights):
         return None
     heads, tokens = weights.shape[1:3]
@@ -104,18 +159,27 @@ def norms(case: Case, weights: np.ndarray) -> np.ndarray | None:
 
 def attention_relevance(case: Case, start: int) -> np.ndarray | None:
     """Chefer et al. 2021 of one token: ``R <- R + mean over heads of (gradient of A times A)+ R``, A as eager."""
-    core: Any = case.core_of(case.handed()).eval()
-    if not hasattr(core, "set_attn_implementation") or not case.argument_names:
+    core, call = _called(case)
+    with _by_definition() as met:
+        output = call(**({"output_attentions": True} if hasattr(core, "config") else {}))
+    weights = [w for w, _ in met] or list(getattr(output, "attentions", None) or ())
+    if not weights or len({w.shape for w in weights}) > 1:
         return None
-    core.set_attn_implementation("eager")
-    output = core.double()(**dict(zip(case.argument_names, case.arguments, strict=True)), output_attentions=True)
-    weights = getattr(output, "attentions", None)
-    if not weights:
-        return None
-    slopes = torch.autograd.grad(scores_in(output)[0, case.column], weights, allow_unused=True)
+    slopes = torch.autograd.grad(scores_of(output)[0, case.column], weights, allow_unused=True)
     reach = torch.eye(weights[0].shape[-1]).double()
     for a, g in zip(weights, slopes, strict=True):
         if g is not None:
             reach = reach + (a * g)[0].clamp(min=0).mean(0) @ reach
     reach[start, start] -= 1
     return np.asarray(reach[start].detach().numpy())
+
+
+def spread(reach: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The reach of a picture's patches or a series' positions, each evenly over what it covers; special tokens are left out."""
+    if len(shape) == 1:
+        return np.repeat(reach, shape[0] // len(reach)) * len(reach) / shape[0] if shape[0] % len(reach) == 0 else None
+    side = math.isqrt(len(reach))
+    if len(reach) - side**2 > 1 or shape[0] % side or shape[1] % side:
+        return None
+    cell = (shape[0] // side, shape[1] // side)
+    return np.kron(reach[len(reach) - side**2 :].reshape(side, side), np.ones(cell)) / (cell[0] * cell[1])

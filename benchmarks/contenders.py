@@ -107,7 +107,7 @@ def explained(case: Case, method: str, **options: Any) -> tuple[np.ndarray, floa
     return at_parts, float(values.sum()), {"explanation": ex}
 
 
-_OF_OTHER_PARTS = ("shap", "ablation", "layer_conductance", "internal_influence", "occlusion")
+_OF_OTHER_PARTS = ("shap", "owen", "shap_interactions", "rise", "ablation", "layer_conductance", "internal_influence", "occlusion")
 
 
 def zero(case: Case) -> Any:
@@ -121,6 +121,11 @@ def absent(case: Case) -> Any:
 def cut(case: Case) -> Any:
     """How ours cuts the input into the case's players."""
     return {"image": lambda: case.labels[None], "series": lambda: case.labels}.get(case.modality, lambda: None)()
+
+
+def pairs(case: Case) -> list[list[int]]:
+    """Groups of two neighbours among the case's players, the last alone where they are odd."""
+    return [[j, j + 1] for j in range(0, case.count - 1, 2)]
 
 
 def reference(case: Case) -> Any:
@@ -148,6 +153,7 @@ OURS: dict[str, Call] = {
     "input_x_gradient": ours("input_x_gradient"),
     "integrated_gradients": ours("integrated_gradients", baseline="zeros"),
     "smoothgrad": ours("smoothgrad", absolute=False, noise=NOISE, samples=16),
+    "vargrad": ours("vargrad"),
     "expected_gradients": ours("expected_gradients", SEEDS, background=lambda c: c.background, baseline=reference, budget=SAMPLES),
     "deeplift": ours("deeplift", baseline="zeros"),
     "deeplift_shap": ours("deeplift_shap", background=lambda c: c.background, baseline=reference),
@@ -166,6 +172,9 @@ OURS: dict[str, Call] = {
     "attention_flow": ours("attention_flow", readout=attentions.readout),
     "attention_relevance": ours("attention_relevance", readout=attentions.readout),
     "shap": ours("shap", baseline=absent, features=cut),
+    "owen": ours("owen", baseline=absent, features=cut, groups=pairs),
+    "shap_interactions": ours("shap_interactions", baseline=absent, features=cut),
+    "rise": ours("rise", SEEDS, baseline=absent, features=cut, budget=20 * SAMPLES),
     "ablation": ours("ablation", baseline=absent, features=cut),
     "occlusion": ours("occlusion", baseline="zeros", window=window, stride=window),
 }

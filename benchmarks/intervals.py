@@ -4,7 +4,8 @@ Run ``python benchmarks/intervals.py`` (``--help`` for sizes). Games of 8 to 14 
 boosted ensemble (each the mean over background rows), a product, a threshold, sums of unanimity games, a small attention model on
 words and a small convolution on patches, the last two with three outputs. Games of 30 to 200 players have exact values by other
 ways: unanimity games and products in closed form, functions of a weighted sum by the generating function of the sums, networks
-on separate groups of players by enumerating each group. Coverage is the share of values, those of parts that do nothing left
+on separate groups of players by enumerating each group. Sparse games (``sparse.py``), drawn anew for every size and budget, lean on
+three to eight of 12 to 30 players. Coverage is the share of values, those of parts that do nothing left
 out, that lie within 1.96 standard errors of the exact ones; 0.95 is right. Error is the median of ||phi - exact|| / ||exact||.
 """
 
@@ -22,14 +23,19 @@ import typer
 from results import Results
 from rich.console import Console
 from rich.progress import track
+from sparse import FAINT, KINDS, enumerate_values, scores_and_values
 
 from explainer.coalitions import Budget, Clock
 from explainer.methods.game import Answer, Play
 from explainer.methods.shapley import solver
 
 BAR = (0.90, 0.98)  # of the intervals must hold the exact value, for each kind of game over its sizes, budgets and seeds
-SMALL, LARGE = (8, 10, 12, 14), (30, 64, 128, 200)
+SMALL, LARGE, SPARSE = (8, 10, 12, 14), (30, 64, 128, 200), (12, 16, 20, 30)
+SIZES = tuple(sorted({*SMALL, *LARGE, *SPARSE}))
+MOST_SPARSE = 1024  # evaluations of a sparse game; beyond, nothing is left to find
+SPARSE_DRAWS = 6  # of each kind, for every size and budget
 DRAWS = 4  # of the small games: one draw has seven games of a kind, all of one model per size, and says little of the kind
+NOTHING = 1e-9  # a value no larger is that of a part that does nothing
 BUDGETS = (64, 128, 256, 512, 1024, 2048)
 Scores = Callable[[np.ndarray], np.ndarray]
 
@@ -45,16 +51,6 @@ class Game:
     @property
     def d(self) -> int:
         return len(self.exact)
-
-
-def enumerate_values(v: Scores, d: int) -> np.ndarray:
-    """Shapley values ``(d, k)`` from all ``2^d`` coalitions."""
-    index = np.arange(2**d)
-    masks = (index[:, None] >> np.arange(d)) & 1 == 1
-    scores, sizes = v(masks), masks.sum(axis=1)
-    weight = np.array([1 / (d * math.comb(d - 1, s)) for s in range(d)])
-    without = [index[~masks[:, j]] for j in range(d)]
-    return np.stack([weight[sizes[rest]] @ (scores[rest | (1 << j)] - scores[rest]) for j, rest in enumerate(without)])
 
 
 def on_rows(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, background: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -196,6 +192,11 @@ def large_games(d: int, seed: int = 0) -> list[Game]:
     return [*found, *(of_a_weighted_sum(d, rng, kind) for kind in ("vote", "squashed")), groups(d, rng)]
 
 
+def sparse_games(d: int, budget: int, first: int = 0) -> list[Game]:
+    kinds = [(draw, k, kind) for draw in range(first, first + SPARSE_DRAWS) for k, kind in enumerate((*KINDS, FAINT))]
+    return [Game(kind, *scores_and_values(d, kind, np.random.default_rng([draw, d, budget, k]))) for draw, k, kind in kinds]
+
+
 def answer(play: Play, v: Scores) -> Answer:
     """Play one game to its end."""
     asked = next(play)
@@ -223,7 +224,7 @@ class Tally:
     errors: list[float]
 
     def add(self, found: Answer, exact: np.ndarray) -> None:
-        live = np.abs(exact) > 1e-9
+        live = np.abs(exact) > NOTHING
         self.inside.append((np.abs(found.values - exact) <= 1.96 * found.stderr + 1e-12)[live])
         self.errors.append(float(np.linalg.norm(found.values - exact) / np.linalg.norm(exact)))
 
@@ -235,7 +236,7 @@ class Tally:
 Tallies = dict[str, dict[str, Tally]]
 
 
-def tallies(ways: list[str], sizes: tuple[int, ...], most: int, seeds: int, draws: int) -> tuple[Tallies, Tallies]:
+def tallies(ways: list[str], sizes: tuple[int, ...], most: int, seeds: int, draws: int, first: int = 0) -> tuple[Tallies, Tallies]:
     """What was measured of each way, by kind of game and by evaluations."""
     kinds: Tallies = {}
     budgets: Tallies = {}
@@ -243,9 +244,12 @@ def tallies(ways: list[str], sizes: tuple[int, ...], most: int, seeds: int, draw
     games: dict[int, list[Game]] = {}
     for d, budget in track(cells, "intervals", console=Console(stderr=True), transient=True):
         if d not in games:
-            drawn = [game for draw in range(draws) for game in small_games(d, draw)] if d in SMALL else large_games(d)
-            games = {d: [game for game in drawn if game.exact.any()]}  # a threshold that is never crossed has nothing to find
-        for way, seed, game in product(ways, range(seeds), games[d]):
+            games = {d: [game for draw in range(first, first + draws) for game in small_games(d, draw)] if d in SMALL else []}
+            games[d] += large_games(d, first) if d in LARGE else []
+        played = games[d] + (sparse_games(d, budget, first) if d in SPARSE and budget <= MOST_SPARSE else [])
+        for way, seed, game in product(ways, range(seeds), played):
+            if np.abs(game.exact).max() < NOTHING:  # a threshold that is never crossed has nothing to find
+                continue
             how, relevance = WAYS[way]
             found = answer(solver(how, game.d, Budget(budget), Clock(None), seed, relevance), game.v)
             for table, key in ((kinds, game.kind), (budgets, str(budget))):
@@ -263,9 +267,11 @@ def outside(kinds: Tallies) -> list[str]:
     ]
 
 
-def collect(ways: list[str], sizes: tuple[int, ...], most: int, seeds: int, draws: int = DRAWS) -> tuple[Results, list[str]]:
+def collect(
+    ways: list[str], sizes: tuple[int, ...], most: int, seeds: int, draws: int = DRAWS, first: int = 0
+) -> tuple[Results, list[str]]:
     """Coverage and error as tables, and what misses the bar."""
-    kinds, budgets = tallies(ways, sizes, most, seeds, draws)
+    kinds, budgets = tallies(ways, sizes, most, seeds, draws, first)
     results = Results()
     for by, table in (("kind of game", kinds), ("evaluations", budgets)):
         rows = [(name, *(f"{row[w].coverage:.3f}, error {np.median(row[w].errors):.3f}" for w in ways)) for name, row in table.items()]
@@ -279,7 +285,7 @@ def measure(quick: bool = False) -> Results:
     """Both forms of the default estimate on all games."""
     warnings.filterwarnings("ignore")
     ways = [w for w in WAYS if w.startswith("gaussian")]
-    return (collect(ways, SMALL[:1], 128, 1, 1) if quick else collect(ways, SMALL + LARGE, 2048, 1))[0]
+    return (collect(ways, SMALL[:1], 128, 1, 1) if quick else collect(ways, SIZES, 2048, 1))[0]
 
 
 def main(
@@ -287,12 +293,13 @@ def main(
     ways: str = typer.Option("gaussian", help="Algorithms to measure: 'gaussian' (both forms), 'all', or names with commas."),
     most: int = typer.Option(2048, help="The largest budget."),
     draws: int = typer.Option(DRAWS, help="Draws of the small games."),
-    players: str = typer.Option(",".join(map(str, SMALL + LARGE)), help="Sizes of games, with commas."),
+    players: str = typer.Option(",".join(map(str, SIZES)), help="Sizes of games, with commas."),
+    first: int = typer.Option(0, help="Number of the first draw: another number, other games."),
 ) -> None:
     """Print coverage and error per kind of game and per budget; exits with 1 where a kind's coverage is outside 90 to 98 %."""
     warnings.filterwarnings("ignore")
     asked = [w for w in WAYS if ways == "all" or any(w.startswith(name.strip()) for name in ways.split(","))]
-    results, wrong = collect(asked, tuple(int(d) for d in players.split(",")), most, seeds, draws)
+    results, wrong = collect(asked, tuple(int(d) for d in players.split(",")), most, seeds, draws, first)
     results.show()
     raise typer.Exit(bool(wrong))
 

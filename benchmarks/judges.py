@@ -8,10 +8,12 @@ from functools import cached_property
 from typing import Any, Literal
 
 import attentions
+import enumerated
+import noise
 import numpy as np
 import truths
 from cases import Case
-from contenders import Answer, Call, Failure, attempt, explained
+from contenders import Answer, Call, Failure, attempt, explained, pairs
 
 Outcome = Literal["right", "flagged", "refused", "wrong", "error", "not judged", "none"]
 SYMBOLS: dict[Outcome, str] = {
@@ -19,6 +21,7 @@ SYMBOLS: dict[Outcome, str] = {
 }  # fmt: skip
 EXACT, SMOOTHED, SUMMED, SAMPLED, CHANCE = 1e-3, 0.01, 0.02, 0.05, 4.0
 _CANCEL = 0.1
+_ROUNDED = 1e-3  # of the mean square gradient: float32 does not tell a smaller variance
 _MEASURED = ("completeness", "integration", "sampling error", "fault")
 
 
@@ -97,6 +100,14 @@ class Judge:
 
     def _smoothgrad(self, answer: Answer) -> Distance | None:
         return self._near(answer.values, self.slopes, SMOOTHED, "slope by differences", self.least)
+
+    def _vargrad(self, answer: Answer) -> Distance | None:
+        said = answer.more["explanation"].provenance.parameters
+        found = noise.variances(self.case, said["samples"] // 2, said["noise"])
+        if found is None:
+            return None
+        truth, square = found
+        return self._near(answer.values, truth, EXACT, "variance of gradients one by one", max(1e-9, _ROUNDED * square))
 
     def _input_x_gradient(self, answer: Answer) -> Distance | None:
         least = max(1e-6, _CANCEL * truths.steepness(self.case, times_input=True))
@@ -199,7 +210,7 @@ class Judge:
         return Distance(float(np.abs(rows - 1).max()), EXACT, "rows that sum to one")
 
     def _attention_rollout(self, answer: Answer) -> Distance | None:
-        if self.weights is None or self.case.modality != "text":
+        if self.weights is None:
             return None
         return self._at_words(answer, attentions.rollout(self.weights, self._reading), "rollout entry by entry")
 
@@ -213,27 +224,28 @@ class Judge:
         return 0 if self.weights is None or attentions.readout(self.case) == "first" else self.weights.shape[-1] - 1
 
     def _attention_norms(self, answer: Answer) -> Distance | None:
-        if self.weights is None or self.case.modality != "text":
+        if self.weights is None:
             return None
         mixing = attentions.norms(self.case, self.weights)
         reach = None if mixing is None else attentions.rollout(mixing, self._reading)
         return self._at_words(answer, reach, "norms entry by entry, rolled out")
 
     def _attention_flow(self, answer: Answer) -> Distance | None:
-        if self.weights is None or self.case.modality != "text":
+        if self.weights is None:
             return None
         return self._at_words(answer, attentions.flow(self.weights, self._start), "largest flow by linear programming")
 
     def _attention_relevance(self, answer: Answer) -> Distance | None:
-        if self.case.modality != "text":
-            return None
         return self._at_words(
             answer, attentions.attention_relevance(self.case, self._start), "the recursion on eager weights and their gradients"
         )
 
     def _at_words(self, answer: Answer, reach: np.ndarray | None, what: str) -> Distance | None:
-        at_words = None if reach is None else np.array([reach[tokens].sum() for tokens in self.case.words])
-        return self._near(answer.values, at_words, EXACT, what)
+        if reach is None or self.case.modality == "text":
+            at_words = None if reach is None else np.array([reach[tokens].sum() for tokens in self.case.words])
+            return self._near(answer.values, at_words, EXACT, what)
+        given = np.asarray(answer.more["explanation"].values[0], dtype=np.float64)
+        return self._near(given, attentions.spread(reach, given.shape), EXACT, what)
 
     # -- games ----------------------------------------------------------------------------------------------------------------
 
@@ -241,16 +253,30 @@ class Judge:
         return self.case.game(removed="explanation" in answer.more)
 
     def _shap(self, answer: Answer) -> Distance | None:
-        truth = truths.shapley(self._game(answer), self.case.count)
+        truth = enumerated.shapley(self._game(answer), self.case.count)
         if len(answer.draws) > 1:
             return self._sampled(answer, truth, SAMPLED, "Shapley values by enumeration")
         return self._near(answer.values, truth, SUMMED, "Shapley values by enumeration")
 
+    def _owen(self, answer: Answer) -> Distance | None:
+        truth = enumerated.owen(self._game(answer), self.case.count, pairs(self.case))
+        return self._near(answer.values, truth, EXACT, "Owen values by enumeration")
+
+    def _shap_interactions(self, answer: Answer) -> Distance | None:
+        truth = enumerated.interactions(self._game(answer), self.case.count).ravel()
+        coarse = 2 * self.case.tolerance  # differences of differences: of twice as many scores
+        return self._near(answer.values, truth, max(EXACT, coarse), "interactions by enumeration")
+
+    def _rise(self, answer: Answer) -> Distance | None:
+        if self.case.modality == "image":
+            return None
+        return self._sampled(answer, enumerated.shown(self._game(answer), self.case.count), SAMPLED, "mean scores by enumeration")
+
     def _ablation(self, answer: Answer) -> Distance | None:
-        return self._near(answer.values, truths.left_out(self._game(answer), self.case.count), EXACT, "each part left out")
+        return self._near(answer.values, enumerated.left_out(self._game(answer), self.case.count), EXACT, "each part left out")
 
     def _occlusion(self, answer: Answer) -> Distance | None:
-        lost = truths.left_out(self.case.game(), self.case.count)
+        lost = enumerated.left_out(self.case.game(), self.case.count)
         return self._near(answer.values, lost[self.case.labels].ravel(), EXACT, "each window hidden")
 
 

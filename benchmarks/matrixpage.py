@@ -19,6 +19,7 @@ CALLED = {
 }  # fmt: skip
 JUDGED = {
     "saliency, smoothgrad": "central differences of the score along each part, to 0.1 % (1 % smoothed, with noise of a millionth)",
+    "vargrad": "the variance of float64 gradients at the same noisy copies, one after the other, to 0.1 %",
     "input_x_gradient": "central differences along the part of the input, to 0.1 %",
     "integrated_gradients": "the sum against the difference of scores, and per part an integral of central differences, both to 5 %; "
     "the parts only where two quadratures of ours agree",
@@ -33,11 +34,14 @@ JUDGED = {
     "score_cam": "the score of the picture seen through each map of the layer, by the paper without its softmax, to 0.1 %",
     "grad_cam, grad_cam_plus_plus, layer_cam, eigen_cam": "the paper's formula at the layer that the tool names, to 0.1 %",
     "attention": "the weights that transformers gives in eager mode, or attention by hand, to 0.1 %; else rows that sum to one",
-    "attention_rollout": "Abnar & Zuidema's product entry by entry from those weights, to 0.1 %, on texts",
-    "attention_norms": "Kobayashi et al.'s norms entry by entry from transformers' layers, rolled out, to 0.1 %, on texts",
-    "attention_flow": "the largest flow by linear programming over those weights, to 0.1 %, on texts",
-    "attention_relevance": "Chefer et al.'s recursion on transformers' eager weights and their gradients, to 0.1 %, on texts",
+    "attention_rollout": "Abnar & Zuidema's product entry by entry from those weights, to 0.1 %",
+    "attention_norms": "Kobayashi et al.'s norms entry by entry from transformers' layers, rolled out, to 0.1 %",
+    "attention_flow": "the largest flow by linear programming over those weights, to 0.1 %",
+    "attention_relevance": "Chefer et al.'s recursion on eager weights and their gradients, to 0.1 %",
     "shap": "Shapley values by enumeration of the same game (at most 9 parts), to 5 % and four standard errors of six seeds of 200 samples",
+    "owen, shap_interactions": "the sums over all coalitions of the same game, to 0.1 %; Owen values in groups of two",
+    "rise": "the mean score with a part less the mean score, over all coalitions, to 5 % and four standard errors of six seeds of 4000 "
+    "samples; not on pictures, whose masks are soft",
     "ablation, occlusion": "the score with the part put to the same absence, to 0.1 %",
 }
 MEANING = {
@@ -54,7 +58,8 @@ Written by `python benchmarks/matrix.py`, which asks this toolkit, captum and sh
 gallery (small, seeded, nothing downloaded) and holds every answer against one judge per method that uses none of the three.
 
 A model is explained at its first input, on its own output, for its highest class. Judges look at a float64 copy in eval mode; errors
-are shares of the largest right value. Where the model's own arithmetic is coarser they allow 10 % (bfloat16, 8-bit weights).
+are shares of the largest right value. Where the model's own arithmetic is coarser they allow 10 % (bfloat16, 8-bit weights), and of
+interactions, which are differences of differences, 20 %.
 
 For captum and shap everything was written that their documentation asks of a user: a module that takes the scores out of dicts,
 tuples and dataclasses and feeds further arguments; on texts the embeddings as input (`inputs_embeds`, or as

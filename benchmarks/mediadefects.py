@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import tempfile
@@ -315,7 +316,8 @@ def person_said(s: Sample, rng: np.random.Generator, strength: float) -> Planted
     return named_person(s, rng, strength, "SSN {}")
 
 
-@defect("outlying items", "text", "{:.0f} texts of capitals, digits and long words", (1, 3), 1)
-def shouted(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
+@defect("outlying items", "text", "{:.0f} texts as base64, as a mail's attachment is", (1, 3, 10), 3)
+def attached(s: Sample, rng: np.random.Generator, strength: float) -> Planted:
+    """Texts of capitals and digits, which were planted here at first, are no strange sight among licences."""
     rows = some(s, rng, strength)
-    return Planted(changed(s, rows, lambda one: re.sub(r"\s+", f"-{rng.integers(1000)}-", one.upper())), rows)
+    return Planted(changed(s, rows, lambda one: base64.b64encode(one.encode()).decode()), rows)

@@ -367,24 +367,3 @@ def _planes(output: Tensor, shape: tuple[int, int]) -> np.ndarray | None:
         return np.moveaxis(one, -1, 0)
     cells = math.prod(shape)
     return one[len(one) - cells :].T.reshape(-1, *shape) if one.ndim == 2 and len(one) >= cells else None
-
-
-# -- games ----------------------------------------------------------------------------------------------------------------------
-
-
-def shapley(game: Callable[[np.ndarray], np.ndarray], d: int) -> np.ndarray:
-    """Shapley values by the sum over all coalitions."""
-    masks = (np.arange(2**d)[:, None] >> np.arange(d)) & 1 == 1
-    scores = game(masks)
-    values = np.zeros(d)
-    for code, mask in enumerate(masks):
-        size = int(mask.sum())
-        for j in np.flatnonzero(~mask):
-            values[j] += math.factorial(size) * math.factorial(d - size - 1) / math.factorial(d) * (scores[code | 1 << j] - scores[code])
-    return values
-
-
-def left_out(game: Callable[[np.ndarray], np.ndarray], d: int) -> np.ndarray:
-    """The score minus the score without each player."""
-    scores = game(np.concatenate([np.ones((1, d), dtype=bool), ~np.eye(d, dtype=bool)]))
-    return scores[0] - scores[1:]

@@ -19,10 +19,10 @@ from explainer.checks.finding import Findings
 
 MADE = {
     "tabular": "zoo/loans (codes of 'not known', leaks and the constant column are gone already): rows with a missing cell, an "
-    "income of 666 (a code for 'not known' of 22 applicants), an occupancy that does not apply (6 rows) or half a credit line are "
-    "left out, and rows beyond the 0.5 % and 99.5 % quantiles of an amount (a loan of 2.57 times the price is among them), the nine "
-    "columns computed from others, and approvals beyond six for each refusal. Two columns are made up: the day of the application "
-    "and the branch. Odd seeds: rows drawn anew from a Gaussian copula of these, the decision from a logistic regression on them",
+    "occupancy that does not apply (6 rows) or half a credit line are left out, and rows beyond the 0.5 % and 99.5 % quantiles of an "
+    "amount (a loan of 2.57 times the price is among them), the nine columns computed from others, and approvals beyond six for each "
+    "refusal. Two columns are made up: the day of the application and the branch. Odd seeds: rows drawn anew from a Gaussian copula "
+    "of these, the decision from a logistic regression on them",
     "image": "zoo/digits as they are",
     "text": "zoo/licences (no two nearly the same): without the texts that hold an e-mail or postal address, a telephone number, a "
     "ruled line, an HTML entity or a character that a decoder gave up on, a coarse word, or small words of another language than "
@@ -35,7 +35,6 @@ SIZES = {"tabular": (600, 450, 400), "image": (700, 400, 800), "text": (700, 400
 COMPUTED = ("mortno", "mortperf", "mortlat1", "mortlat2", "multi", "thick", "loanprc", "hrat", "chist")
 AMOUNTS = ("loanamt", "appinc", "atotinc", "cototinc", "hexp", "price", "other", "liq", "lines", "obrat", "apr", "netw")
 TRIMMED = 0.005
-UNKNOWN_INCOME = 666  # thousand dollars a year, of 22 applicants with a usual income a month
 MOST_APPROVED = 6  # for each refused: rarer would be a defect itself
 BRANCHES = ("Allston", "Brighton", "Charlestown", "Dorchester", "Hyde Park", "Roxbury")
 TRAIN_SHARE = 0.6
@@ -151,7 +150,7 @@ def pool(modality: str) -> tuple[Any, np.ndarray]:
         amounts = inputs[list(AMOUNTS)]
         low, high = amounts.quantile(TRIMMED), amounts.quantile(1 - TRIMMED)
         commoner = np.cumsum(labels == "approved") <= MOST_APPROVED * (labels == "refused").sum()
-        usual = (inputs["appinc"] != UNKNOWN_INCOME) & (inputs["occ"] != "not applicable") & inputs.notna().all(axis=1)
+        usual = (inputs["occ"] != "not applicable") & inputs.notna().all(axis=1)
         usual &= inputs["lines"] == inputs["lines"].round()
         kept = (usual & (amounts >= low).all(axis=1) & (amounts <= high).all(axis=1)).to_numpy()
         kept = kept & (commoner | (labels == "refused"))

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from explainer.commands import FINDING
+from explainer.commands import FINDING, STOPPED, complain
 from explainer.errors import InvalidInput, unknown
-from explainer.options import DATA, JSON
+from explainer.options import JSON
 
 if TYPE_CHECKING:
     from explainer.checks.comparison import Comparison
     from explainer.checks.draft import Fixed
     from explainer.checks.finding import Findings
 
+CHECKED = "A file (csv, tsv, parquet, jsonl, npz, npy), a folder of images or of the parts of one table, or zoo:NAME."
+
 
 def check(
-    data: Annotated[str | None, typer.Argument(metavar="DATA", help=DATA, show_default=False)] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=CHECKED, show_default=False)] = None,
     labels: Annotated[
         str | None, typer.Option(metavar="COL", help="The column (npz: the array) that holds the labels.", show_default=False)
     ] = None,
@@ -79,7 +81,9 @@ def check(
 ) -> None:
     """Look a data set over: missing, duplicate, conflicting, leaking, drifting, unreadable; and clean a copy of it.
 
-    Exit code: 0 nothing found, 1 a check failed or broke, 2 misuse.
+    Ctrl-C ends it early: what was found by then is told, checks not reached are "not run", and no cleaned copy is written.
+
+    Exit code: 0 nothing found, 1 a check failed or broke, 2 misuse, 130 stopped.
     """
     from explainer import terminal
     from explainer.checks.finding import Findings
@@ -102,7 +106,7 @@ def check(
               "rules": rules, "words": () if words is None else tuple(words.read_text("utf-8").split("\n"))}  # fmt: skip
     findings = _run(given, beside)
     turned = None if earlier is None else findings.compare(earlier)
-    fixed, log = (None, None) if fix is None else _fixed(findings, given, Path(data), fix, key_file)
+    fixed, log = (None, None) if fix is None or findings.stopped else _fixed(findings, given, Path(data), fix, key_file)
     if html is not None:
         _write(html, findings.to_html(f"Data checks of {Path(data).name}"))
     if as_json:
@@ -115,6 +119,9 @@ def check(
             print_fixed(fixed, str(fix), str(log))
         if html is not None:
             terminal.say(f"\nPage: {terminal.escape(html)}")
+    if findings.stopped:
+        complain("Stopped before every check had run" + ("." if fix is None else "; no cleaned copy was written."))
+        raise typer.Exit(STOPPED)
     if not (findings.ok if turned is None else turned.ok):
         raise typer.Exit(FINDING)
 
@@ -163,7 +170,8 @@ def _given(
         check_out(Path(data), fix)
         given["data"] = read(Path(data), given.pop("labels"), modality=given["modality"])
     if reference is not None:
-        given |= sources.resolve_reference(reference, labels, given["modality"])
+        named = sources.resolve_specimen(reference) is not None
+        given |= sources.resolve_reference(reference, labels, given["modality"]) if named else {"reference": Path(reference)}
     return given
 
 
@@ -184,8 +192,8 @@ def _fixed(findings: Findings, given: dict[str, Any], source: Path, out: Path, k
     if key == b"":
         raise InvalidInput(f"The key file {key_file} is empty; put a long random text in it, and keep it apart from the data.")
     against = {name: given.get(name) for name in ("reference", "reference_labels")}
-    with terminal.progress("fixing"):
-        fixed = explainer.fix(given["data"], findings, key=key, **against)
+    with terminal.progress("fixing") as bar:
+        fixed = explainer.fix(given["data"], findings, key=key, **against, progress=bar)
         return fixed, write_copy(fixed, given["data"], source, out)
 
 

@@ -78,8 +78,12 @@ def say(text: str) -> None:
 
 def emit(value: Any) -> None:
     """Print ``value`` as JSON, NaN as null."""
-    json.dump(plain(value), sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair, from data, or a terminal of few letters
+        text = json.dumps(plain(value), indent=1, allow_nan=False)
+    sys.stdout.write(f"{text}\n")
 
 
 def plain(value: Any) -> Any:

@@ -157,3 +157,26 @@ def test_help_names_every_option(run: Run) -> None:
     text = run("--help").stdout
     for word in ("--split", "--time", "--group", "--only", "--list", "--html", "--compare", "--fix", "--json", "Exit code"):
         assert word in text
+
+
+def test_a_stopped_check_exits_130_and_writes_no_copy(place: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from explainer.checks import run as runner
+
+    real, count = runner._run_one, iter(range(100))
+
+    def stopping(*args: Any) -> Any:
+        if next(count) == 5:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(runner, "_run_one", stopping)
+    result = run("bad.csv", "--labels", "outcome", "--fix", "clean.csv")
+    assert result.exit_code == 130 and not Path("clean.csv").exists()
+    assert "stopped before it" in result.stdout and "no cleaned copy was written" in " ".join(result.stderr.split())
+    assert "130 stopped" in " ".join(run("--help").stdout.split())
+
+
+def test_half_a_surrogate_pair_is_printed_as_json(place: Path, run: Run) -> None:
+    lines = [json.dumps({"text": f"a plain line about number {i}", "label": "ab"[i % 2]}) for i in range(40)]
+    Path("texts.jsonl").write_text("\n".join([*lines, '{"text": "\\ud800 a lone half", "label": "a\\ud800"}']))
+    assert json.loads(run("texts.jsonl", "--labels", "label", "--json").stdout)["rows"] == 41

@@ -18,12 +18,15 @@ TITLES = {
     "r2": "R2",
     "mae": "mean absolute error (lower is better)",
     "rmse": "root mean squared error (lower is better)",
+    "elbo": "ELBO of the test split, nats a picture",
+    "confidence": "mean confidence of digits-cnn in 1,000 pictures it made",
 }
 # As the Hugging Face hub names what a model is for.
 TASKS = {
     ("tabular", "classification"): "tabular-classification",
     ("tabular", "regression"): "tabular-regression",
     ("image", "classification"): "image-classification",
+    ("image", "density"): "unconditional-image-generation",
     ("text", "classification"): "text-classification",
     ("series", "classification"): "time-series-forecasting",
 }
@@ -46,6 +49,8 @@ def markdown(recipe: Recipe, record: dict[str, Any]) -> str:
             "",
             *groups(record),
             *masked(record),
+            *unheard(record),
+            *further(record),
             *transfer(record),
             *distillation(record),
             "## What it was trained on",
@@ -109,8 +114,9 @@ def figures(record: dict[str, Any]) -> list[str]:
     """The figures on test beside the baseline's, and what they come to."""
     gap = record["against_baseline"]
     title = TITLES[gap["metric"]]
+    where = f"On the test split ({record['split']['test']} rows, never seen in training), with 95 % bootstrap intervals:"
     lines = [
-        f"On the test split ({record['split']['test']} rows, never seen in training), with 95 % bootstrap intervals:",
+        "With 95 % bootstrap intervals:" if record.get("task") == "density" else where,
         "",
         *table(record["metrics"], record["baseline"]["metrics"], record["baseline"]["name"]),
         "",
@@ -142,6 +148,23 @@ def masked(record: dict[str, Any]) -> list[str]:
         *table(found["metrics"], found["baseline"], record["baseline"]["name"]),
         "",
     ]
+
+
+def unheard(record: dict[str, Any]) -> list[str]:
+    """The accuracy on each speaker when that one was left out of training, where it was measured."""
+    if "unheard_speakers" not in record:
+        return []
+    rows = [f"| {name} | {one['rows']:,} | {interval(one['accuracy'])} |" for name, one in record["unheard_speakers"].items()]
+    head = "Trained anew without one speaker and tested on all recordings of that one (`python -m zoo.practices speakers`):"
+    return [head, "", "| speaker never heard | rows | accuracy |", "| --- | --- | --- |", *rows, ""]
+
+
+def further(record: dict[str, Any]) -> list[str]:
+    """Figures of this specimen alone, where it has some."""
+    if "further" not in record:
+        return []
+    rows = [f"| {what} | {interval(found)} |" for what, found in record["further"].items()]
+    return ["Further, with 95 % intervals:", "", "| | figure |", "| --- | --- |", *rows, ""]
 
 
 def transfer(record: dict[str, Any]) -> list[str]:
@@ -221,7 +244,8 @@ def training(record: dict[str, Any]) -> list[str]:
     elif record["epochs"] == 0:
         lines.append(f"- {record['parameters']:,} parameters, none trained here." if base else "- Built by its rule, not trained.")
     else:
-        best = f"of {record['epochs']} epochs, number {record['best_epoch']} was best on validation and is kept"
+        why = f"number {record['best_epoch']} was best on validation and" if record["settings"]["select"] else "the last"
+        best = f"of {record['epochs']} epochs, {why} is kept"
         part = f", {record['trained']:,} of them trained" if base else ""
         lines.append(f"- {record['parameters']:,} parameters{part}; seed {record['seed']}; {best}.")
     return [

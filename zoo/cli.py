@@ -17,6 +17,8 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="The most epochs. [default: the specimen's own]")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew and not from where an earlier run was cut off.")] = False,
     log: Annotated[Path | None, typer.Option(help="Folder for TensorBoard. [default: the user's cache folder]")] = None,
+    precision: Annotated[str, typer.Option(help="auto (bf16 on a GPU that has it), no, bf16 or fp16.")] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Let torch.compile fuse the network's operations.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Afterwards hold the figure against the packaged specimen's interval; exit code 1 outside it.")
     ] = False,
@@ -31,7 +33,8 @@ def train(
 
         packaged = expected(name) if check else None
         record = run(
-            name, out=folder, seed=seed, device=device, epochs=epochs, resume=not fresh, progress=not as_json, log=log or True  # type: ignore[arg-type]
+            name, out=folder, seed=seed, device=device, epochs=epochs, resume=not fresh, progress=not as_json, log=log or True,  # type: ignore[arg-type]
+            precision=precision, compiled=compiled,  # type: ignore[arg-type]
         )  # fmt: skip
     except Cancelled as error:
         typer.echo(str(error), err=True)
@@ -42,6 +45,8 @@ def train(
     except ExplainerError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+    if not record:
+        return  # a process beside the first one of a parallel run
     if as_json:
         typer.echo(json.dumps(record))
     else:

@@ -24,19 +24,21 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Inputs in the model's canonical form, labels ``(n,)`` int64, and protected attributes kept for audit only."""
+    """Inputs in the model's canonical form, labels ``(n,)`` (classes int64, numbers float, None where nothing is to be told), and
+    protected attributes kept for audit only.
+    """
 
     inputs: Any
-    labels: np.ndarray
+    labels: Any
     groups: pd.DataFrame | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.inputs)
 
     def take(self, rows: Any) -> Split:
         """The rows named, as a split of their own."""
         groups = None if self.groups is None else self.groups.iloc[rows]
-        return Split(take(self.inputs, rows), self.labels[rows], groups)
+        return Split(take(self.inputs, rows), None if self.labels is None else self.labels[rows], groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,8 @@ class Data:
         digest = hashlib.sha256()
         for part in PARTS:
             split: Split = getattr(self, part)
-            digest.update(f"{part} {_digest(split.inputs)} {sha256([split.labels])} ".encode())
+            labels = "" if split.labels is None else sha256([split.labels])
+            digest.update(f"{part} {_digest(split.inputs)} {labels} ".encode())
         return digest.hexdigest()
 
 

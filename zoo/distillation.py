@@ -53,10 +53,8 @@ def student(chosen: Recipe, data: Data, preprocess: Any, seed: int = 0) -> Model
             run.fit(state, accelerate, None, True)
     state.module.load_state_dict(state.best)
     module = state.module.cpu().eval().requires_grad_(False)
-    return explainer.wrap(
-        module, modality=chosen.modality, class_names=data.class_names, preprocess=preprocess, returns="logit",
-        name=f"a student, {chosen.network}",
-    )  # fmt: skip
+    names: dict[str, Any] = {"modality": chosen.modality, "class_names": data.class_names, "name": f"a student, {chosen.network}"}
+    return explainer.wrap(module, preprocess=preprocess, returns="logit", **names)
 
 
 def compare() -> dict[str, Any]:

@@ -24,8 +24,9 @@ PROTECTED = ("black", "hispan", "white", "male", "married", "old")
 PROXIES = ("min30",)
 CONSTANT = ("msa",)
 
-# Codes for "not known", from the values that no applicant can have.
-UNKNOWN = {"gdlin": 666.0, "lines": 999999.375, "term": 999999.375, "liq": 1000000.0}
+# Codes for "not known", from the values that no applicant can have. The 21 with an income of 666 (thousand dollars a year) have
+# monthly incomes of 1,500 to 10,000: the code is that of ``gdlin``.
+UNKNOWN = {"appinc": 666.0, "gdlin": 666.0, "lines": 999999.375, "term": 999999.375, "liq": 1000000.0}
 CATEGORIES = {
     "occ": {1: "owner-occupied", 2: "not owner-occupied", 3: "not applicable"},
     "prop": {1: "condominium", 2: "single family", 3: "two to four families"},

@@ -9,22 +9,25 @@ import numpy as np
 CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss", "ece")
 MANY = 100  # classes: above, the right one among the best five is what counts, and areas and tables say little
 NUMBERS = ("r2", "mae", "rmse")
-LOWER = ("log_loss", "ece", "mae", "rmse")  # better when lower
+LOWER = ("log_loss", "ece", "mae", "rmse", "mean")  # better when lower
 PARTS = 2**24  # cells of resampling weights held at once: 128 MB
 RESAMPLES = 1000
 LEVEL = 0.95
 
 
-def measure(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def measure(labels: np.ndarray | None, probabilities: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Each metric ``(B,)`` for weights ``(B, n)`` (how often each row counts); one row of ones when None.
 
-    Labels of int are classes and ``probabilities`` is ``(n, classes)``; labels of float are numbers and it holds ``(n, 1)`` estimates.
+    Labels of int are classes and ``probabilities`` is ``(n, classes)``; labels of float are numbers and it holds ``(n, 1)`` estimates;
+    without labels there is but the mean of what it holds.
     roc_auc: the second class against the first when there are two, else the mean over the classes of one against the rest.
     ece: expected calibration error over 15 bins of equal width (Guo et al. 2017). top5_accuracy stands in the place of the means
     over classes where there are more than ``MANY`` of them.
     """
     n, classes = probabilities.shape
     weights = np.ones((1, n)) if weights is None else weights.astype(float)
+    if labels is None:
+        return {"mean": weights @ probabilities[:, 0] / weights.sum(1)}
     if labels.dtype.kind == "f":
         return _numbers(labels, probabilities[:, 0], weights)
     total = weights.sum(1)
@@ -90,6 +93,22 @@ def resampled(values: np.ndarray, seed: int = 0) -> np.ndarray:
     return drawn(lambda weights: {"mean": weights @ values / weights.sum(1)}, len(values), seed)["mean"]
 
 
+def mean(values: np.ndarray, seed: int = 0) -> dict[str, float]:
+    """The mean of ``values`` ``(n,)`` with its interval."""
+    return interval(float(values.mean()), resampled(values, seed))
+
+
+def separation(high: np.ndarray, low: np.ndarray, seed: int = 0) -> dict[str, float]:
+    """ROC AUC of the scores ``high`` against the scores ``low``: how often one of the first is the greater, with its interval."""
+    scores = np.concatenate([high, low])
+    positive = np.arange(len(scores)) < len(high)
+
+    def area(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {"area": _area(positive, scores, weights)}
+
+    return interval(float(area(np.ones((1, len(scores))))["area"][0]), drawn(area, len(scores), seed)["area"])
+
+
 def standing(gap: Mapping[str, float]) -> str:
     """How a model stands to its baseline by the interval of the difference: "beats", "ties" or "falls short of"."""
     return "beats" if gap["low"] > 0 else "falls short of" if gap["high"] < 0 else "ties with"
@@ -111,7 +130,7 @@ def interval(value: float, draws: np.ndarray) -> dict[str, float]:
 def _roc_auc(truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     chosen = [1] if truth.shape[1] == 2 else range(truth.shape[1])
     areas = np.stack([_area(truth[:, k], probabilities[:, k], weights) for k in chosen])
-    return np.nanmean(areas, axis=0)
+    return areas[0] if len(areas) == 1 else np.nanmean(areas, axis=0)  # NaN for a resample of one class only
 
 
 def _area(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from explainer.errors import unknown
 from explainer.inputs import Modality
 from zoo.data import Data
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "density"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Recipe:
     or, with ``within``, no further than that below the baseline. ``truth`` is ``module:function``, from a specimen and inputs to
     the attribution that is right by construction. No epochs: the network is built as it stands, not trained. ``base``: the
     pretrained weights the network starts from; what training leaves of them as it was is not written with the specimen.
+
+    A "density" has no labels: in training its network gives the loss of each row, else one number a row. Its figures are means of
+    ``measure``, ``module:function`` from network, preprocess and data to ``{metric: rows}``, and its ``baseline`` gives such rows for
+    the same data. ``further`` takes the seed too and gives other figures worth keeping, ``{what: interval}``.
     """
 
     name: str
@@ -41,18 +45,24 @@ class Recipe:
     bar: float | None = None
     within: float | None = None
     truth: str = ""
+    measure: str = ""
+    further: str = ""
     needs: str = ""  # the data set that comes with no package, as zoo.official names it
     base: str = ""  # as zoo.pretrained names it
     licence: str = ""  # of the data, as Hugging Face cards name it
     epochs: int = 0
     batch: int = 64
     rate: float = 1e-3
-    decay: float = 0.0
+    decay: float = 0.0  # L2: every weight of a matrix loses rate * decay of itself in a step (AdamW)
+    l1: float = 0.0  # every weight of a matrix is pulled towards 0 by rate * l1 in a step
+    warmup: float = 0.05  # share of the steps in which the learning rate rises
+    clip: float = 1.0  # the largest norm of a step's gradient; 0: any
     patience: int = 10
     smoothing: float = 0.0
     average: float = 0.0  # share of the old weights kept in the running average that is validated and saved; 0: none
-    select: str = "log_loss"  # the validation metric that picks the epoch
-    augmented: bool = True  # training batches are varied by the source's `augment`, where it has one
+    augmented: bool = True  # training batches are varied by the source's ``augment``, where it has one
+    select: str = "log_loss"  # the validation metric that picks the epoch; empty: the last is kept
+    momentum: float = 0.9  # of AdamW, its first beta
     weighted: bool = False  # classes weigh in the loss by the root of the inverse of their share
     source_arguments: Mapping[str, Any] = field(default_factory=dict)
     network_arguments: Mapping[str, Any] = field(default_factory=dict)

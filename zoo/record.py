@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 GROUP_LEAST = 30  # rows: on fewer, an interval says nothing
+SETTINGS = ("batch", "rate", "momentum", "decay", "l1", "warmup", "clip", "smoothing", "average", "patience", "select")
 PACKAGES = ("torch", "accelerate", "safetensors", "scikit-learn", "tokenizers", "pandas", "transformers", "peft")
 
 
@@ -93,17 +94,24 @@ def _told(chosen: Recipe, record: dict[str, Any]) -> dict[str, bytes]:
 def describe(run: Run, state: State, device: str) -> dict[str, Any]:
     """Every figure of the run but the hashes of its files."""
     recipe = run.recipe
+    if recipe.measure:
+        found = _of_rows(run, state)
+    else:
+        found = _figures(recipe, run.data, lambda split: run.predict(state.module, state.best, split))
     return {
         **_identity(recipe, run.data, run.seed),
         "parameters": sum(p.numel() for p in state.module.parameters()),
         "trained": sum(p.numel() for p in state.module.parameters() if p.requires_grad),
         "device": f"{device} ({torch.cuda.get_device_name() if device.startswith('cuda') else f'{torch.get_num_threads()} threads'})",
         "versions": versions(*PACKAGES),
-        "settings": {key: getattr(recipe, key) for key in ("batch", "rate", "decay", "smoothing", "average", "patience", "select")},
+        "settings": {key: getattr(recipe, key) for key in SETTINGS},
+        "precision": run.precision,
+        "compiled": run.compiled,
+        "processes": run.processes,
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "seconds": round(state.seconds, 1),
-        **_figures(recipe, run.data, lambda split: run.predict(state.module, state.best, split)),
+        **found,
         "history": state.history,
     }
 
@@ -157,6 +165,25 @@ def _figures(recipe: Recipe, data: Data, outputs: Callable[[Split], np.ndarray])
             "metrics": metrics.intervals(test.labels, outputs(hidden)),
             "baseline": metrics.intervals(test.labels, scores(hidden.inputs)),
         }
+    return found
+
+
+def _of_rows(run: Run, state: State) -> dict[str, Any]:
+    """A density's figures beside the baseline's, each the mean of its rows, and the further ones."""
+    recipe, module = run.recipe, state.module.cpu().eval()
+    own = resolve(recipe.measure)(module, run.preprocess, run.data)
+    name, baseline = resolve(recipe.baseline)(run.data)
+    gap = metrics.mean(own[recipe.metric] - baseline[recipe.metric])
+    found = {
+        "metric": recipe.metric,
+        "bar": recipe.bar,
+        "within": recipe.within,
+        "metrics": {metric: metrics.mean(rows) for metric, rows in own.items()},
+        "baseline": {"name": name, "metrics": {metric: metrics.mean(rows) for metric, rows in baseline.items()}},
+        "against_baseline": {"metric": recipe.metric, "difference": gap, "standing": metrics.standing(gap)},
+    }
+    if recipe.further:
+        found["further"] = resolve(recipe.further)(module, run.preprocess, run.data, run.seed)
     return found
 
 

@@ -153,10 +153,10 @@ def build(chosen: Recipe, folder: Path, record: dict[str, Any]) -> Model:
         "modality": chosen.modality,
         "feature_names": record["feature_names"] or None,
         "background": reference,
-        "task": chosen.task,
+        "task": "classification" if chosen.task == "classification" else "regression",
         "name": chosen.name,
     }
-    if chosen.task == "classification":
+    if chosen.task != "regression":
         names["class_names"] = record["class_names"]
     if chosen.estimator:
         return explainer.wrap(_estimator(files["model.skops"], folder / "model.skops"), **names)

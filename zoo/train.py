@@ -9,22 +9,21 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from explainer.errors import Cancelled, ExplainerError, InvalidInput, unknown
+from explainer.errors import Cancelled, ExplainerError, InvalidInput
 from explainer.explanation import write_atomic
 from explainer.inputs import take
 from explainer.progress import reporter
 from zoo import checkpoint, metrics
 from zoo.data import Data, Split, need
+from zoo.devices import Device, Precision, accelerator, checked, portion
 from zoo.recipes import Recipe, recipe, resolve
 
-Device = Literal["auto", "cpu", "cuda"]
-WARMUP = 0.05  # share of the steps in which the learning rate rises
 POOL = 50  # batches whose rows are sorted by length together
 PREDICT_ROWS = 256
 VALIDATED = {  # metric -> its name in the history
@@ -34,6 +33,7 @@ VALIDATED = {  # metric -> its name in the history
     "roc_auc": "validation_roc_auc",
     "r2": "validation_r2",
     "rmse": "validation_rmse",
+    "mean": "validation_mean",
 }
 
 
@@ -69,8 +69,14 @@ def train(
     progress: Any = True,
     data: Data | None = None,
     log: str | Path | bool = True,
+    precision: Precision = "auto",
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """Train the specimen ``name`` and write weights, preprocessing, card and training record into ``out``; gives the record.
+
+    Started in several processes (``torchrun --nproc_per_node 2``), each computes its share of every batch and the first one writes;
+    the others get an empty record. The result is that of one process but for rounding, unless the network draws (dropout), takes
+    statistics of a batch (batch norm), or classes are weighted.
 
     Parameters
     ----------
@@ -82,12 +88,13 @@ def train(
     progress : True for a bar with the time left, or a callable ``(done, total)``.
     data : other splits than the specimen's own, for trying things out.
     log : folder for TensorBoard; True is the user's cache folder, False none.
+    precision : "auto" is bfloat16 where a GPU has it, else "no" (32 bits); "bf16", "fp16".
+    compiled : whether torch.compile fuses the network's operations for the run; pays off on a GPU and a long run.
 
     Raises Cancelled on Ctrl-C (saying what was kept), UnknownName, InvalidInput, MissingDependency.
     """
     chosen = recipe(name)
-    if device not in ("auto", "cpu", "cuda"):
-        raise unknown("device", device, ("auto", "cpu", "cuda"))
+    checked(device, precision)
     if epochs is not None and epochs < 1:
         raise InvalidInput(f"epochs must be at least 1; {epochs} came.")
     folder = Path(out) if out is not None else Path("runs") / name
@@ -97,7 +104,8 @@ def train(
         if chosen.estimator:
             return fitted(chosen, data, folder, seed)
         preprocess = resolve(chosen.preprocess).fit(data.train.inputs, **chosen.preprocess_arguments)
-        return Run(chosen, data, preprocess, folder, seed, epochs or chosen.epochs).whole(device, resume, log, progress)
+        run = Run(chosen, data, preprocess, folder, seed, epochs or chosen.epochs, precision, compiled)
+        return run.whole(device, resume, log, progress)
     except OSError as error:
         if isinstance(error, ExplainerError):
             raise
@@ -123,6 +131,9 @@ class Run:
     folder: Path
     seed: int
     epochs: int
+    precision: Precision = "auto"
+    compiled: bool = False
+    processes: int = 1
 
     @property
     def checkpoint(self) -> Path:
@@ -136,10 +147,13 @@ class Run:
     def whole(self, device: Device, resume: bool, log: str | Path | bool, progress: Any) -> dict[str, Any]:
         """From a fresh state or the checkpoint to the written record."""
         try:
-            with torch.random.fork_rng(), accelerator(device) as accelerate, writer(log, self.recipe.name) as board:
+            with torch.random.fork_rng(), accelerator(device, self.precision) as accelerate:
+                self.precision, self.processes = accelerate.mixed_precision, accelerate.num_processes
                 state = self.start(accelerate.device, resume)
-                self.fit(state, accelerate, board, progress)
-                return self.finish(state, accelerate)
+                first = accelerate.is_main_process
+                with writer(log if first else False, self.recipe.name) as board:
+                    self.fit(state, accelerate, board, progress if first else False)
+                return self.finish(state, accelerate) if first else {}
         except KeyboardInterrupt:
             raise Cancelled(self.kept("Stopped.")) from None
         except OSError as error:
@@ -172,9 +186,11 @@ class Run:
 
     def criterion(self, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
         """Cross-entropy against classes or distributions over them, with smoothed labels and weighted classes where the recipe says
-        so; for numbers the squared error in units of the labels' variance.
+        so; for numbers the squared error in units of the labels' variance; for a density the mean of what the network gives.
         """
         labels = self.data.train.labels
+        if labels is None:
+            return lambda output, truth: output.mean()
         if self.recipe.task == "regression":
             variance = float(labels.var())
             return lambda output, truth: (output[:, 0] - truth).square().mean() / variance
@@ -188,7 +204,8 @@ class Run:
         """A fresh state, or the one in the checkpoint."""
         torch.manual_seed(self.seed)
         module = self.module().to(device)
-        optimizer = torch.optim.AdamW(parameters(module, self.recipe.decay), lr=self.recipe.rate)
+        groups = parameters(module, self.recipe.decay, self.recipe.l1)
+        optimizer = torch.optim.AdamW(groups, lr=self.recipe.rate, betas=(self.recipe.momentum, 0.999))
         average = {k: v.clone() for k, v in checkpoint.trained(module).items()} if self.recipe.average else None
         state = State(module, optimizer, average)
         if not resume:
@@ -200,7 +217,8 @@ class Run:
     def fit(self, state: State, accelerate: Any, board: Any, progress: Any) -> None:
         """Epochs until the last one, or until validation has not improved for ``patience`` of them."""
         steps = -(-len(self.data.train) // self.recipe.batch)
-        forward, optimizer = accelerate.prepare(state.module, state.optimizer)
+        network = torch.compile(state.module) if self.compiled else state.module
+        forward, optimizer = accelerate.prepare(network, state.optimizer)
         with reporter(progress, f"Training {self.recipe.name}") as report:
             report(state.epoch * steps, self.epochs * steps)
             while state.epoch < self.epochs and state.epoch - state.best_epoch < self.recipe.patience:
@@ -208,32 +226,42 @@ class Run:
                 first = state.epoch * steps
                 loss = self.one_epoch(state, forward, optimizer, accelerate, first, lambda done: report(done, self.epochs * steps))
                 self.close_epoch(state, loss, time.perf_counter() - started, board)
-                checkpoint.save(self.checkpoint, state, self.identity)
+                if accelerate.is_main_process:
+                    checkpoint.save(self.checkpoint, state, self.identity)
 
     def one_epoch(self, state: State, forward: Any, optimizer: Any, accelerate: Any, first: int, report: Callable[[int], None]) -> float:
         """One pass over train; the mean loss. All chance in it follows from the seed and the number of the epoch."""
         generator = torch.Generator().manual_seed(self.seed * 100_003 + state.epoch)
         torch.manual_seed(self.seed * 100_003 + state.epoch)
         criterion = self.criterion(accelerate.device)
-        augment, encode = self.recipe.augment(), self.encoder
+        augment, encode = self.recipe.augment() if self.recipe.augmented else None, self.encoder
         state.module.train()
-        total = 0.0
+        total, all_steps = 0.0, self.epochs * -(-len(self.data.train) // self.recipe.batch)
         for step, rows in enumerate(batches(self.data.train, self.recipe.batch, generator), start=first):
             for group in optimizer.param_groups:
-                group["lr"] = self.recipe.rate * schedule(step / (self.epochs * -(-len(self.data.train) // self.recipe.batch)))
+                group["lr"] = self.recipe.rate * schedule(step / all_steps, self.recipe.warmup)
             batch = move(encode(rows), accelerate.device)
             batch = augment(batch, generator) if augment else batch
-            labels = torch.from_numpy(self.data.train.labels[rows]).to(accelerate.device)
-            labels = labels.float() if self.recipe.task == "regression" else labels
-            loss = criterion(call(forward, batch), labels)
+            batch, labels, weight = portion(accelerate, batch, self.truth(rows, accelerate.device))
+            loss = weight * criterion(call(forward, batch), labels)
             accelerate.backward(loss)
-            accelerate.clip_grad_norm_(state.module.parameters(), 1.0)
+            if self.recipe.clip:
+                accelerate.clip_grad_norm_(state.module.parameters(), self.recipe.clip)
             optimizer.step()
             optimizer.zero_grad()
+            shrink(optimizer)
             blend(state.average, state.module, min(self.recipe.average, (1 + step) / (10 + step)))
             total += loss.item() * len(rows)
             report(step + 1)
+        total = float(accelerate.reduce(torch.tensor(total, device=accelerate.device, dtype=torch.float64), "mean"))
         return total / len(self.data.train)
+
+    def truth(self, rows: np.ndarray, device: torch.device) -> Any:
+        """Labels of training rows, or None."""
+        if self.data.train.labels is None:
+            return None
+        labels = torch.from_numpy(self.data.train.labels[rows]).to(device)
+        return labels.float() if self.recipe.task == "regression" else labels
 
     def close_epoch(self, state: State, loss: float, seconds: float, board: Any) -> None:
         """Validate, remember the best weights, write history and TensorBoard."""
@@ -247,13 +275,19 @@ class Run:
         }
         state.history.append({key: round(float(value), 6) for key, value in row.items()})
         state.seconds += seconds
-        sign, key = -1 if self.recipe.select in metrics.LOWER else 1, VALIDATED[self.recipe.select]
-        if not state.best or sign * state.history[-1][key] > sign * state.history[state.best_epoch - 1][key]:
+        if not state.best or self.better(state):
             state.best = {name: tensor.detach().clone() for name, tensor in state.weights().items()}
             state.best_epoch = state.epoch
         for name, value in state.history[-1].items():
             if board is not None and name != "epoch":
                 board.add_scalar(name, value, state.epoch)
+
+    def better(self, state: State) -> bool:
+        """Whether the epoch just closed is better than the best before it."""
+        if not self.recipe.select:
+            return True
+        sign, key = -1 if self.recipe.select in metrics.LOWER else 1, VALIDATED[self.recipe.select]
+        return sign * state.history[-1][key] > sign * state.history[state.best_epoch - 1][key]
 
     def predict(self, module: nn.Module, weights: dict[str, Tensor], split: Split) -> np.ndarray:
         """Probabilities ``(n, classes)`` (estimates ``(n, 1)``) of ``split`` with ``weights``; the module's own are put back."""
@@ -280,23 +314,33 @@ def network(recipe: Recipe, preprocess: Any, classes: int) -> nn.Module:
     return resolve(recipe.network)(classes=classes, **getattr(preprocess, "arguments", {}), **recipe.network_arguments)
 
 
-def parameters(module: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Two groups: matrices decay, biases, norms and embeddings do not (Loshchilov and Hutter 2019). Frozen ones are in neither."""
+def parameters(module: nn.Module, decay: float, l1: float = 0.0) -> list[dict[str, Any]]:
+    """Two groups: matrices decay and shrink, biases, norms and embeddings do not (Loshchilov and Hutter 2019). Frozen ones are in
+    neither.
+    """
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     free = [p for p in module.parameters() if p.requires_grad]
     flat = [p for p in free if p.ndim < 2 or id(p) in embeddings]
     kept = {id(p) for p in flat}
     return [
-        {"params": [p for p in free if id(p) not in kept], "weight_decay": decay},
-        {"params": flat, "weight_decay": 0.0},
+        {"params": [p for p in free if id(p) not in kept], "weight_decay": decay, "l1": l1},
+        {"params": flat, "weight_decay": 0.0, "l1": 0.0},
     ]
 
 
-def schedule(share: float) -> float:
-    """Factor on the learning rate after ``share`` of the steps: a linear rise, then half a cosine down to 1 %."""
-    if share < WARMUP:
-        return (share + 1e-3) / (WARMUP + 1e-3)
-    return 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * (share - WARMUP) / (1 - WARMUP))))
+def shrink(optimizer: Any) -> None:
+    """W = sign(w) max(0, |w| - rate * l1): the proximal step of an L1 penalty, apart from the gradient (Parikh and Boyd 2014)."""
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            for p in group["params"] if group["l1"] else ():
+                p.copy_(nn.functional.softshrink(p, group["lr"] * group["l1"]))
+
+
+def schedule(share: float, warmup: float) -> float:
+    """Factor on the learning rate after ``share`` of the steps: a linear rise over ``warmup`` of them, then half a cosine to 1 %."""
+    if share < warmup:
+        return (share + 1e-3) / (warmup + 1e-3)
+    return 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * (share - warmup) / (1 - warmup))))
 
 
 def batches(split: Split, size: int, generator: torch.Generator) -> Iterator[np.ndarray]:
@@ -323,7 +367,7 @@ def blend(average: dict[str, Tensor] | None, module: nn.Module, share: float) ->
 
 
 def predict(module: nn.Module, preprocess: Any, inputs: Any, task: str = "classification") -> np.ndarray:
-    """Probabilities ``(n, classes)``, or estimates ``(n, 1)``, in eval mode, in batches of about one length."""
+    """Probabilities ``(n, classes)``, or numbers ``(n, 1)``, in eval mode, in batches of about one length."""
     where = next(iter(module.state_dict().values())).device
     order = np.argsort([len(one) for one in inputs], kind="stable") if isinstance(inputs, list) else np.arange(len(inputs))
     found: list[Tensor] = []
@@ -333,7 +377,7 @@ def predict(module: nn.Module, preprocess: Any, inputs: Any, task: str = "classi
         for i in range(0, len(order), PREDICT_ROWS):
             batch = move(preprocess(take(inputs, order[i : i + PREDICT_ROWS])), where)
             output = call(module, batch).double()
-            found.append((output if task == "regression" else output.softmax(1)).cpu())
+            found.append((output.softmax(1) if task == "classification" else output).cpu())
     module.train(was_training)
     result = np.empty((len(order), found[0].shape[1]))
     result[order] = torch.cat(found).numpy()
@@ -353,23 +397,6 @@ def move(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, dict):
         return {name: tensor.to(device) for name, tensor in batch.items()}
     return tuple(tensor.to(device) for tensor in batch) if isinstance(batch, tuple) else batch.to(device)
-
-
-@contextmanager
-def accelerator(device: Device) -> Iterator[Any]:
-    """Accelerate on the device asked for; its process-wide state is cleared on leaving, so that runs do not meet."""
-    accelerate = need("accelerate", "Training")
-    from accelerate.state import AcceleratorState
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InvalidInput("device='cuda' was asked for, but PyTorch sees no CUDA device; use device='auto' or 'cpu'.")
-    cpu = device == "cpu" or not torch.cuda.is_available()
-    precision = "no" if cpu or not torch.cuda.is_bf16_supported() else "bf16"
-    AcceleratorState._reset_state(reset_partial_state=True)
-    try:
-        yield accelerate.Accelerator(cpu=cpu, mixed_precision=precision)
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @contextmanager

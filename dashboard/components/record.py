@@ -15,6 +15,7 @@ from explainer import inputs as inputs_
 from explainer.plots.look import shown as spoken
 from explainer.plots.look import three
 
+LETTERS = 160  # of a text
 COLUMNS = 6
 
 
@@ -39,7 +40,7 @@ def shown(row: int, exhibit: Exhibit, predictions: Predictions, note: str = "", 
     inside: list[Any] = [html.Img(src=input.png(one[0]), className="thumb", alt="")] if modality == "image" else []
     inside.append(html.Span([html.Strong(f"row {row}"), f"  {label}  ", html.Span(said, className="dim")]))
     if modality == "text":
-        inside.append(html.Div(one[0][:160], className="dim clip"))
+        inside.append(html.Div(one[0][:LETTERS] + "…" * (len(one[0]) > LETTERS), className="dim clip"))
     if modality == "tabular":
         inside.append(html.Div(_cells(one.iloc[0], first), className="dim clip"))
     if modality == "series":

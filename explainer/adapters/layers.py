@@ -101,10 +101,6 @@ class Layers:
     def __init__(self, model: TorchModel, inputs: Any) -> None:
         self.model = model
         self.calls = _trace(model, model.encode(take(inputs, [0, 0])))  # twice one input: an axis of 2 is that of the rows
-        if not self.calls:
-            raise Unsupported(
-                f"No layer of {type(model.core).__name__} gives a float tensor with a row per input; there is nothing to read."
-            )
 
     @property
     def leaves(self) -> list[str]:
@@ -118,8 +114,8 @@ class Layers:
         """Names of the layers asked for; None for all leaves. Raises UnknownName, Unsupported."""
         if layers is None:
             return self.leaves
-        asked = [layers] if isinstance(layers, (str, nn.Module)) else layers
-        return [self._named(str(name_of(self.model.core, layer))) for layer in asked]
+        asked = layers if isinstance(layers, (list, tuple)) else [layers]
+        return [self._named(name_of(self.model.core, layer)) for layer in asked]
 
     def _named(self, name: str) -> str:
         if name in self.calls:
@@ -127,18 +123,17 @@ class Layers:
         turns = [c.name for c in self.calls.values() if c.module == name]
         if turns:
             raise Unsupported(f"The layer {name!r} runs {len(turns)} times in one pass; name one of {', '.join(turns[:8])}.")
-        if name in dict(self.model.core.named_modules()):
+        modules = dict(self.model.core.named_modules())
+        if isinstance(modules.get(name), torch.jit.ScriptModule):
+            raise Unsupported(
+                f"The layer {name!r} is TorchScript, which cannot be entered; name another, or wrap the module it was made from."
+            )
+        if name in modules:
             raise Unsupported(
                 f"The layer {name!r} gives no float tensor with a row per input, or does not run as a module of its own (a fused kernel "
                 f"may stand in for it). Layers that can be read: {', '.join(list(self.calls)[:25])}."
             )
         raise unknown("layer", name, self.calls)
-
-    def before_head(self) -> str:
-        """The last leaf that runs before the layer that makes the scores."""
-        names = self.leaves
-        heads = [i for i, name in enumerate(names) if isinstance(self.module(name), nn.Linear)]
-        return names[max(0, heads[-1] - 1)] if heads else names[-1]
 
     def blocks(self) -> list[str]:
         """The stack of blocks of one kind and one shape that hands a state on: the longest, of those the last to run; or none."""
@@ -260,7 +255,7 @@ def _trace(model: TorchModel, arguments: Arguments) -> dict[str, Call]:
     seen: list[tuple[str, nn.Module, Any]] = []
     with model.scoring(), BaseTorchFunctionMode(), ExitStack() as stack:
         for name, module in model.core.named_modules():
-            if name and "parametrizations" not in name.split("."):
+            if name and "parametrizations" not in name.split(".") and not isinstance(module, torch.jit.ScriptModule):
                 stack.enter_context(state.hooked(module, partial(_output_only, partial(_noted, seen, name))))
         model.forward(arguments, core=True)
     runs, turns = Counter(name for name, *_ in seen), Counter[str]()

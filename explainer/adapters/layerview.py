@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +15,9 @@ from torch import Tensor, nn
 from torch.overrides import BaseTorchFunctionMode
 
 from explainer.adapters.gradients import GradientView
+from explainer.adapters.layers import Layers
 from explainer.adapters.layouts import SeriesLayout, TextLayout
-from explainer.errors import Unsupported, unknown
+from explainer.errors import Unsupported
 from explainer.inputs import take
 from explainer.state import hooked, hooked_before
 
@@ -30,21 +33,26 @@ _CHANNELS_FIRST = (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d)
 
 @dataclass(frozen=True)
 class Layer:
-    """What a module gives, or with ``entering`` the first tensor it is given."""
+    """What a module gives, or with ``entering`` the first tensor it is given; in its ``turn``-th run of a pass, or in each."""
 
     name: str
     module: nn.Module
     entering: bool = False
+    turn: int | None = None
 
     @contextmanager
     def tapped(self, tap: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-        """``tap(value)`` at each call; what it gives, if anything, goes on in the value's place."""
+        """``tap(value)`` in one forward pass; what it gives, if anything, goes on in the value's place."""
+        turns = itertools.count()
+
+        def passed(value: Any) -> Any:
+            return _instead(value, tap(_first(value))) if self.turn in (None, next(turns)) else None
 
         def after(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return _instead(output, tap(_first(output)))
+            return passed(output)
 
         def before(_: nn.Module, args: tuple[Any, ...]) -> Any:
-            return _instead(args, tap(_first(args)))
+            return passed(args)
 
         with hooked_before(self.module, before) if self.entering else hooked(self.module, after):
             yield
@@ -210,67 +218,66 @@ class UnitLayout:
 
 
 def layer_named(model: TorchModel, spec: str, inputs: Any) -> Layer:
-    """The layer called ``spec``: a dotted name of the module's, "input of " one, or "auto", the last before the head.
+    """The layer called ``spec``: a name as :class:`~explainer.adapters.layers.Layers` has it, "input of " one, or "auto".
 
-    "auto" takes a layer that all of the score goes through before one that part of it goes past, and on images one that still has
-    more than one position. Raises UnknownName, or Unsupported where the score does not depend on one tensor of that layer's with
-    one row per input.
+    "auto" is the last before the head: a layer that all of the score goes through before one that part of it goes past, and on
+    images one that still has more than one position. Raises UnknownName, or Unsupported where the score does not depend on one
+    tensor of that layer's with one row per input.
     """
-    modules = {name: module for name, module in model.core.named_modules() if name}
+    found = Layers(model, inputs)
     view = model.gradient_view(take(inputs, np.zeros(3, dtype=int)))
-    if not isinstance(spec, str):
-        raise unknown("layer", spec, modules)
     if spec == "auto":
-        return _last_before_the_head(model, modules, view)
-    entering = spec.startswith(_ENTERING)
-    name = spec.removeprefix(_ENTERING)
-    if name not in modules:
-        raise unknown("layer", name, modules)
-    if isinstance(modules[name], torch.jit.ScriptModule):
-        raise Unsupported(f"The layer {spec!r} is TorchScript, which cannot be entered; name another, or wrap the module it was made from.")
-    layer = Layer(spec, modules[name], entering)
-    calls, usable = _probe(view, [layer])[0]
-    if not usable:
-        why = "is not called in a forward pass" if not calls else f"is called {calls} times" if calls > 1 else (
-            "gives no float tensor with one row per input that the score depends on"
-        )  # fmt: skip
-        raise Unsupported(f"The layer {spec!r} {why}; name another layer, or one inside or around it.")
+        return _last_before_the_head(found, view)
+    entering = isinstance(spec, str) and spec.startswith(_ENTERING)
+    name = found.named(spec.removeprefix(_ENTERING) if entering else spec)[0]
+    layer = _layer(found, name, entering)
+    if not _probe(view, [layer])[0]:
+        raise Unsupported(
+            f"The layer {spec!r} gives no float tensor with one row per input that the score depends on; name another layer, or one inside "
+            "or around it."
+        )
     return layer
 
 
 def usable_layers(model: TorchModel, inputs: Any) -> list[str]:
     """The names that :func:`layer_named` takes as they stand, in the order in which the layers are done."""
-    layers = [Layer(name, module) for name, module in model.core.named_modules() if name]
-    order: list[int] = []
-    found = _probe(model.gradient_view(take(inputs, np.zeros(3, dtype=int))), layers, order)
-    return [layers[i].name for i in dict.fromkeys(order) if found[i][1]]
+    found = Layers(model, inputs)
+    layers = [_layer(found, name) for name in found.calls]
+    shapes = _probe(model.gradient_view(take(inputs, np.zeros(3, dtype=int))), layers)
+    return [layer.name for layer, shape in zip(layers, shapes, strict=True) if shape]
 
 
-def _last_before_the_head(model: TorchModel, modules: Mapping[str, nn.Module], view: GradientView) -> Layer:
-    layers = [Layer(name, module) for name, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)]
-    order: list[int] = []
-    shapes: dict[int, tuple[int, ...]] = {}
-    usable = [ok for _, ok in _probe(view, layers, order, shapes)]
-    called = list(dict.fromkeys(order))  # in the order in which they were done
-    heads = [i for i in called if isinstance(layers[i].module, _HEADS) and usable[i]]
-    head = heads[-1] if heads else called[-1] if called else None
-    if head is not None:
+def _layer(found: Layers, name: str, entering: bool = False) -> Layer:
+    return Layer(f"{_ENTERING}{name}" if entering else name, found.module(name), entering, found.calls[name].turn)
+
+
+def _last_before_the_head(found: Layers, view: GradientView) -> Layer:
+    layers = [_layer(found, name) for name in found.calls]
+    shapes = _probe(view, layers)
+    heads = [i for i, layer in enumerate(layers) if isinstance(layer.module, _HEADS) and shapes[i]]
+    head = heads[-1] if heads else len(layers) - 1
+    if head >= 0:
         inside = f"{layers[head].name}."
-        before = [i for i in called[: called.index(head)] if usable[i] and not layers[i].name.startswith(inside)][::-1]
-        if model.modality == "image":  # the sort is stable: the last of each kind comes first
-            before.sort(key=lambda i: len(shapes[i]) < 3 or max(shapes[i][1 if len(shapes[i]) == 3 else 2 :][: len(shapes[i]) - 2]) == 1)
+        before = [i for i in range(head) if shapes[i] and not layers[i].name.startswith(inside)][::-1]
+        if view.model.modality == "image":  # the sort is stable: the last of each kind comes first
+            before.sort(key=lambda i: _one_position(shapes[i]))
         for i in before[:_TRIES]:
             if _all_through(view, layers[i]):
                 return layers[i]
         if before:
             return layers[before[0]]
-        entering = Layer(f"{_ENTERING}{layers[head].name}", layers[head].module, True)
-        if _probe(view, [entering])[0][1]:
+        entering = _layer(found, layers[head].name, entering=True)
+        if _probe(view, [entering])[0]:
             return entering
     raise Unsupported(
-        f"{model.name} has no layer before its head that gives one tensor with one row per input and is called once. Use "
-        "integrated_gradients, or name a layer: layer=."
+        f"{view.model.name} has no layer before its head that gives one tensor with one row per input. Use integrated_gradients, or name "
+        "a layer: layer=."
     )
+
+
+def _one_position(shape: tuple[int, ...]) -> bool:
+    """Whether a layer's output has no places left, only units."""
+    return len(shape) < 3 or max(shape[1 if len(shape) == 3 else 2 :][: len(shape) - 2]) == 1
 
 
 def _all_through(view: GradientView, layer: Layer) -> bool:
@@ -285,31 +292,18 @@ def _all_through(view: GradientView, layer: Layer) -> bool:
     return gradient is None or not bool(gradient.any())
 
 
-def _probe(
-    view: GradientView, layers: list[Layer], order: list[int] | None = None, shapes: dict[int, tuple[int, ...]] | None = None
-) -> list[tuple[int, bool]]:
-    """Per layer, how often it was called, and whether it gave one tensor that the score depends on; three copies of one input go in."""
-    seen: list[list[Any]] = [[] for _ in layers]
-
-    def record(i: int) -> Callable[[Any], None]:
-        def keep(value: Any) -> None:
-            seen[i].append(value)
-            if order is not None:
-                order.append(i)
-
-        return keep
-
+def _probe(view: GradientView, layers: list[Layer]) -> list[tuple[int, ...]]:
+    """Per layer the shape of the tensor by rows that it gives and the score depends on, else (); three copies of one input go in."""
+    seen: dict[int, Any] = {}
     with view.model.differentiating():
         with ExitStack() as stack:
             for i, layer in enumerate(layers):
-                stack.enter_context(layer.tapped(record(i)))
+                stack.enter_context(layer.tapped(partial(seen.__setitem__, i)))
             raw = view.forward(view.x.clone().requires_grad_(), *view.others)
-        whole = [i for i, values in enumerate(seen) if len(values) == 1 and _by_row(values[0], len(view.x))]
-        found = torch.autograd.grad(raw.sum(), [seen[i][0] for i in whole], allow_unused=True) if whole and raw.requires_grad else []
+        whole = [i for i, value in seen.items() if _by_row(value, len(view.x))]
+        found = torch.autograd.grad(raw.sum(), [seen[i] for i in whole], allow_unused=True) if whole and raw.requires_grad else []
     reached = {i for i, gradient in zip(whole, found, strict=False) if gradient is not None}
-    if shapes is not None:
-        shapes.update({i: tuple(seen[i][0].shape) for i in reached})
-    return [(len(values), i in reached) for i, values in enumerate(seen)]
+    return [tuple(seen[i].shape) if i in reached else () for i in range(len(layers))]
 
 
 def _by_row(value: Any, rows: int) -> bool:

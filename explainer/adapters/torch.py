@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from explainer import state
-from explainer.adapters import pace
+from explainer.adapters import pace, strides
 from explainer.adapters.encoding import Arguments, default_preprocess, first_layer, made_up, wanted_width
 from explainer.adapters.entries import Entry, SeveralEntries, widths_of
 from explainer.errors import ExplainerError, InvalidInput, UnknownName, Unsupported
@@ -49,6 +49,7 @@ class TorchModel(Model):
         self._described: str | None = None
         self._measured: dict[str, int] = {}
         self.padding_counts = False
+        self._channels_last: bool | None = None  # whether pictures enter the module so; None as long as none was scored
         self.overwrites = False  # whether the module writes over what its own backward pass needs; found by the anatomy
         self._sample: Any = None
         self._anatomy: Anatomy | None = None
@@ -60,6 +61,8 @@ class TorchModel(Model):
     def raw(self, inputs: Any, at_once: int | None = None) -> np.ndarray:
         result: np.ndarray | None = None
         with self.scoring():
+            if self._channels_last is None and len(inputs):
+                self._channels_last = self.modality == "image" and strides.gains(self, self.encode(take(inputs, slice(0, 1))))
             for rows in self.batches(inputs, at_once and min(at_once, self._most)):
                 scores = self._score(inputs if len(rows) == len(inputs) and not isinstance(inputs, list) else take(inputs, rows))
                 if result is None:
@@ -154,7 +157,8 @@ class TorchModel(Model):
 
     def answer(self, arguments: Arguments, module: nn.Module) -> Any:
         """What ``module`` gives, in its container; an encoder may know where in it the scores stand (``.read``)."""
-        return getattr(self.preprocess, "read", Arguments.call)(arguments, module)
+        laid_out = strides.channels_last(arguments) if self._channels_last else arguments
+        return getattr(self.preprocess, "read", Arguments.call)(laid_out, module)
 
     def _misfit(self, arguments: Arguments, error: Exception) -> str:
         first = first_layer(self.core)
@@ -309,6 +313,7 @@ def wrap_torch(
         background=given,
         name=name or type(core).__name__,
     )
+    model._channels_last = draft._channels_last
     model._sample, model.entry = draft._sample, Entry(output, model.entry.widths, draft.entry.found)
     model.padding_counts = modality in ("text", "series") and _padding_counts(draft, given)
     return model

@@ -32,7 +32,7 @@ from explainer.checks import (
     windows,
     wording,
 )
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, count, failed, listed, passed, plural
+from explainer.checks.context import EVIDENCE_SHOWN, FIX_CODE, Check, Context, count, failed, listed, passed, plural
 from explainer.checks.finding import Finding
 from explainer.inputs import MODALITIES
 
@@ -68,6 +68,7 @@ GENERAL: tuple[Check, ...] = (
         unreadable,
         "What cannot be read is left out in silence, and what is left may be a biased rest.",
         "Restore these from their source, or list them as left out.",
+        FIX_CODE,
         alone=True,
         streams=True,
     ),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 100  # a person looks at a screenful; the count says how many there are in all
 EVIDENCE_SHOWN = 20
+FIX_CODE = "fixed = explainer.fix(data, findings, labels, only=[{check!r}])\ndata, labels = fixed.data, fixed.labels"
 _cap: ContextVar[int | None] = ContextVar("rows a finding names", default=ROWS_SHOWN)
 
 
@@ -38,7 +39,8 @@ def uncapped() -> Iterator[None]:
 class Check:
     """One check: what it looks at, on which kinds of data, why it matters and what to do when it fails.
 
-    ``code`` is the code that would do what the advice says, with ``{columns}`` and ``{rows}`` for those found.
+    ``code`` is the code that would do what the advice says, with ``{columns}`` and ``{rows}`` for those found and
+    ``{check}`` for the name.
     """
 
     name: str
@@ -96,6 +98,8 @@ class Context:
     def need_reference(self) -> View:
         if self.reference is None:
             raise NotRun("No reference set was given to hold the data against.")
+        if self.reference.n == 0:
+            raise NotRun(f"The reference set holds no {plural(self.reference.noun)}.")
         return self.reference
 
     def need_predictions(self) -> Predictions:

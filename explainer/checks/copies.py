@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from explainer.checks.draft import Change, Fixed
+from explainer.checks.lines import longer_lines
 from explainer.checks.origin import GPS
-from explainer.checks.read import FILE_SUFFIXES, INPUT_KEYS, Data
+from explainer.checks.read import FILE_SUFFIXES, INPUT_KEYS, Data, arrays_of
 from explainer.errors import InvalidInput, Unsupported
 
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
@@ -90,10 +92,12 @@ def _csv(fixed: Fixed, found: Data, source: Path, out: Path) -> None:
     separator = "\t" if source.suffix.lower() == ".tsv" else ","
     options: dict[str, Any] = {"sep": separator, "dtype": str, "keep_default_na": False, "na_filter": False, "encoding": "utf-8-sig",
                                "encoding_errors": "replace"}  # fmt: skip
-    try:
-        frame = pd.read_csv(source, **options)
-    except pd.errors.ParserError:
-        frame = pd.read_csv(source, engine="python", on_bad_lines="skip", **options)
+    options |= {"index_col": False} if longer_lines(source, separator) else {}
+    with warnings.catch_warnings(action="ignore", category=pd.errors.ParserWarning):
+        try:
+            frame = pd.read_csv(source, **options)
+        except pd.errors.ParserError:
+            frame = pd.read_csv(source, engine="python", on_bad_lines="skip", **options)
     columns: dict[int, Any] = {}
     for row, column, change in _cells(fixed, found):
         place = [str(c) for c in frame.columns].index(column)
@@ -144,8 +148,7 @@ def _plain(value: Any) -> Any:
 
 def _npz(fixed: Fixed, found: Data, source: Path, out: Path) -> None:
     """The inputs and labels cleaned; other arrays with one entry per item lose the same ones."""
-    with np.load(source, allow_pickle=False) as archive:
-        arrays = {key: archive[key] for key in archive.files}
+    arrays: dict[str, Any] = dict(arrays_of(source)[0])
     n = len(found.inputs)
     inputs = [key for key in arrays if key != found.label_name and arrays[key].shape == np.shape(found.inputs)]
     inputs = [key for key in inputs if key.lower() in INPUT_KEYS] or inputs

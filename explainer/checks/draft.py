@@ -20,7 +20,7 @@ from explainer.checks.view import Reading
 if TYPE_CHECKING:
     import pandas as pd
 
-Action = Literal["cell", "label", "row dropped", "column dropped", "column converted", "file stripped"]
+Action = Literal["cell", "label", "row dropped", "column dropped", "column converted", "file stripped", "line read in part"]
 LENGTH = 200  # letters of a value that the log repeats
 
 
@@ -86,6 +86,8 @@ class Draft:
         self._context: Context | None = None
         for name, reason in found.unreadable:  # never came into the inputs
             self.log.append(Change("unreadable items", "row dropped", None, "", name, None, reason))
+        for name, reason in found.damaged:
+            self.log.append(Change("unreadable items", "line read in part", None, "", name, None, reason))
 
     def context(self, reference: Context | None = None) -> Context:
         """What the checks are given: the draft as it stands now."""

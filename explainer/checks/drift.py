@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from explainer.checks.view import View
 from explainer.checks.workers import each
 from explainer.inputs import MODALITIES
 
-FALSE_SHARE = 0.01  # Benjamini-Hochberg: of the columns said to differ, at most this share by chance
+FALSE_SHARE = 0.01  # Benjamini-Hochberg: of what one check reports, at most this share by chance
 EFFECT = 0.10  # and a tenth of the rows would have to change for the two to agree, however sure the difference
 LEAST = 30  # rows on each side
 FEW_VALUES = 10  # a number with no more values than this is compared value by value
@@ -29,6 +30,20 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(1, np.minimum.accumulate(scaled[::-1])[::-1])
     return adjusted
+
+
+def adjust(tests: Sequence[dict[str, Any]]) -> None:
+    """Write beside the ``"p"`` of each test its ``"adjusted p"``, by Benjamini and Hochberg over them all."""
+    for test, p in zip(tests, benjamini_hochberg(np.array([t["p"] for t in tests])), strict=True):
+        test["adjusted p"] = float(p)
+
+
+def significant(tests: list[dict[str, Any]], effect: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Adjust the tests and sort them by ``"effect"``; those below ``FALSE_SHARE``, and of these the ones of at least ``effect``."""
+    adjust(tests)
+    tests.sort(key=lambda t: -t["effect"])
+    sure = [t for t in tests if t["adjusted p"] < FALSE_SHARE]
+    return sure, [t for t in sure if t["effect"] >= effect]
 
 
 def compare_numbers(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
@@ -147,14 +162,13 @@ def drift(context: Context) -> Finding:
     tests: list[dict[str, Any]] = [t for one in found for t in one]
     if not tests:
         raise NotRun("The two sets have no column in common that can be compared.")
-    sure = benjamini_hochberg(np.array([t["p"] for t in tests]))
-    for test, adjusted in zip(tests, sure, strict=True):
-        test["adjusted p"] = float(adjusted)
+    adjust(tests)
     moved = sorted((t for t in tests if t["adjusted p"] < FALSE_SHARE and t["distance"] >= EFFECT), key=lambda t: -t["distance"])
     most = max(tests, key=lambda t: t["distance"] * (t["adjusted p"] < FALSE_SHARE))
     value = most["distance"] if most["adjusted p"] < FALSE_SHARE else 0.0
     tests.sort(key=lambda t: -t["distance"])
-    details: dict[str, Any] = {"value": value, "threshold": EFFECT, "evidence": {"columns": (moved or tests)[:EVIDENCE_SHOWN]}}
+    evidence = {"columns": (moved or tests)[:EVIDENCE_SHOWN]}
+    details: dict[str, Any] = {"value": value, "threshold": EFFECT, "p": most["adjusted p"], "evidence": evidence}
     things = "column" if context.view.modality == "tabular" else "figure"
     if moved:
         names = list(dict.fromkeys(t["column"] for t in moved))
@@ -206,7 +220,7 @@ def label_drift(context: Context) -> Finding:
     if not tests:
         raise NotRun("The labels cannot be compared.")
     test = tests[-1]
-    details: dict[str, Any] = {"value": test["distance"], "threshold": EFFECT, "evidence": test}
+    details: dict[str, Any] = {"value": test["distance"], "threshold": EFFECT, "p": test["p"], "evidence": test}
     if test["p"] < FALSE_SHARE and test["distance"] >= EFFECT:
         most = f", most in {test['most changed']!r}" if test.get("most changed") else ""
         return failed(f"The labels differ from the reference set's by {test['distance']:.2f}{most} (p = {test['p']:.2g}).", **details)
@@ -264,6 +278,7 @@ CHECKS: tuple[Check, ...] = (
         label_drift,
         "With other class shares, thresholds and calibration no longer hold.",
         "Recalibrate, or re-weight the figures to the new shares.",
+        "shares = reference_labels.value_counts(normalize=True) / labels.value_counts(normalize=True)\nweights = labels.map(shares)",
         streams=True,
     ),
 )

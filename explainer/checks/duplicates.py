@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, failed, listed, passed, plural, share
+from explainer.checks.context import EVIDENCE_SHOWN, FIX_CODE, Check, Context, NotRun, failed, listed, passed, plural, share
 from explainer.checks.finding import Finding
 from explainer.checks.leakage import training
 from explainer.inputs import MODALITIES
@@ -173,6 +173,7 @@ CHECKS: tuple[Check, ...] = (
         exact_duplicates,
         "Copies count twice in training, and once they fall on both sides of a split they inflate every figure.",
         "Keep one of each, before splitting.",
+        FIX_CODE,
         streams=True,
     ),
     Check(
@@ -188,6 +189,7 @@ CHECKS: tuple[Check, ...] = (
         exact_overlap,
         "Items the model was trained on are no test.",
         "Drop them from one side (from the test, if training is done).",
+        FIX_CODE,
     ),
     Check(
         "overlap, near",

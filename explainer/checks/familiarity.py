@@ -10,11 +10,11 @@ import pandas as pd
 
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, plural, share
 from explainer.checks.documents import TextView
-from explainer.checks.drift import EFFECT, FALSE_SHARE, LEAST, benjamini_hochberg, compare
+from explainer.checks.drift import EFFECT, FALSE_SHARE, LEAST, adjust, compare
 from explainer.checks.finding import Finding
 from explainer.checks.intervals import Z, half_width, needed, wilson
 from explainer.checks.outliers import LEAST as POINTS_LEAST
-from explainer.checks.outliers import LEAST_DIRECTION, _scaled, tail_limits, uncorrelated
+from explainer.checks.outliers import LEAST_DIRECTION, _drawn_in, _scaled, tail_limits
 from explainer.inputs import MODALITIES
 
 NEIGHBOUR = 5
@@ -34,8 +34,8 @@ def unfamiliar_items(context: Context) -> Finding:
 
     An item's distance is that to its fifth nearest reference item (Sun et al., Out-of-distribution detection with deep nearest
     neighbors, ICML 2022) between what enters the model's last layer, made uncorrelated; without a model, or with one that does not
-    show that layer, between uncorrelated summary figures; of texts, how little expected their words are (:func:`surprise`). The
-    measure is the reference items' own distance to one another: an item beyond its tail (see
+    show that layer, between uncorrelated summary figures, their tails drawn in; of texts, how little expected their words are
+    (:func:`surprise`). The measure is the reference items' own distance to one another: an item beyond its tail (see
     :func:`explainer.checks.outliers.tail_limits`) is named, and so are those beyond its 99 % quantile where they are surely more than
     6 % of the items.
     """
@@ -68,7 +68,7 @@ def _distances(context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray, st
         mine, theirs = context.need_predictions(), context.need_reference_predictions()
         parts = [p.embedding for p in (mine, theirs)]
         if parts[0] is not None and parts[1] is not None and parts[0].shape[1] > 1:
-            return mine.rows, *_far(*_whitened(parts[0], parts[1])), "what enters the model's last layer", mine.aside
+            return mine.rows, *_far(parts[0], parts[1]), "what enters the model's last layer", mine.aside
     view, reference = context.view, context.need_reference()
     hidden = " (the model does not show its layers)" if context.model is not None else ""
     rows, there = (np.sort(np.random.default_rng(0).permutation(v.n)[:MEASURED]) for v in (view, reference))
@@ -80,11 +80,17 @@ def _distances(context: Context) -> tuple[np.ndarray, np.ndarray, np.ndarray, st
 
 
 def _far(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each point's distance to the reference points, and these points' to each other."""
+    """Each point's distance to the reference points, and these points' to each other, each between points made uncorrelated.
+
+    A reference point is measured by others than those it helps to measure: a tenth at a time by the other nine, or it would seem
+    nearer than a new point is.
+    """
     if len(there) < POINTS_LEAST:
         raise NotRun(f"Only {len(there):,} reference items can be placed; at least {POINTS_LEAST} are needed.")
     sample = there[np.random.default_rng(0).permutation(len(there))[:COMPARED]]
-    return _distance(here, sample, own=False), _distance(sample, sample, own=True)
+    tenth = np.arange(len(sample)) % 10
+    usual = [_distance(*_whitened(sample[tenth == k], sample[tenth != k])) for k in range(10)]
+    return _distance(*_whitened(here, sample)), np.concatenate(usual)
 
 
 def surprise(here: list[list[str]], there: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
@@ -130,23 +136,22 @@ def _whitened(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _summaries(context: Context, here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Uncorrelated figures of both sets, measured on the reference's scale."""
+    """Figures of both sets in units of their spread."""
     frames = [v.summary.iloc[rows] for v, rows in ((context.view, here), (context.need_reference(), there))]
     names = [c for c in frames[0].columns if c in frames[1].columns and all(f[c].dtype.kind == "f" for f in frames)]
     if not names:
         raise NotRun("The two sets share no figures.")
     both = pd.concat([f[names] for f in frames[::-1]], ignore_index=True).to_numpy(dtype=float)
-    points = uncorrelated(_scaled(list(both.T)))
+    points, split = _drawn_in(_scaled(list(both.T))), len(frames[1])
     if points.shape[1] < 1:
         raise NotRun("No figure varies.")
-    split = len(frames[1])
     return points[split:], points[:split]
 
 
-def _distance(points: np.ndarray, sample: np.ndarray, own: bool) -> np.ndarray:
-    """Each point's distance to its fifth nearest of ``sample`` (itself left out, where it is one of them)."""
+def _distance(points: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    """Each point's distance to its fifth nearest of ``sample``."""
     squares = (sample**2).sum(axis=1)
-    k = min(NEIGHBOUR, len(sample) - 1) + own
+    k = min(NEIGHBOUR, len(sample))
     result = np.zeros(len(points))
     for start in range(0, len(points), 2_048):
         block = points[start : start + 2_048]
@@ -179,8 +184,7 @@ def prediction_drift(context: Context) -> Finding:
             for p in (mine, theirs)
         ]
         tests += [{"output": "predicted class", **t} for t in compare(*predicted)]
-    for test, adjusted in zip(tests, benjamini_hochberg(np.array([t["p"] for t in tests])), strict=True):
-        test["adjusted p"] = float(adjusted)
+    adjust(tests)
     tests.sort(key=lambda t: -t["distance"] * (t["adjusted p"] < FALSE_SHARE))
     beyond = [t for t in tests if t["adjusted p"] < FALSE_SHARE and t["distance"] >= EFFECT]
     moved = [t for t in beyond if not t.get("only sharper")]
@@ -301,5 +305,6 @@ CHECKS: tuple[Check, ...] = (
         sample_size,
         "A figure from few items may differ by ten points on the next few.",
         "Label more items of these classes, or report the figures with their intervals.",
+        streams=True,  # it counts labels; scores, where there is a model, are of a sample that is drawn there
     ),
 )

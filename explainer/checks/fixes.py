@@ -24,6 +24,7 @@ from explainer.checks.run import run, view_of
 from explainer.checks.tabular import _empty_words, _sentinels
 from explainer.errors import InvalidInput, unknown
 from explainer.inputs import MODALITIES
+from explainer.progress import Report, reporter
 
 ROUNDS = 5  # a code for missing may hide another behind it; more layers than this are no accident
 
@@ -47,6 +48,7 @@ def fix(
     key: str | bytes | None = None,
     reference: Any = None,
     reference_labels: Any = None,
+    progress: bool | Report = False,
 ) -> Fixed:
     """Clean a copy of the data of what the checks found, as far as that needs no person's judgement.
 
@@ -57,6 +59,7 @@ def fix(
     only : the checks whose findings are fixed, where not all are.
     key : personal data are replaced by keyed pseudonyms (equal values stay equal) instead of being masked.
     reference, reference_labels : the set that items of the data must not stand in, where overlap is to be dropped.
+    progress : True for a bar, or a function called with (done, total).
 
     Each check is run anew on the copy after its fix, so that ``fixed.left`` names what still fails, and why: there are defects
     that no program should decide on. The original is not changed. Raises UnknownName for a name in ``only`` that has no fix,
@@ -74,16 +77,20 @@ def fix(
             raise unknown(f"fix for {findings.modality} data", name, [f.check for f in fixes])
     failed = {f.check: f for f in findings.of("fail")}
     draft, against = Draft(found, reading), _against(reference, reference_labels, found)
+    wanted = [f for f in fixes if f.check in failed and (only is None or f.check in only)]
     left = {}
-    for one in fixes:
-        if one.check in failed and (only is None or one.check in only):
+    with reporter(progress, "Fixing data") as report:
+        for done, one in enumerate(wanted):
+            report(done, len(wanted) + 1)
             still = _until_it_passes(one, draft, against, found, key)
             if still is not None:
                 left[one.check] = _why(one, still, against)
-    if only is None:
-        left |= _undecided([name for name in failed if name not in {f.check for f in fixes}], draft.context(against), found, failed)
-    else:
-        left |= {name: "It was not among those asked for." for name in failed if name not in only}
+        report(len(wanted), len(wanted) + 1)
+        if only is None:
+            left |= _undecided([name for name in failed if name not in {f.check for f in fixes}], draft.context(against), found, failed)
+        else:
+            left |= {name: "It was not among those asked for." for name in failed if name not in only}
+        report(len(wanted) + 1, len(wanted) + 1)
     return Fixed(*_given_back(draft, data, found), tuple(draft.log), draft.origin, left)
 
 

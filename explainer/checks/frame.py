@@ -56,12 +56,12 @@ class TableView(View):
         return f" (leaving out {listed(map(repr, names))})" if names and len(names) < len(self.columns) else ""
 
     def keys_against(self, other: View) -> tuple[np.ndarray, np.ndarray]:
-        """Digests of the columns both tables have, identifiers of either left out."""
+        """Digests of the columns both tables have, identifiers of either left out, and those of numbers here and of words there."""
         assert isinstance(other, TableView)
-        shared = {c.name for c in self._content} & {c.name for c in other._content}
-        if not shared:
+        mine, theirs = ({(c.name, c.numbers is None) for c in table._content} for table in (self, other))
+        if not mine & theirs:
             raise NotRun("The two tables have no column in common.")
-        order = sorted(shared)
+        order = sorted(name for name, _ in mine & theirs)
         sides = [{c.name: c for c in reversed(table._content)} for table in (self, other)]
         return self._digests([sides[0][name] for name in order]), other._digests([sides[1][name] for name in order])
 

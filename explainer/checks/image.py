@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, failed, listed, passed, percent, share
+from explainer.checks.context import EVIDENCE_SHOWN, FIX_CODE, Check, Context, NotRun, failed, listed, passed, percent, share
 from explainer.checks.finding import Finding
 from explainer.checks.pictures import ImageView, value_range
 
@@ -222,6 +222,7 @@ CHECKS: tuple[Check, ...] = (
         blank_images,
         "A blank picture with a label teaches that nothing means something.",
         "Restore or drop them.",
+        FIX_CODE,
     ),
     Check(
         "image sizes",
@@ -229,6 +230,7 @@ CHECKS: tuple[Check, ...] = (
         image_sizes,
         "Resizing on the way in distorts some and not others, and size may stand for the source.",
         "Bring all to one size and mode the same way, and check that size does not go with the label.",
+        "pictures = [picture.resize((width, height)) for picture in pictures]  # one size for all",
     ),
     Check(
         "value ranges",
@@ -236,6 +238,7 @@ CHECKS: tuple[Check, ...] = (
         value_ranges,
         "Pictures in 0 to 255 among pictures in 0 to 1 are saturated to the model.",
         "Scale all the same way on loading.",
+        "images = [image / 255 if image.max() > 1 else image for image in images]",
     ),
     Check(
         "aspect ratios",
@@ -243,6 +246,7 @@ CHECKS: tuple[Check, ...] = (
         aspect_ratios,
         "Brought to the common shape, such a picture is squeezed or cut, and the model sees something else than people do.",
         "Crop or pad them to the shape of the rest, or leave them out.",
+        "from PIL import ImageOps\n\npictures = [ImageOps.pad(picture, (width, height)) for picture in pictures]",
     ),
     Check(
         "image modes",
@@ -258,6 +262,7 @@ CHECKS: tuple[Check, ...] = (
         dark_images,
         "What cannot be seen is guessed, and darkness itself may stand for the source.",
         "Look at them; correct the exposure, take them again, or leave them out.",
+        "from PIL import ImageOps\n\nfor i in {rows}:\n    pictures[i] = ImageOps.autocontrast(pictures[i])",
     ),
     Check(
         "light images",
@@ -265,6 +270,7 @@ CHECKS: tuple[Check, ...] = (
         light_images,
         "Where all is near white the detail is lost, and the model guesses.",
         "Look at them; correct the exposure, take them again, or leave them out.",
+        "from PIL import ImageOps\n\nfor i in {rows}:\n    pictures[i] = ImageOps.autocontrast(pictures[i])",
     ),
     Check(
         "blurry images",

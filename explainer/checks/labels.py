@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from explainer.checks.columns import column_of, normalised
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, plural, share
+from explainer.checks.context import EVIDENCE_SHOWN, FIX_CODE, Check, Context, NotRun, count, failed, listed, passed, percent, plural, share
 from explainer.checks.finding import Finding
 from explainer.checks.view import Reading
 from explainer.errors import InvalidInput
@@ -239,6 +239,7 @@ CHECKS: tuple[Check, ...] = (
         missing_labels,
         "Rows without a label silently drop out of training and of every figure.",
         "Label them or leave them out on purpose.",
+        FIX_CODE,
         streams=True,
     ),
     Check(
@@ -247,6 +248,7 @@ CHECKS: tuple[Check, ...] = (
         class_names,
         "Two spellings of a class are two classes to a model.",
         "Write each class one way.",
+        FIX_CODE,
         streams=True,
     ),
     Check(
@@ -255,6 +257,7 @@ CHECKS: tuple[Check, ...] = (
         class_balance,
         "A model can ignore a rare class and still look accurate.",
         "Judge by recall and precision per class; weight or collect more of the rare ones.",
+        "from sklearn.utils.class_weight import compute_sample_weight\n\nweights = compute_sample_weight('balanced', labels)",
         streams=True,
     ),
     Check(

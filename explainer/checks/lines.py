@@ -1,15 +1,46 @@
-"""What is wrong with single lines of a text file, found on its bytes: other than UTF-8, or fewer fields than the header has."""
+"""What is wrong with a file, in words, and with the lines of one: other than UTF-8, more or fewer fields than the header has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 BLOCK = 1 << 24  # bytes looked at together
 TOLD = 1_000  # lines named; a file all in another encoding has every line wrong
 NOT_UTF8 = "bytes that are not UTF-8; each is shown as \ufffd"
+
+NO_OBJECT = "no object {...}, as the other lines hold"
+
+
+_PLAIN = {  # what readers raise, by the names of their exceptions: the libraries need not be there
+    "EmptyDataError": "nothing is in it",
+    "UnidentifiedImageError": "no picture, or of a kind that cannot be read",
+    "BadZipFile": "no npz archive, or a damaged one",
+    "ArrowInvalid": "no parquet file, or a damaged one",
+}
+
+
+def in_words(error: BaseException) -> str:
+    """Why something could not be read: in plain words where the reason is a common one, else as the library says it."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"no valid JSON: {error.msg} at character {error.colno}"
+    if "contains pickled" in str(error):  # what numpy says of any file that is none of its own
+        return _PLAIN["BadZipFile"]
+    if "allow_pickle" in str(error):
+        return "it holds Python objects, and reading these could run anything; save plain arrays"
+    said = " ".join(_PLAIN.get(type(error).__name__, f"{type(error).__name__}: {error}").split())
+    return said[:200]
+
+
+def are_objects(records: Sequence[Any]) -> bool:
+    """Whether most lines of a jsonl hold an object: one that does not is damage then, and no other form of the data."""
+    return 2 * sum(isinstance(record, dict) for record in records) > len(records)
 
 
 def is_utf8(content: bytes) -> bool:
@@ -18,6 +49,20 @@ def is_utf8(content: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def longer_lines(path: Path, separator: str) -> tuple[tuple[str, str], ...]:
+    """``((which, why),)`` where the lines of a csv have more fields than its header; else nothing.
+
+    Of such a file pandas takes the first fields for names of the rows, so that every value stands under the name of another column;
+    with ``index_col=False`` the fields beyond are left out.
+    """
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        try:
+            named, held = map(len, islice(filter(None, csv.reader(file, delimiter=separator)), 2))
+        except (ValueError, csv.Error):  # not two lines, or none that can be told apart
+            return ()
+    return ((path.name, f"its lines have {held} fields, its header {named}; those beyond are left out"),) if held > named else ()
 
 
 def faulty_lines(path: Path, separator: str) -> tuple[tuple[str, str], ...]:

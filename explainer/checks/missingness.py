@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed
-from explainer.checks.drift import benjamini_hochberg, compare_counts
+from explainer.checks.drift import compare_counts, significant
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
 
-FALSE_SHARE = 0.01  # Benjamini-Hochberg: of the dependencies reported, at most this share by chance
 EFFECT = 0.2  # Cliff's delta (small from 0.147, medium from 0.33: Romano et al., 2006) or total variation distance
 LEAST = 10  # values missing, and values there, below which a column's missingness shows no pattern
 ROWS_MOST = 10_000  # rows tested; of more, so many drawn with seed 0: an effect of 0.2 is far beyond chance on these
@@ -49,11 +48,7 @@ def missingness_pattern(context: Context) -> Finding:
     tests = _tests([c.name for c in holed], missing, _others(context, view, rows))
     if not tests:
         raise NotRun("There is no other column that missingness could be held against.")
-    for test, adjusted in zip(tests, benjamini_hochberg(np.array([t["p"] for t in tests])), strict=True):
-        test["adjusted p"] = float(adjusted)
-    tests.sort(key=lambda t: -t["effect"])
-    sure = [t for t in tests if t["adjusted p"] < FALSE_SHARE]
-    found = [t for t in sure if t["effect"] >= EFFECT]
+    sure, found = significant(tests, EFFECT)
     evidence: dict[str, Any] = {"pairs": (found or tests)[:EVIDENCE_SHOWN], "missing together": _together([c.name for c in holed], missing)}
     little = _little(view, rows)
     evidence |= {"Little's test": little} if little else {}

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, failed, listed, passed, plural
-from explainer.checks.drift import benjamini_hochberg
+from explainer.checks.drift import significant
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
 from explainer.inputs import MODALITIES
 
-FALSE_SHARE = 0.01  # Benjamini-Hochberg over the label and the columns
 EFFECT = 0.15  # of neighbours' likeness, or of rank correlation with the row number: 2 % of the variance
 LEAST = 50
 ROWS_MOST, STRETCH = 100_000, 2_000  # rows looked at: of more, stretches of so many, evenly spread, so that neighbours stay together
@@ -43,11 +42,7 @@ def order_of_rows(context: Context) -> Finding:
         tests += _test(str(name), None if kinds else column.to_numpy(dtype=float), column.cat.codes.to_numpy() if kinds else None)
     if not tests:
         raise NotRun("Neither a label nor a column varies enough to show an order.")
-    for test, adjusted in zip(tests, benjamini_hochberg(np.array([t["p"] for t in tests])), strict=True):
-        test["adjusted p"] = float(adjusted)
-    tests.sort(key=lambda t: -t["effect"])
-    sure = [t for t in tests if t["adjusted p"] < FALSE_SHARE]
-    found = [t for t in sure if t["effect"] >= EFFECT]
+    sure, found = significant(tests, EFFECT)
     things = plural(view.noun)
     details: dict[str, Any] = {"value": sure[0]["effect"] if sure else 0.0, "threshold": EFFECT, "p": min(t["adjusted p"] for t in tests),
                                "evidence": {"tests": (found or tests)[:EVIDENCE_SHOWN]}}  # fmt: skip
@@ -128,6 +123,6 @@ CHECKS: tuple[Check, ...] = (
         order_of_rows,
         "Cut into folds or batches as they stand, rows in an order give parts that are unlike each other.",
         "Shuffle before splitting; where the order is time, split by time instead.",
-        "data = data.sample(frac=1, random_state=0)",
+        "from sklearn.utils import shuffle\n\ndata, labels = shuffle(data, labels, random_state=0)",
     ),
 )

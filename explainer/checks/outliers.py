@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,22 +19,25 @@ DISTINCT_LEAST = 11  # a column of fewer values is a code, and a rare code is no
 ALPHA = 1e-3  # a value so far out is met once in a thousand clean sets of this size (were the tail exponential or Pareto)
 ROBUST_LEAST = 5.0  # and it is at least this many robust standard deviations from the median
 MODE_SHARE = 0.5  # where one value fills half a column (often 0), the tail of the others is judged
-MEASURED_ITEMS = 1_000  # each item's distance is measured to its neighbours among so many
-GAUGED = 50_000  # items by which the usual is told
-SCREEN = 128  # sampled items near which most others are found to be nothing odd
-NEIGHBOUR = 5  # the fifth nearest: a clump of four copies of one error still stands out
 HEAVY = 0.05  # a tail of this shape or more is judged on logarithms of the distance to the median as well
 GAP_TAIL, GAP_LEAST = 0.05, 20  # share, and least number, of values beside which a gap is judged
 GAP_ALPHA = 0.005  # in a Pareto tail, once in so many sets; in a lighter one far less often
 GAP_MOST = 8  # values beyond a gap
 GAP_TIMES = 5.0  # and they are so many times as far from the median as the next
 NORMAL_WIDTH = 2.93  # q05 to q90 of a normal, in standard deviations
-ALONE = 3.0  # times the distance its own neighbours have to theirs
-ITEMS_ALPHA = 1e-2  # of that figure, of which there is one for a set and not one for each column
-GAP_SHAPES = (0.1, 0.3)  # tail shapes of that figure on clean data (normal, t, lognormal, clustered, with many zeros)
+ITEMS_ALPHA = 1e-2  # of the distances of items: one verdict on a set, false in one of a hundred
+ITEMS_SHAPE = 0.1  # the heaviest tail they are given: theirs are drawn in
+STEPS, TRIMMED = 2, 0.1  # so often the share furthest out is left out of what is usual
+LEVERAGE = 0.05  # the least that is left of a point's distance to the others where it drew them to itself
+BEND = 2.0  # spreads from the median
+LOOKED_AT = 100_000  # values that tell a code from a measure
+FITTED = 10_000  # values to which a power is fitted
+WIDEST = 1e3  # spreads from the median, in which a power is sought
 LEAST_DIRECTION = 1e-3  # of the widest direction's variance: a narrower one is rounding
-CLIP = 6.0  # in distances one column counts at most so much; lone columns are judged by the other check
+CLIP = 6.0  # spreads from the median; beyond, a value is as far as it can be
 COMBINED_LEAST = 2  # columns needed for a combination to be odd
+
+Way = Callable[[np.ndarray], np.ndarray]  # what is done to a column first
 
 
 def tail_limits(values: np.ndarray, figures: int = 1) -> tuple[float, float]:
@@ -144,44 +148,117 @@ def _numbers(context: Context) -> dict[str, np.ndarray]:
     return {name: np.where(blank, np.nan, values) for name, values in figures.items()} if blank.any() else figures
 
 
-def outlying_items(context: Context) -> Finding:
-    """Items much further from their neighbours than these are from theirs.
+@dataclass(frozen=True)
+class _Odd:
+    """Each item's distance from the pattern, the limit, and what each figure adds to it, of the items furthest beyond."""
 
-    All figures, each about its median in units of its spread and clipped at six, are made uncorrelated, so that what breaks a
-    pattern counts as much as what lies far along it. An item's figure is its distance to the fifth nearest of up to 1,000
-    sampled items (Ramaswamy et al., SIGMOD 2000), over the least such distance among those five (after Breunig et al., LOF,
-    SIGMOD 2000). It is odd beyond ``ALONE`` and beyond the tail of all such figures.
+    far: np.ndarray
+    limit: float
+    shares: dict[int, np.ndarray]
+
+
+def outlying_items(context: Context) -> Finding:
+    """Items that break the pattern of all others, though each figure alone may be plausible.
+
+    Figures of more than a few values are seen twice: as they are, and each made as normal as a power makes it (:func:`_powered`),
+    because figures that grow by factors go together in their logarithms. Each time they are brought to units of their spread, their
+    tails drawn in (:func:`_drawn_in`). An item's figure is its squared Mahalanobis distance from the others per direction
+    (:func:`departures`); it is odd beyond the tail of all such figures, one time or the other.
     """
     context.need_rows(LEAST * 2)
-    figures = _numbers(context)
-    points = _scaled(list(figures.values()))
-    if points.shape[1] < COMBINED_LEAST:
+    figures = {name: values for name, values in _numbers(context).items() if _place(values) is not None and _measure(values)}
+    if len(figures) < COMBINED_LEAST:
         raise NotRun("A combination of figures needs at least two that vary.")
-    points = uncorrelated(points)
-    gaps = isolation(points)
-    q60, q90, q97 = np.quantile(gaps[_gauged(len(gaps))], [0.6, 0.9, 0.975])
-    shape = np.log((q97 - q90) / (q90 - q60)) / np.log(4) if q97 > q90 > q60 else 0.0
-    limit = max(ALONE, float(q90 + _reach(q97 - q90, float(np.clip(shape, *GAP_SHAPES)), len(gaps), ITEMS_ALPHA)))
-    rows = gaps > limit
-    details: dict[str, Any] = {"value": gaps.max(), "threshold": limit}
+    seen = [_odd(list(figures.values()), way) for way in (_unchanged, _powered)]
+    times = np.max([odd.far / odd.limit for odd in seen], axis=0)
+    rows = times > 1
+    worst = max(seen, key=lambda odd: float(odd.far.max() / odd.limit))
+    details: dict[str, Any] = {"value": worst.far.max(), "threshold": worst.limit}
     if rows.any():
-        order = np.flatnonzero(rows)[np.argsort(-gaps[rows], kind="stable")]
-        strange = _strangest(figures, order[:EVIDENCE_SHOWN])
-        evidence = {str(context.view.at([i])[0]): words for i, words in zip(order, strange, strict=False)}
+        order = np.flatnonzero(rows)[np.argsort(-times[rows], kind="stable")]
+        evidence = {str(context.view.at([i])[0]): _strangest(figures, i, seen) for i in order[:EVIDENCE_SHOWN]}
         things = f"{share(int(rows.sum()), context.view.n)} {plural(context.view.noun)}"
-        message = f"{things} far from all others: up to {gaps.max():.3g} times as far as their neighbours are from theirs."
+        message = f"{things} {'breaks' if rows.sum() == 1 else 'break'} the pattern of all others: up to {worst.far.max():.3g} times as "
+        message += f"far from it as is usual, where chance alone gives {worst.limit:.3g}."
         return failed(message, rows=context.view.at(order), evidence={"strangest figures": evidence}, **details)
-    return passed(f"No {context.view.noun} is far from all others.", **details)
+    return passed(f"No {context.view.noun} breaks the pattern of all others.", **details)
 
 
-def _scaled(figures: list[np.ndarray]) -> np.ndarray:
+def _measure(values: np.ndarray) -> bool:
+    """Whether a column has more than a few values: a rare code is no odd one."""
+    return len(np.unique(values[np.isfinite(values)][:LOOKED_AT])) >= DISTINCT_LEAST
+
+
+def _odd(figures: list[np.ndarray], way: Way) -> _Odd:
+    points = _drawn_in(_scaled(figures, way))
+    far, middle, scale = departures(points)
+    q60, q90, q97 = np.quantile(far, [0.6, 0.9, 0.975])
+    shape = np.log((q97 - q90) / (q90 - q60)) / np.log(4) if q97 > q90 > q60 else 0.0
+    limit = float(q90 + _reach(q97 - q90, float(np.clip(shape, 0, ITEMS_SHAPE)), len(far), ITEMS_ALPHA))
+    furthest = np.argsort(-far, kind="stable")[:EVIDENCE_SHOWN]
+    centred = points[furthest] - middle
+    return _Odd(far, limit, dict(zip(furthest.tolist(), centred * (centred @ scale @ scale.T), strict=True)))
+
+
+def _unchanged(values: np.ndarray) -> np.ndarray:
+    return values
+
+
+def _powered(values: np.ndarray) -> np.ndarray:
+    """Values about their median in units of spread, to the power that makes them most normal (Yeo and Johnson, Biometrika 87, 2000)."""
+    from scipy.stats import yeojohnson, yeojohnson_normmax
+
+    middle, spread = _place(values) or (0.0, 1.0)
+    scaled = np.clip((values - middle) / spread, -WIDEST, WIDEST)
+    known = np.isfinite(scaled)
+    some = scaled[:: max(1, len(scaled) // FITTED)]
+    if _place(some) is None:
+        return scaled
+    powered = np.full(len(scaled), np.nan)
+    with np.errstate(all="ignore"):
+        powered[known] = yeojohnson(scaled[known], yeojohnson_normmax(some[np.isfinite(some)]))
+    return scaled if _place(powered) is None else powered
+
+
+def _drawn_in(points: np.ndarray) -> np.ndarray:
+    """Beyond ``BEND`` spreads a value counts by its logarithm: lone columns are judged by the other check, combinations by this."""
+    for block in _blocks(len(points)):
+        size = np.maximum(np.abs(points[block]), BEND)
+        points[block] = np.where(size > BEND, np.sign(points[block]) * BEND * (1 + np.log(size / BEND)), points[block])
+    return points
+
+
+def departures(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each point's squared Mahalanobis distance from the rest, over the number of directions; their mean m and whitening matrix W.
+
+    D^2 = (x - m)' W W' (x - m). What is odd must not widen its own measure: twice the tenth that lies furthest is left out of m and
+    W (a concentration step: Rousseeuw and Van Driessen, Technometrics 41, 1999), and a point within is measured as if it had
+    been left out, D^2 / (1 - n D^2 / (n - 1)^2).
+    """
+    n, d = points.shape
+    kept = np.ones(n, dtype=bool)
+    for _ in range(1 + STEPS):
+        middle, scale = _whitening(points, kept)
+        squares = partial(_squares, points, middle, scale)
+        found = np.concatenate(each(squares, _blocks(n), n))
+        size = int(kept.sum())
+        found[kept] /= np.maximum(1 - found[kept] * size / (size - 1.0) ** 2, LEVERAGE)
+        kept = found <= np.quantile(found, 1 - TRIMMED)
+    return found / d, middle, scale
+
+
+def _squares(points: np.ndarray, middle: np.ndarray, scale: np.ndarray, block: slice) -> np.ndarray:
+    return (((points[block] - middle) @ scale) ** 2).sum(axis=1)
+
+
+def _scaled(figures: list[np.ndarray], way: Way = _unchanged) -> np.ndarray:
     """Columns about their median in units of spread, clipped; those that are one value in eight rows of ten are left out."""
-    places = [_place(values) for values in figures]
-    kept = [(values, *place) for values, place in zip(figures, places, strict=True) if place is not None]
+    kept = [values for values in figures if _place(values) is not None]
     points = np.empty((len(figures[0]), len(kept)), dtype=np.float32)
-    for k, (values, middle, spread) in enumerate(kept):
-        scaled = np.nan_to_num((values - middle) / spread, nan=0, posinf=CLIP, neginf=-CLIP)
-        points[:, k] = np.clip(scaled, -CLIP, CLIP)
+    for k, values in enumerate(kept):
+        changed = way(values)
+        middle, spread = _place(changed) or (0.0, 1.0)
+        points[:, k] = np.clip(np.nan_to_num((changed - middle) / spread, nan=0, posinf=CLIP, neginf=-CLIP), -CLIP, CLIP)
     return points
 
 
@@ -195,100 +272,27 @@ def _place(values: np.ndarray) -> tuple[float, float] | None:
     return (float(middle), float(spread)) if spread > 0 and np.isfinite(spread) else None
 
 
-def uncorrelated(points: np.ndarray) -> np.ndarray:
-    """Points turned and scaled to unit covariance; with few points the covariance is drawn towards a round one."""
-    n, d = points.shape
-    middle = points.mean(axis=0, dtype=np.float64)
-    if d >= n:  # so few that it is round
-        return ((points - middle) / np.sqrt(max(float(points.var(axis=0, dtype=np.float64).mean()), 1e-300))).astype(np.float32)
-    covariance = np.zeros((d, d))
-    for block in _blocks(n, 65_536):
-        centred = points[block] - middle
-        covariance += centred.T @ centred / n
-    trust = 1 - min(1.0, d / n)
-    covariance = trust * covariance + (1 - trust) * np.eye(d) * np.trace(covariance) / d
+def _whitening(points: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of the points kept, and the ``(d, d)`` matrix that turns and scales these to unit covariance."""
+    n, d = int(kept.sum()), points.shape[1]
+    parts = [(points[block], kept[block]) for block in _blocks(len(points))]  # views
+    middle = sum(part[held].sum(axis=0, dtype=np.float64) for part, held in parts) / n
+    covariance = sum(away.T @ away for away in (part[held] - middle for part, held in parts)) / n
+    trust = max(0.0, 1 - d / n)  # none where the points are so few that their covariance says nothing of directions
+    covariance = trust * covariance + (1 - trust) * np.eye(d) * max(float(np.trace(covariance)) / d, 1e-300)
     variances, directions = np.linalg.eigh(covariance)
-    scale = directions / np.sqrt(np.maximum(variances, LEAST_DIRECTION * variances.max()))
-    turned = np.empty((n, d), dtype=np.float32)
-    for block in _blocks(n, 65_536):
-        turned[block] = (points[block] - middle) @ scale
-    return turned
+    return middle, directions / np.sqrt(np.maximum(variances, LEAST_DIRECTION * variances.max()))
 
 
-def _blocks(n: int, size: int = 1_024) -> list[slice]:
+def _blocks(n: int, size: int = 65_536) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n, size)]
 
 
-def isolation(points: np.ndarray) -> np.ndarray:
-    """Each point's distance to its fifth neighbour, over the least such distance among its five neighbours (or half the usual).
-
-    Among very many points, ``GAUGED`` tell what is usual; of the others, those with five sampled points (of ``SCREEN``, then of all)
-    within a distance at which the figure stays below ``ALONE`` are let off with 0.
-    """
-    sample, gauged = _sample(len(points)), _gauged(len(points))
-    gaps, neighbours = _fifth(points, gauged, sample)
-    usual = float(np.median(gaps)) or 1.0
-    own = gaps[np.searchsorted(gauged, sample)]
-    result = np.zeros(len(points))
-    result[gauged] = gaps / np.maximum(own[neighbours].min(axis=1), usual / 2)
-    if len(gauged) < len(points):
-        rest = np.setdiff1d(np.arange(len(points)), gauged, assume_unique=True)
-        for size in (SCREEN, MEASURED_ITEMS):
-            rest = rest[_alone(points, rest, points[sample[:size]], ALONE * usual / 2)]
-        gaps, neighbours = _fifth(points, rest, sample)
-        result[rest] = gaps / np.maximum(own[neighbours].min(axis=1), usual / 2)
-    return result
-
-
-def _sample(n: int) -> np.ndarray:
-    """The items to which distances are measured."""
-    return np.random.default_rng(0).permutation(n)[:MEASURED_ITEMS]
-
-
-def _gauged(n: int) -> np.ndarray:
-    """The items that tell what is usual, those among them: all, or ``GAUGED`` of them, in order."""
-    return np.sort(np.random.default_rng(0).permutation(n)[: max(GAUGED, MEASURED_ITEMS)])
-
-
-def _squares(block: np.ndarray, sample: np.ndarray) -> np.ndarray:
-    return (block**2).sum(axis=1)[:, None] + (sample**2).sum(axis=1) - 2 * block @ sample.T
-
-
-def _fifth(points: np.ndarray, rows: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of ``rows`` the distance to its fifth nearest of the points ``sample``, and the places of those five in it."""
-
-    def one(block: slice) -> tuple[np.ndarray, np.ndarray]:
-        square = _squares(points[rows[block]], points[sample])
-        square[rows[block][:, None] == sample] = np.inf
-        nearest = np.argpartition(square, NEIGHBOUR - 1, axis=1)[:, :NEIGHBOUR].copy()  # lets go of the rest
-        return np.sqrt(np.maximum(np.take_along_axis(square, nearest, axis=1).max(axis=1), 0)), nearest
-
-    parts = each(one, _blocks(len(rows)), len(rows))
-    if not parts:
-        return np.zeros(0), np.zeros((0, NEIGHBOUR), dtype=int)
-    return np.concatenate([gap for gap, _ in parts]), np.concatenate([nearest for _, nearest in parts])
-
-
-def _alone(points: np.ndarray, rows: np.ndarray, screen: np.ndarray, distance: float) -> np.ndarray:
-    """Which of ``rows`` have fewer than five of the points ``screen`` within ``distance``."""
-
-    def one(block: slice) -> np.ndarray:
-        return (_squares(points[rows[block]], screen) <= distance**2).sum(axis=1) < NEIGHBOUR
-
-    return np.concatenate([np.zeros(0, dtype=bool), *each(one, _blocks(len(rows)), len(rows))])
-
-
-def _strangest(figures: dict[str, np.ndarray], rows: np.ndarray) -> list[list[str]]:
-    """For each row the three figures furthest from the median, in words."""
-    values = np.array([one[rows] for one in figures.values()])
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        middle = np.array([np.nanmedian(one) for one in figures.values()])[:, None]
-        spread = np.array([np.nanstd(one) for one in figures.values()])[:, None]
-        far = np.abs(values - middle) / spread
-    order = np.argsort(-np.where(np.isfinite(far), far, -1), axis=0, kind="stable")[:3]
+def _strangest(figures: dict[str, np.ndarray], row: int, seen: list[_Odd]) -> list[str]:
+    """The three figures that add most to one item's distance, in words."""
     names = list(figures)
-    return [[f"{names[k]} = {values[k, i]:.4g}" for k in order[:, i]] for i in range(len(rows))]
+    odd = max(seen, key=lambda odd: float(odd.far[row] / odd.limit))
+    return [f"{names[k]} = {figures[names[k]][row]:.4g}" for k in np.argsort(-odd.shares[row], kind="stable")[:3]]
 
 
 CHECKS: tuple[Check, ...] = (

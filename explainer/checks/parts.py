@@ -7,12 +7,13 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from explainer.checks.lines import NOT_UTF8, faulty_lines, is_utf8
+from explainer.checks.lines import NO_OBJECT, NOT_UTF8, are_objects, faulty_lines, in_words, is_utf8, longer_lines
 from explainer.errors import InvalidInput
 
 ROWS = 100_000  # of a part
@@ -110,7 +111,7 @@ def _of_files(files: list[Path], parts: Parts) -> Iterator[Any]:
         try:
             yield from readers[file.suffix.lower()](file, parts)
         except Exception as error:  # the rest of the file is lost, what was read before it is not
-            parts.unreadable.append((file.name, " ".join(f"{type(error).__name__}: {error}".split())[:200]))
+            parts.unreadable.append((file.name, in_words(error)))
 
 
 def _csv(path: Path, parts: Parts) -> Iterator[Any]:
@@ -119,15 +120,17 @@ def _csv(path: Path, parts: Parts) -> Iterator[Any]:
 
     options: dict[str, Any] = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "encoding": "utf-8-sig", "encoding_errors": "replace"}
     options |= {"chunksize": ROWS, "on_bad_lines": "warn", "low_memory": False, "float_precision": "round_trip"}
+    longer = longer_lines(path, options["sep"])
+    options |= {"index_col": False} if longer else {}
     kinds: dict[Any, set[str]] = {}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), suppress(pd.errors.ParserError):  # met again below, after the parts that could be read
         warnings.simplefilter("ignore")
         for chunk in pd.read_csv(path, **options):
             for name, dtype in chunk.dtypes.items():
                 empty = dtype.kind == "f" and chunk[name].isna().all()
                 kinds.setdefault(name, set()).update([] if empty else ["number" if dtype.kind in "fiu" else str(dtype)])
     texts = {name: "str" for name, found in kinds.items() if len(found) > 1 or found & {"str", "object"}}
-    parts.damaged += faulty_lines(path, options["sep"])
+    parts.damaged += (*longer, *faulty_lines(path, options["sep"]))
     yield from _noting_bad_lines(pd.read_csv(path, dtype=texts, **options), parts)
 
 
@@ -168,13 +171,16 @@ def _jsonl(path: Path, parts: Parts) -> Iterator[Any]:
                 try:
                     record = json.loads(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
                 except (ValueError, RecursionError) as error:
-                    parts.unreadable.append((f"line {number}", f"{type(error).__name__}: {error}"[:200]))
+                    parts.unreadable.append((f"line {number}", in_words(error)))
                     continue
                 if not is_utf8(line):
                     parts.damaged.append((f"line {number}", NOT_UTF8))
-                records.append(record if isinstance(record, dict) else {"value": record})
+                records.append((number, record))
+            if are_objects([record for _, record in records]):
+                parts.unreadable += [(f"line {at}", NO_OBJECT) for at, record in records if not isinstance(record, dict)]
+                records = [one for one in records if isinstance(one[1], dict)]
             if records:
-                yield records_frame(records)
+                yield records_frame([record if isinstance(record, dict) else {"value": record} for _, record in records])
 
 
 def _frames(chunks: Iterable[Any], parts: Parts) -> Iterator[Any]:

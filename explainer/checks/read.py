@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from explainer.checks.lines import NOT_UTF8, faulty_lines, is_utf8
+from explainer.checks.lines import NO_OBJECT, NOT_UTF8, are_objects, faulty_lines, in_words, is_utf8, longer_lines
 from explainer.checks.parts import need_sound_size, of_files, table_files
 from explainer.errors import InvalidInput, UnknownName, unknown
 from explainer.inputs import MODALITIES, Modality
@@ -75,6 +75,8 @@ def _settle(found: Data, labels: Any, modality: str | None) -> Data:
     """Take the labels out of the inputs when they are named, and settle the modality."""
     inputs = as_frame(found.inputs)
     name = found.label_name
+    if isinstance(labels, str) and found.unreadable and not len(inputs) and not len(getattr(inputs, "columns", ())):
+        labels = None  # nothing of the file could be read, its labels neither
     if isinstance(labels, str):
         if name != labels:
             inputs, labels = _column(inputs, labels)
@@ -133,10 +135,10 @@ def records_frame(records: list[dict]) -> Any:
 
 def infer(inputs: Any) -> Modality:
     """The modality of an object. Raises InvalidInput, naming the choices, where it could be more than one."""
-    if hasattr(inputs, "columns"):
+    if hasattr(inputs, "columns") or (isinstance(inputs, np.ndarray) and inputs.ndim == 2):
         return "tabular"
     if isinstance(inputs, np.ndarray) and inputs.dtype != object and inputs.dtype.kind not in "US":
-        if inputs.ndim in (1, 2):
+        if inputs.ndim == 1:
             return "tabular"
         if inputs.ndim in (3, 4):
             return "image"
@@ -239,12 +241,12 @@ def _broken(path: Path, reason: object, modality: Modality = "tabular") -> Data:
 
 
 def _short(reason: object) -> str:
-    text = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else str(reason)
-    return " ".join(text.split())[:200]
+    return in_words(reason) if isinstance(reason, BaseException) else " ".join(str(reason).split())[:200]
 
 
 def _csv(path: Path, labels: str | None, modality: str | None) -> Data:
     import csv
+    import warnings
 
     import pandas as pd
 
@@ -255,20 +257,24 @@ def _csv(path: Path, labels: str | None, modality: str | None) -> Data:
     def note(fields: list[str]) -> None:
         bad.append((f"a line beginning {fields[0][:40]!r}" if fields else "a line", f"{len(fields)} fields, not as many as the header"))
 
+    options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig", "encoding_errors": "replace"}
     try:
-        options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig", "encoding_errors": "replace"}
-        try:
-            frame = pd.read_csv(path, low_memory=False, float_precision="round_trip", **options)
-        except pd.errors.ParserError as error:  # some lines have too many fields: read again, noting each
-            if "EOF inside string" in str(error):
-                bad.append((_short(error).rpartition("string ")[2], "a quoted field begins there and never ends; lines after it are lost"))
-            frame = pd.read_csv(path, engine="python", on_bad_lines=note, **options)
+        longer = longer_lines(path, separator)
+        options |= {"index_col": False} if longer else {}
+        with warnings.catch_warnings(action="ignore", category=pd.errors.ParserWarning):  # fields are left out: ``longer`` says so
+            try:
+                frame = pd.read_csv(path, low_memory=False, float_precision="round_trip", **options)
+            except pd.errors.ParserError as error:  # some lines have too many fields: read again, noting each
+                if "EOF inside string" in str(error):
+                    where = str(error).rpartition("string ")[2].strip()
+                    bad.append((where, "a quoted field begins there and never ends; lines after it are lost"))
+                frame = pd.read_csv(path, engine="python", on_bad_lines=note, **options)
     except Exception as error:  # whatever is wrong with a file is a finding, not a crash
         return _broken(path, error)
     finally:
         csv.field_size_limit(limit)
     found = _from_table(frame, tuple(bad), path, labels, modality)
-    return replace(found, damaged=faulty_lines(path, separator))
+    return replace(found, damaged=(*longer, *faulty_lines(path, separator)))
 
 
 def _parquet(path: Path, labels: str | None, modality: str | None) -> Data:
@@ -285,7 +291,8 @@ def _parquet(path: Path, labels: str | None, modality: str | None) -> Data:
 
 
 def _jsonl(path: Path, labels: str | None, modality: str | None) -> Data:
-    records, bad, kept, damaged, met = [], [], [], [], -1
+    found: list[tuple[int, int, Any]] = []  # (place among the records, line, record)
+    bad, damaged, met = [], [], -1
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
@@ -295,21 +302,22 @@ def _jsonl(path: Path, labels: str | None, modality: str | None) -> Data:
             continue
         met += 1
         try:
-            record = json.loads(line.decode("utf-8", "replace"))
+            found.append((met, number, json.loads(line.decode("utf-8", "replace"))))
         except (ValueError, RecursionError) as error:
             bad.append((f"line {number}", _short(error)))
             continue
         if not is_utf8(line):
             damaged.append((f"line {number}", NOT_UTF8))
-        kept.append(met)
-        records.append(record if isinstance(record, dict) else {"text" if isinstance(record, str) else "value": record})
-    frame = records_frame(records)
+    if are_objects([record for *_, record in found]):
+        bad += [(f"line {number}", NO_OBJECT) for _, number, record in found if not isinstance(record, dict)]
+        found = [one for one in found if isinstance(one[-1], dict)]
+    frame = records_frame([r if isinstance(r, dict) else {"text" if isinstance(r, str) else "value": r} for *_, r in found])
     if modality is None:
         fields = [c for c in frame.columns if c != labels]
         if len(fields) == 1 and all(isinstance(v, str) or v is None for v in frame[fields[0]].tolist()):
             modality = "text"
-    found = _from_table(frame, tuple(bad), path, labels, modality, np.array(kept, dtype=int))
-    return replace(found, damaged=tuple(damaged))
+    table = _from_table(frame, tuple(bad), path, labels, modality, np.array([place for place, *_ in found], dtype=int))
+    return replace(table, damaged=tuple(damaged))
 
 
 def _from_table(
@@ -336,38 +344,51 @@ def _from_table(
 
 
 def _npz(path: Path, labels: str | None, modality: str | None) -> Data:
+    kind: Any = modality or "tabular"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays, bad = {}, []
-            for key in archive.files:
-                try:
-                    held = archive.zip.getinfo(key if key in archive.zip.namelist() else f"{key}.npy")
-                    need_sound_size(held.file_size, held.compress_size)
-                    arrays[key] = archive[key]
-                except Exception as error:
-                    bad.append((f"{path.name}:{key}", _short(error)))
+        arrays, broken = arrays_of(path)
     except Exception as error:
-        return _broken(path, error, modality or "tabular")  # type: ignore[arg-type]
+        return _broken(path, error, kind)
+    bad = tuple((f"{path.name}:{key}", _short(error)) for key, error in broken.items())
     if not arrays:
-        return _broken(path, bad[0][1] if bad else "the archive holds no arrays", modality or "tabular")  # type: ignore[arg-type]
-    lower = {key.lower(): key for key in arrays}
+        return _broken(path, bad[0][1] if bad else "the archive holds no arrays", kind)
+    keys = [*arrays, *broken]
+    lower = {key.lower(): key for key in keys}
     target = labels if labels is not None else next((lower[k] for k in LABEL_KEYS if k in lower), None)
-    if target is not None and target not in arrays:
-        raise unknown("array", target, arrays)
+    if target is not None and target not in keys:
+        raise unknown("array", target, keys)
     chosen = [lower[k] for k in INPUT_KEYS if k in lower and lower[k] != target]
-    others = [k for k in arrays if k != target]
+    others = [k for k in keys if k != target]
     if len(chosen) != 1:
         chosen = others
     if len(chosen) != 1:
         raise InvalidInput(
-            f"{path.name!r} holds several arrays ({', '.join(arrays)}) and which are the inputs is not clear. Name the one of inputs "
+            f"{path.name!r} holds several arrays ({', '.join(keys)}) and which are the inputs is not clear. Name the one of inputs "
             f"{' or '.join(repr(k) for k in INPUT_KEYS[:3])}, or load it and pass the arrays."
         )
-    values = None if target is None else _flat(arrays[target])
+    if chosen[0] in broken:
+        return replace(_broken(path, "", kind), unreadable=bad)
+    values = None if target is None or target in broken else _flat(arrays[target])
     inputs = arrays[chosen[0]]
+    if modality is None and chosen[0].lower() == "series" and inputs.ndim == 3:
+        modality = "series"  # by its shape alone it could be images
     if values is not None and np.ndim(inputs) and len(values) != len(inputs) and labels is None:
         values = target = None
-    return Data(inputs, values, modality, (), tuple(bad), None, target, str(path))  # type: ignore[arg-type]
+    return Data(inputs, values, modality, (), bad, None, target, str(path))  # type: ignore[arg-type]
+
+
+def arrays_of(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Exception]]:
+    """The arrays of an npz file that can be read, and what is wrong with the others. Raises what numpy raises."""
+    arrays, broken = {}, {}
+    with np.load(path, allow_pickle=False) as archive:
+        for key in archive.files:
+            try:
+                held = archive.zip.getinfo(key if key in archive.zip.namelist() else f"{key}.npy")
+                need_sound_size(held.file_size, held.compress_size)
+                arrays[key] = archive[key]
+            except Exception as error:
+                broken[key] = error
+    return arrays, broken
 
 
 def _npy(path: Path, labels: str | None, modality: str | None) -> Data:

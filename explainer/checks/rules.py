@@ -269,6 +269,8 @@ def rules_kept(context: Context) -> Finding:
         if not isinstance(context.reference, TableView):
             raise NotRun("Neither rules nor a reference set were given; infer_rules(good_data) makes rules.")
         rules, source = rules_for(context.reference), "inferred from the reference set"
+    if not rules.columns and not rules.rows:
+        raise NotRun(f"No rules were {source}; there is nothing to keep to.")
     broken = violations(view, rules)
     details: dict[str, Any] = {"value": len(broken), "threshold": 0}
     if not broken:

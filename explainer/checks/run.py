@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from explainer.checks.rules import rules_of
 from explainer.checks.spool import Spool
 from explainer.checks.view import Reading, View
 from explainer.checks.workers import ticking
-from explainer.errors import Cancelled, ExplainerError, InvalidInput, unknown
+from explainer.errors import Cancelled, ExplainerError, InvalidInput, UnknownName, unknown
 from explainer.progress import Report, reporter
 
 
@@ -73,11 +75,13 @@ def check(
         reading = view_of(found)
         labels_read = labels_of(found.labels, reading, "labels")
         there = there_labels = there_groups = there_time = None
+        unreadable, attempted = reading.unreadable, reading.attempted
         if reference is not None:
-            if found.label_name is not None and reference_labels is None and _has_column(reference, found.label_name):
-                reference_labels = found.label_name
-            other = read(reference, reference_labels, modality=found.modality)
+            other = reference_of(reference, reference_labels, found)
             other_reading = view_of(other)
+            if other_reading.unreadable:
+                unreadable += tuple((f"reference set: {name}", reason) for name, reason in other_reading.unreadable)
+                attempted += other_reading.attempted
             there = other_reading.view
             there_labels = labels_of(other.labels, other_reading, "reference_labels")
             if isinstance(time, str) and _has(other.inputs, time):
@@ -96,8 +100,8 @@ def check(
             _beside(splits, found, reading, "splits"),
             _times(time, found, reading),
             model,
-            reading.unreadable,
-            reading.attempted,
+            unreadable,
+            attempted,
             reading.lost,
             tuple(words),
             there_groups,
@@ -106,6 +110,18 @@ def check(
             "" if parts is None else parts.why,
         )
         return run(context, found, report, only)
+
+
+def reference_of(reference: Any, labels: Any, found: Data) -> Data:
+    """The reference set, with the labels given, or those under the name that the data's labels have, where it has them."""
+    if labels is not None or found.label_name is None:
+        return read(reference, labels, modality=found.modality)
+    if isinstance(reference, (str, Path)):
+        with suppress(UnknownName):
+            return read(reference, found.label_name, modality=found.modality)
+        return read(reference, modality=found.modality)
+    named = _has(reference, found.label_name)
+    return read(reference, found.label_name if named else None, modality=found.modality)
 
 
 def kept(parts: Parts, labels: Any, memory: float | None) -> Data:
@@ -186,7 +202,9 @@ def _run_one(one: Check, context: Context, samples: dict[int, Context]) -> Findi
         finding = Finding(one.name, "error", f"The check itself failed with {type(error).__name__}: {str(error)[:300]}",
                           evidence={"exception": type(error).__name__})  # fmt: skip
     advice = finding.advice or (one.advice if finding.state == "fail" else "")
-    code = finding.code or (one.code.format(columns=list(finding.columns), rows=list(finding.rows)) if finding.state == "fail" else "")
+    code = finding.code or (one.code if finding.state == "fail" else "").format(
+        check=one.name, columns=list(finding.columns), rows=list(finding.rows)
+    )
     return replace(finding, check=one.name, why=finding.why or one.why, advice=advice, code=code)
 
 
@@ -235,10 +253,6 @@ def view_of(found: Data) -> Reading:
 def _gaps(found: Data, met: int) -> tuple[int, ...]:
     """The places, of all items met, of those that could not be read, where places are known."""
     return () if found.positions is None else tuple(sorted(set(range(met)) - set(np.asarray(found.positions).tolist())))
-
-
-def _has_column(reference: Any, name: str) -> bool:
-    return isinstance(reference, str) or _has(reference, name)
 
 
 def _has(table: Any, name: str) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from explainer.checks.columns import Column, column_of
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, plural
-from explainer.checks.drift import benjamini_hochberg
+from explainer.checks.drift import FALSE_SHARE, adjust
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
 from explainer.checks.intervals import Z
@@ -26,7 +26,6 @@ LEVELS_MOST = 20  # most frequent levels of a category
 SLICES_MOST = 1_500  # slices of one column; with more columns, the most varied are kept
 BEAM = 20  # best slices of one column that are narrowed by a second
 TESTED = 20  # best segments of the first half tested on the second
-FALSE_SHARE = 0.01  # Benjamini-Hochberg: of the segments named, at most this share by chance
 EFFECT = 0.10  # points of error above the rest (of numbers: share of the usual error, times ten)
 RATIO = 0.2  # a group this much rarer than in the reference
 EXPECTED_LEAST = 10.0  # members expected: with fewer, none may come by chance
@@ -181,9 +180,7 @@ def _tested(
         if test is not None:
             words = " and ".join(names[m][1] for m in members)
             tests.append({"segment": words, **test, "mask": mask, "columns": [names[m][0] for m in members]})
-    if tests:
-        for test, adjusted in zip(tests, benjamini_hochberg(np.array([t["p"] for t in tests])), strict=True):
-            test["adjusted p"] = float(adjusted)
+    adjust(tests)
     return tests
 
 
@@ -218,8 +215,7 @@ def missing_groups(context: Context) -> Finding:
     tests = [t for names in [*((name,) for name in groups), *combinations(groups, 2)] for t in _counts(names, groups)]
     if not tests:
         raise NotRun(f"No group is so large in the reference that {EXPECTED_LEAST:g} members were to be expected here.")
-    for test, adjusted in zip(tests, benjamini_hochberg(np.array([t["p"] for t in tests])), strict=True):
-        test["adjusted p"] = float(adjusted)
+    adjust(tests)
     lost = [t for t in tests if t["ratio"] <= RATIO and t["adjusted p"] < FALSE_SHARE]
     single = {t["group"] for t in lost if " and " not in t["group"]}
     lost = [t for t in lost if t["group"] in single or not single & set(t["parts"])]  # a pair says nothing new of a value that is missing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from explainer.checks.context import Check, Context, count, failed, listed, passed, share
+from explainer.checks.context import FIX_CODE, Check, Context, count, failed, listed, passed, share
 from explainer.checks.finding import Finding
 from explainer.checks.recordings import SeriesView
 
@@ -90,6 +90,7 @@ CHECKS: tuple[Check, ...] = (
         flat_series,
         "A flat line is a sensor that did not record.",
         "Check the sensor at those times; drop or mask them.",
+        FIX_CODE,
     ),
     Check(
         "constant channels",

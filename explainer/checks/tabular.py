@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from explainer.checks.columns import MIXED_LEAST, Column
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed, percent, share
+from explainer.checks.context import EVIDENCE_SHOWN, FIX_CODE, Check, Context, NotRun, count, failed, listed, passed, percent, share
 from explainer.checks.finding import Finding
 from explainer.checks.frame import IDENTIFIER_LEAST, TableView
 from explainer.checks.view import digest
@@ -71,7 +71,8 @@ def infinite_values(context: Context) -> Finding:
     where = {c.name: np.isinf(c.numbers) for c in view.columns if c.numbers is not None and np.isinf(c.numbers).any()}
     if where:
         rows = np.logical_or.reduce(list(where.values()))
-        message = f"{count(int(sum(m.sum() for m in where.values())), 'value')} in {listed(where)} are infinite."
+        n = int(sum(m.sum() for m in where.values()))
+        message = f"{count(n, 'value')} in {listed(map(repr, where))} {'is' if n == 1 else 'are'} infinite."
         counts = {name: int(mask.sum()) for name, mask in where.items()}
         return failed(message, value=int(rows.sum()), threshold=0, rows=view.at(rows), columns=where, evidence=counts)
     return passed("No value is infinite.", value=0, threshold=0)
@@ -295,6 +296,7 @@ CHECKS: tuple[Check, ...] = (
         missing_cells,
         "Many models refuse missing values; others fill them in by a guess that becomes a pattern.",
         "Find out why they are missing; fill them in inside the pipeline with an indicator column, or leave the column out.",
+        FIX_CODE,
         streams=True,
     ),
     Check(
@@ -303,6 +305,7 @@ CHECKS: tuple[Check, ...] = (
         placeholders,
         "A model takes 999 for a large number and '?' for a kind.",
         "Read these codes as missing (na_values=... on loading).",
+        FIX_CODE,
         streams=True,
     ),
     Check(
@@ -311,6 +314,7 @@ CHECKS: tuple[Check, ...] = (
         infinite_values,
         "Infinite values break scaling and gradients.",
         "Find the division by zero or overflow they come from.",
+        FIX_CODE,
         streams=True,
     ),
     Check(
@@ -319,6 +323,7 @@ CHECKS: tuple[Check, ...] = (
         mixed_types,
         "A column of mixed types is read as text, and its numbers lose their order.",
         "Convert the column to one type and look at what does not convert.",
+        FIX_CODE,
         streams=True,
     ),
     Check(
@@ -327,6 +332,7 @@ CHECKS: tuple[Check, ...] = (
         spellings,
         "Two spellings of one value split its evidence.",
         "Write each value one way (strip, lower case, a mapping).",
+        FIX_CODE,
         streams=True,
     ),
     Check(
@@ -343,6 +349,7 @@ CHECKS: tuple[Check, ...] = (
         constant_columns,
         "A column that never changes tells nothing and hides a lost feature.",
         "Leave it out, after finding out whether it should vary.",
+        FIX_CODE,
         streams=True,
     ),
     Check(
@@ -365,6 +372,7 @@ CHECKS: tuple[Check, ...] = (
         identifiers,
         "A model can memorise rows by their number, and numbers often follow time or source.",
         "Keep it as an index, not as a feature.",
+        FIX_CODE,
         streams=True,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, failed, listed, passed, share
+from explainer.checks.context import EVIDENCE_SHOWN, FIX_CODE, Check, Context, NotRun, failed, listed, passed, share
 from explainer.checks.damage import find
 from explainer.checks.documents import TextView
 from explainer.checks.finding import Finding
@@ -100,6 +100,7 @@ CHECKS: tuple[Check, ...] = (
         missing_texts,
         "A missing text is scored like any other, on nothing.",
         "Restore them from the source, or drop the rows with their labels.",
+        FIX_CODE,
     ),
     Check(
         "empty texts",
@@ -107,6 +108,7 @@ CHECKS: tuple[Check, ...] = (
         empty_texts,
         "A text with no word is scored on nothing.",
         "Restore or drop them.",
+        FIX_CODE,
     ),
     Check(
         "damaged characters",
@@ -114,6 +116,7 @@ CHECKS: tuple[Check, ...] = (
         damaged_texts,
         "Words broken by a wrong encoding are unknown words, and mark their source.",
         "Read the source again as UTF-8 (or what it is written in).",
+        FIX_CODE,
     ),
     Check(
         "text lengths",

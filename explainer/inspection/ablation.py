@@ -15,7 +15,7 @@ from explainer.errors import InvalidInput, unknown
 from explainer.explanation import Provenance
 from explainer.inputs import take
 from explainer.inspection import saving
-from explainer.inspection.network import layers_of, network
+from explainer.inspection.network import followed, layers_of
 from explainer.inspection.tables import scale_of, stamp
 from explainer.progress import reporter
 
@@ -118,7 +118,7 @@ def ablate(
     Raises UnknownName, InvalidInput, Unsupported.
     """
     started = time.perf_counter()
-    net = network(model, "ablate")
+    net = followed(model, "Ablation of units", data)
     if kind not in KINDS:
         raise unknown("kind of ablation", kind, KINDS)
     given = net.canonical(data)

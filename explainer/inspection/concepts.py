@@ -16,7 +16,7 @@ from explainer.errors import InvalidInput, Unsupported, unknown
 from explainer.explanation import Provenance
 from explainer.inputs import join, take
 from explainer.inspection import saving
-from explainer.inspection.network import layers_of, network
+from explainer.inspection.network import followed, last_layer, layers_of
 from explainer.inspection.probes import pooled, wilson
 from explainer.inspection.tables import scale_of, stamp
 from explainer.progress import reporter
@@ -149,12 +149,12 @@ def concepts(
     UnknownName, Unsupported.
     """
     started = time.perf_counter()
-    net = network(model, "concepts")
+    net = followed(model, "Concepts (TCAV)", inputs)
     given, pool = net.canonical(inputs), net.canonical(random)
     shown = _examples(net, examples, pool, runs, correction)
     goal, scale = _goal(net, target), scale_of(net, output)
     found = layers_of(net, given)
-    names = found.named(layers) if layers is not None else [found.before_head()]
+    names = found.named(layers) if layers is not None else [last_layer(net, given)]
     how = "flat" if net.modality in ("image", "tabular") else "mean"
     rng = np.random.default_rng(seed)
     scores, accuracy = np.empty((len(names), len(shown), runs)), np.empty((len(names), len(shown)))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROWS = 30
 BACKGROUND = 20
-SEEDS = 5  # models on each side: the least with which the permutation test over them reaches p = 0.008
+SEEDS = 5  # models on each side: the least with which the permutation test reaches 5 %, at p = 0.008 times three measures
 FIRST = 3
 LEVEL = 0.05
 
@@ -133,13 +133,13 @@ def effect(
     method, parameters : as for :func:`explainer.explain`; the same for every model.
     target : a class (name or index) that both know; "auto" is the second of two classes, else the commonest.
     rows : inputs to explain; by default up to 30 training rows that the fix left as they are.
-    seeds : models on each side, 4 or more; every one has a seed of its own.
+    seeds : models on each side, 5 or more; every one has a seed of its own.
     resample : train each on a draw with replacement of its data, so that the noise is that of other data of the same kind too.
 
     Raises InvalidInput where the data cannot be trained on, the error saying on which side, or the two cannot be compared.
     """
-    if seeds < 4:
-        raise InvalidInput(f"seeds={seeds}; the least with which a shift can be told from noise is 4 on each side.")
+    if seeds < SEEDS:
+        raise InvalidInput(f"seeds={seeds}; the least with which a shift can be told from noise is {SEEDS} on each side.")
     sides = [_split(data, labels), _split(fixed.data, labels if isinstance(labels, str) else fixed.labels)]
     shared = _untouched(fixed, len(sides[0][0]))
     chosen = shared[np.linspace(0, len(shared) - 1, min(ROWS, len(shared))).astype(int)] if len(shared) else shared

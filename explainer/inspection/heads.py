@@ -15,8 +15,8 @@ from explainer.errors import InvalidInput, Unsupported, unknown
 from explainer.explanation import Provenance
 from explainer.inputs import take
 from explainer.inspection import saving
+from explainer.inspection.network import followed
 from explainer.inspection.tables import scale_of, stamp
-from explainer.model import Model, wrap
 from explainer.progress import reporter
 from explainer.target import Target, resolve, shared
 
@@ -105,12 +105,10 @@ def head_importance(
     Fused kernels included; heads are turned off in this thread alone, and the module is as it was afterwards. Raises
     Unsupported without attention, or where what a head hands on cannot be told from its neighbours'; InvalidInput, UnknownName.
     """
-    from explainer.adapters.torch import require_torch
-
     started = time.perf_counter()
     if kind not in KINDS:
         raise unknown("kind of head importance", kind, KINDS)
-    model = require_torch(model if isinstance(model, Model) else wrap(model), "head_importance")
+    model = followed(model, "Head importance", inputs)
     given, scale = model.canonical(inputs), scale_of(model, output)
     goal = resolve(target, model.scores(given, scale), model.class_names, model.told(given))
     if goal.k != 1:

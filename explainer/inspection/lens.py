@@ -15,7 +15,7 @@ from explainer.errors import Unsupported
 from explainer.explanation import Provenance
 from explainer.inputs import take
 from explainer.inspection import saving
-from explainer.inspection.network import layers_of, network
+from explainer.inspection.network import followed, layers_of
 from explainer.inspection.patching import position_names
 from explainer.inspection.tables import scale_of, stamp
 from explainer.progress import reporter
@@ -101,7 +101,7 @@ def logit_lens(model: Any, inputs: Any, *, layers: Any = None, output: str = "pr
     Raises Unsupported where there is no such stack or its states differ in shape; UnknownName.
     """
     started = time.perf_counter()
-    net = network(model, "logit_lens")
+    net = followed(model, "Logit lens", inputs)
     given = net.canonical(inputs)
     found = layers_of(net, given)
     blocks = readable(found, layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from explainer.errors import Unsupported
 from explainer.methods import METHODS
 from explainer.model import Model, wrap
 
@@ -19,11 +20,38 @@ def network(model: Any, what: str) -> TorchModel:
     return require_torch(model if isinstance(model, Model) else wrap(model), what)
 
 
+def followed(model: Any, view: str, inputs: Any) -> TorchModel:
+    """The model for a view of how its scores change. Raises Unsupported where preflight finds them no function of the input."""
+    net = network(model, view)
+    net.meet(net.canonical(inputs))
+    why = unsteady(net)
+    if why:
+        raise Unsupported(f"{view} is not valid on {net.name}: {why}")
+    return net
+
+
+def unsteady(net: TorchModel) -> str:
+    """Why no change of a score would be right, where it is drawn at random or depends on the batch."""
+    obstacle = net.anatomy().obstacle
+    return f"No change of a score of {net.name} would be right: {obstacle}." if obstacle else ""
+
+
 def layers_of(net: TorchModel, inputs: Any) -> Layers:
-    """Its layers, as they run on canonical ``inputs``."""
+    """Its layers, as they run on canonical ``inputs``. Raises Unsupported where there is none to read."""
     from explainer.adapters.layers import Layers
 
-    return Layers(net, inputs)
+    found = Layers(net, inputs)
+    if not found.calls:
+        raise Unsupported(f"No layer of {type(net.core).__name__} gives a float tensor with a row per input; there is nothing to read.")
+    return found
+
+
+def last_layer(net: TorchModel, inputs: Any) -> str:
+    """The layer that ``layer="auto"`` of the gradient methods stands for, or the head where none stands before it. Raises Unsupported."""
+    from explainer.adapters.layerview import layer_named
+
+    layer = layer_named(net, "auto", inputs)
+    return layer.name.removeprefix("input of ") if layer.entering else layer.name
 
 
 def layers_for(model: Model, method: str) -> tuple[str, ...] | None:

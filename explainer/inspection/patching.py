@@ -15,7 +15,7 @@ from explainer.errors import InvalidInput
 from explainer.explanation import Provenance
 from explainer.inputs import join
 from explainer.inspection import saving
-from explainer.inspection.network import layers_of, network
+from explainer.inspection.network import followed, layers_of, network
 from explainer.inspection.tables import scale_of, stamp
 from explainer.progress import reporter
 from explainer.target import Target, resolve
@@ -107,7 +107,7 @@ def patch(
     Raises InvalidInput where lengths differ or the scores do not; UnknownName, Unsupported.
     """
     started = time.perf_counter()
-    net = network(model, "patch")
+    net = followed(model, "Activation patching", clean)
     pair = [net.canonical(one) for one in (clean, corrupt)]
     if [len(one) for one in pair] != [1, 1]:
         raise InvalidInput(f"patch() takes one clean and one corrupt input; {len(pair[0])} and {len(pair[1])} came.")

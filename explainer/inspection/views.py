@@ -9,7 +9,7 @@ from typing import Any, Literal
 from explainer.errors import ExplainerError
 from explainer.inspection.heads import has_heads
 from explainer.inspection.lens import readable
-from explainer.inspection.network import layers_of, network
+from explainer.inspection.network import layers_of, network, unsteady
 from explainer.model import Capability
 
 GROUP = "Inside the network"
@@ -93,9 +93,8 @@ def views(model: Any, names: Iterable[str] = tuple(VIEWS)) -> Mapping[str, Capab
 
 def _steady(net: Any, view: View) -> Capability:
     """The view on a model that it can run on: a score that is no function of its input has nothing to be followed."""
-    anatomy = net.anatomy()
-    if view.scored and anatomy.obstacle:
-        return Capability("unsupported", f"No change of a score of {net.name} would be right: {anatomy.obstacle}.")
-    if view.scored and anatomy.noise:
-        return Capability("approximate", f"{view.caveat} {anatomy.noise}")
+    if view.scored and (why := unsteady(net)):
+        return Capability("unsupported", why)
+    if view.scored and (noise := net.anatomy().noise):
+        return Capability("approximate", f"{view.caveat} {noise}")
     return Capability(view.level, view.caveat)

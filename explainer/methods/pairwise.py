@@ -18,10 +18,12 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.special import gammaln
 
 from explainer.methods.quadrature import design
-from explainer.methods.relevance import LEARN, NUGGET, SUM_NOISE, legendre, optimism, spread
+from explainer.methods.relevance import LEARN, SUM_NOISE, legendre, optimism, spread
 
 _RHOS = (0.03, 0.1, 0.25, 0.5)
 _LEVEL = 100.0  # prior weight of the constant: the mean of a game says nothing about its interactions
+_NOISE = 1e-4
+_LEARNT = 4  # numbers: the scale is that of the rows a fit was chosen by
 _LOW = 10.0  # prior weight of the lowest terms: pairs in the even part, single players in the odd part
 
 
@@ -64,7 +66,7 @@ def _best(fits: tuple[_Fit, ...], y: np.ndarray) -> tuple[np.ndarray, np.ndarray
     few = y[spread(len(y), LEARN)]
     evidence, scale = (np.stack(part) for part in zip(*(fit.evidence(few) for fit in fits), strict=True))
     best = evidence.argmax(axis=0)
-    widen = optimism(len(y), 0)
+    widen = optimism(len(y), _LEARNT)
     found = np.stack([fits[b].weights @ one for b, one in zip(best, y.T, strict=True)], axis=1)
     return found, np.stack([fits[b].variance * scale[b, j] * widen for j, b in enumerate(best)], axis=1)
 
@@ -104,7 +106,7 @@ def _fit(x: np.ndarray, rho: float, odd: int) -> _Fit:
         alone = low * (x[:, i] * x[:, j]).T
         cross += np.concatenate([alone, _row_sums(alone, d)])
         prior += np.concatenate([np.full(len(i), 4 * low), np.full(d, 4 * low * (d - 1))])
-    noise = np.full(n, NUGGET * (1 + _LOW))
+    noise = np.full(n, _NOISE)
     noise[0] = SUM_NOISE
     gram[np.diag_indices(n)] += noise
     factor = cholesky(gram, lower=True, check_finite=False)

@@ -6,8 +6,8 @@ g is a sum of products over odd sets T, and the product over T gives 2/|T| to ea
     k(x, y) = c sum_{|T| odd} rho^|T| prod_{j in T} x_j y_j + (lin / d) x.y,    c = 1 / sum_{m odd} C(d, m) rho^m,
 
 has its covariance with each Shapley value, and the prior variance of each Shapley value, in closed form (rho^m / m is the
-integral of t^(m-1)), so the posterior mean and variance are too: Bayesian quadrature (O'Hagan 1991) over coalitions. The scale of the
-variance is how far rows that are left out lie from what all others say of them, in their own standard deviations.
+integral of t^(m-1)), so the posterior mean and variance are too: Bayesian quadrature (O'Hagan 1991) over coalitions. The scale of a
+value's variance is how far rows that it hangs on lie from what all others say of them, in their own standard deviations.
 Everything but the values of g depends on (d, pairs, seed) only and is shared by all instances and outputs; where the model is
 slow enough, :mod:`explainer.methods.relevance` goes on from there with a strength of its own for every player.
 """
@@ -24,12 +24,13 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.lapack import dtrtrs  # solve_triangular without its checks, which cost more than the few rows do
 from scipy.special import gammaln
 
-from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, halves, left_out, legendre, optimism, refined, size_of, spread
+from explainer.methods.relevance import FEWEST, LEARN, NUGGET, SUM_NOISE, halves, left_out, legendre, refined, scales, spread, taken
 
 # (Interaction strength rho, prior weight lin of the additive part) tried; the evidence picks one per instance and output.
 STRENGTHS = ((0.02, 10.0), (0.08, 10.0), (0.2, 10.0), (0.4, 10.0), (0.65, 10.0), (0.05, 300.0), (0.2, 300.0))
 MOST_PAIRS = 1024  # per block; a Cholesky factor of 1025 x 1025 takes a few hundredths of a second
 _LEFT_OUT = 128  # rows that are predicted from all the others: the intervals are as wide as that goes wrong
+_LEARNT = 1  # number: which pair of strengths
 _ENUMERATED = 20_000  # size classes up to this large are listed whole and shuffled
 
 
@@ -108,20 +109,27 @@ def _ranks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What one pair of strengths contributes: the Cholesky factor of a few rows, weights ``(d, n)`` of g in each value,
-    prior-minus-explained variance ``(d,)``, and the weights ``(rows, n)`` of g in the standardised errors of rows left out. The factor
-    of all rows is not kept: it would be most of the memory and of the time.
+    """What one pair of strengths contributes: the Cholesky factor of a few rows, weights ``(d, n)`` of g in each value, its variance
+    ``(d,)`` at scale one, weights ``(rows, n)`` of g in the standardised errors of rows left out, the shares ``(d, rows)`` of those rows
+    in each scale, and what is lost of an additive game, ``(d, d)``. The factor of all rows is not kept: it would be most of the memory.
     """
 
     few: np.ndarray
     weights: np.ndarray
     variance: np.ndarray
     left_out: np.ndarray
+    share: np.ndarray
+    lost: np.ndarray
 
     @cached_property
     def half_log_det(self) -> float:
         """Half the log determinant of the few rows' covariance."""
         return float(np.log(np.diag(self.few)).sum())
+
+    def values(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior mean and variance ``(d,)`` from odd parts ``(n,)``; no error is below what is lost of the additive game found."""
+        phi = self.weights @ g
+        return phi, np.maximum(self.variance * scales(self.left_out @ g, self.share, len(g), _LEARNT), (self.lost @ phi) ** 2)
 
     def whitened(self, g: np.ndarray) -> np.ndarray:
         """Odd parts ``(few, k)`` made independent and of size one, were the strengths right."""
@@ -189,10 +197,8 @@ class OddProcess:
 
     def _posterior(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         best = self._evidence(g).argmax(axis=0)
-        phi = np.stack([(self.fits[b].weights @ one) for b, one in zip(best, g.T, strict=True)], axis=1)
-        scale = [size_of(self.fits[b].left_out @ one) for b, one in zip(best, g.T, strict=True)]
-        widen = optimism(len(g), 0)
-        return phi, np.stack([self.fits[b].variance * scale[j] * widen for j, b in enumerate(best)], axis=1)
+        phi, variance = zip(*(self.fits[b].values(one) for b, one in zip(best, g.T, strict=True)), strict=True)
+        return np.stack(phi, axis=1), np.stack(variance, axis=1)
 
 
 @lru_cache(maxsize=8)  # of at most 20 MB each, at 200 players
@@ -219,7 +225,7 @@ def _fit(x: np.ndarray, rho: float, lin: float) -> _Fit:
     agree = (d + inner) / 2
     gram = _odd_half(agree, d - agree, rho, log_norm) + lin / d * inner
     cross = _cross(x, rho, log_norm) + 2 * lin / d * x.T
-    noise = np.full(n, NUGGET * (1 + lin))
+    noise = np.full(n, NUGGET)
     noise[0] = SUM_NOISE
     gram[np.diag_indices(n)] += noise
     factor = cholesky(gram, lower=True, check_finite=False)
@@ -230,7 +236,9 @@ def _fit(x: np.ndarray, rho: float, lin: float) -> _Fit:
     ends = np.concatenate([half, np.concatenate([np.zeros((n - len(out), len(out))), last])], axis=1)
     weights = solve_triangular(factor, ends, lower=True, trans="T", check_finite=False).T[:, place]
     prior = _prior_variance(d, rho, log_norm) + 4 * lin / d
-    return _Fit(few, weights[:d].copy(), np.maximum(prior - (half**2).sum(axis=0), 0), weights[d:] / size[:, None])
+    variance = np.maximum(prior - (half**2).sum(axis=0), 0)
+    lost = weights[:d] @ x[place] / 2 - np.eye(d)
+    return _Fit(few, weights[:d].copy(), variance, weights[d:] / size[:, None], taken(weights[:d, out], size), lost)
 
 
 def _log_odd_half(d: int, rho: float) -> float:

@@ -7,8 +7,9 @@ Most games lean on a few players, and their interactions are among those. The ke
 says so (automatic relevance determination; MacKay 1994, Neal 1996). With s_j = artanh(rho_j) its first part is
 sinh(sum_j s_j x_j y_j) / sinh(sum_j s_j), and its covariance with a Shapley value is again an integral over t in (0, 1), of
 prod (1 + t rho_j y_j). The strengths follow the importance u of each player in a first fit, rho_j ~ rho u_j^a and
-lambda_j ~ u_j^a; how well held-out rows are predicted picks rho, a and the additive share. It takes factorisations per game
-and output, some hundredths of a second, so it is for models slower than that.
+lambda_j ~ u_j^a; how well held-out rows are predicted picks rho, a and the additive share. How far the values still move as the
+strengths follow them counts as an error of its own. It takes factorisations per game and output, some hundredths of a second, so it
+is for models slower than that.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from functools import lru_cache
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpotrf, dtrtrs  # scipy's own calls without their checks, which cost as much as so few rows do
+from scipy.special import ndtri, stdtrit
 
-NUGGET = 1e-5
+NUGGET = 1e-7  # what many rows alike lose to it, they lose together, and no row left out tells: it must stay far below the errors told
 SUM_NOISE = 1e-9  # the whole difference v(N) - v(0) is known, not estimated
 FEWEST = 12  # rows; fewer cannot be halved and still say anything
 LEARN = 192  # rows the strengths are learnt on: a spread of the design, cheap to factorise many times
 _OPTIONS = {"rho": (0.02, 0.05, 0.12, 0.25, 0.45, 0.7), "power": (0.0, 0.5, 1.0, 1.5), "additive": (1.0, 10.0, 100.0)}
-_FLOOR = 0.05  # of the mean importance: a player that looks idle may still be found to matter
+_FLOOR = 0.02  # of the mean importance: a player that looks idle may still be found to matter
 _ROUNDS = 2
-_CHOICE = 4.0  # degrees of freedom that choosing among the fits takes
-_LEARNT = 5.0  # and learning strengths, which follow a first fit by a law of three numbers
+_FOLLOWED = 2  # times the strengths follow the values at the end
+_LEARNT = 3  # numbers: strengths follow a first fit by a law of three
 _NODES = 24
 
 
@@ -63,14 +65,18 @@ def refined(x: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if chosen.power == 0:
             chosen = replace(chosen, power=1.0)
     chosen = _search(few, few_g, importance, chosen, half, again=("rho",))
-    importance = _importance(*_posterior(few, few_g, importance, chosen))
+    before = np.zeros(x.shape[1])
+    for _ in range(_FOLLOWED):
+        before, variance = _posterior(few, few_g, importance, chosen)
+        importance = _importance(before, variance)
     phi, variance = _posterior(x, g, importance, chosen, whole=True)
-    return phi, variance * optimism(len(x), _LEARNT)
+    moved = phi - before if len(few) == len(x) else 0.0  # between values from more and from fewer rows it is no movement
+    return phi, variance + moved**2
 
 
 def optimism(n: int, learnt: float) -> float:
-    """By how much a variance scaled on ``n`` rows is too small, when that many numbers were learnt from them beside the choice of fit."""
-    return n / max(n - learnt - _CHOICE, n / 2)
+    """By how much a variance scaled on ``n`` rows is too small, when that many numbers were learnt from them."""
+    return n / max(n - learnt, n / 2)
 
 
 def _importance(phi: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -116,8 +122,13 @@ def _posterior(
     cross = _cross(x, rho) + 2 * additive[:, None] * x.T
     half = solve_triangular(solved.factor, cross.T, lower=True, check_finite=False)
     variance = np.maximum(_prior_variance(rho) + 4 * additive - (half**2).sum(axis=0), 0)
-    late = solved.white[len(x) // 2 :]
-    scale = size_of(solved.left_out()) if whole else float(late @ late) / len(late)
+    if whole:
+        many = min(LEARN, len(x) - 1)
+        last, size = left_out(solved.factor, many)
+        scale = scales(last.T @ solved.white[-many:] / size, taken((last.T @ half[-many:]).T, size), len(x), _LEARNT)
+    else:
+        late = solved.white[len(x) // 2 :]
+        scale = np.full(x.shape[1], float(late @ late) / len(late))
     return half.T @ solved.white, variance * scale
 
 
@@ -134,8 +145,8 @@ class _Solved:
         gram /= -math.expm1(-2 * total)
         gram += (x * additive) @ x.T
         diagonal = gram.reshape(-1)[:: n + 1]
-        diagonal += NUGGET * (1 + additive.sum())
-        diagonal[0] += SUM_NOISE - NUGGET * (1 + additive.sum())
+        diagonal += NUGGET
+        diagonal[0] += SUM_NOISE - NUGGET
         # The transpose of a symmetric matrix is itself, in the order LAPACK works in.
         self.factor, failed = dpotrf(gram.T, lower=1, overwrite_a=1)
         if failed:
@@ -148,19 +159,30 @@ class _Solved:
         scale = float(left @ left) / len(left)
         return -0.5 * len(left) * math.log(scale + 1e-300) - float(np.log(np.diag(self.factor)[half:]).sum())
 
-    def left_out(self) -> np.ndarray:
-        """Standardised errors of the last rows, each predicted from all the others."""
-        many = min(LEARN, len(self.white) - 1)
-        last, size = left_out(self.factor, many)
-        return (last.T @ self.white[-many:]) / size
 
-
-def size_of(errors: np.ndarray) -> float:
-    """The variance that standardised errors speak for: their mean square, or that of normal errors of their sixth moment if larger.
-
-    Where a few rows alone go wrong, as where most repeat what others say of the few players that matter, the values hang on those few.
+def taken(weights: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Shares ``(d, rows)`` of rows left out in what they take off each value's variance, from their ``weights`` (d, rows) in the values:
+    without row j the variance of value i would be w_ij^2 / P_jj larger; ``size`` (rows,) is sqrt(P_jj).
     """
-    return max(float(np.mean(errors**2)), (float(np.mean(errors**6)) / 15) ** (1 / 3))
+    less = (weights / size) ** 2 + 1e-300
+    return less / less.sum(axis=1, keepdims=True)
+
+
+def scales(errors: np.ndarray, share: np.ndarray, n: int, learnt: float) -> np.ndarray:
+    r"""The scale ``(d,)`` of each value's variance, from standardised errors ``(rows,)`` of rows left out and their shares a ``(d, rows)``.
+
+    .. math:: s_i = \frac{m_i \sum_j a_{ij} e_j^2 + \overline{e^2}}{m_i + 1}, \quad m_i = 1 / \sum_j a_{ij}^2
+
+    Where a few players matter, most rows repeat what others say of them, and are predicted well; those that the values hang on are not.
+    The mean over all rows counts as one row more. A scale of so few rows is made wider by Student's factor, its degrees of freedom the
+    rows that count (m_i; Kish 1965), fewer where the errors have heavy tails (their kurtosis in a normal law's place; Satterthwaite 1946).
+    """
+    square = errors**2
+    mean = float(square.mean()) + 1e-300
+    count = 1 / (share**2).sum(axis=1)
+    freedom = 1 + count * 2 / (max(float(((square / mean) ** 2).mean()), 2.0) - 1)
+    scale = (count * (share @ square) + mean) / (count + 1)
+    return optimism(n, learnt) * (stdtrit(freedom, 0.975) / ndtri(0.975)) ** 2 * scale
 
 
 def left_out(factor: np.ndarray, many: int) -> tuple[np.ndarray, np.ndarray]:

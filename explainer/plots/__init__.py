@@ -52,6 +52,8 @@ from explainer.plots.patching import plot_ablation as plot_ablation
 from explainer.plots.patching import plot_lens as plot_lens
 from explainer.plots.patching import plot_patching as plot_patching
 from explainer.plots.permutation import plot_permutation as plot_permutation
+from explainer.plots.pictures import plot_pictures as plot_pictures
+from explainer.plots.pictures import plot_plane as plot_plane
 from explainer.plots.probes import plot_concepts as plot_concepts
 from explainer.plots.probes import plot_probing as plot_probing
 from explainer.plots.reasons import plot_reasons as plot_reasons

@@ -59,7 +59,7 @@ def checks(section: Section, _pictures: Pictures, _evidence: Section) -> list[Bl
     totals = ", ".join(f"{section['counts'].get(s, 0)} {s}" for s in CHECKED)
     told = [blocks.text(f"{totals}. A check that could not run is not a pass.")]
     for state, caption in CHECKED.items():
-        rows = [[blocks.cell(f["state"]), _plain(f["check"]), _found(f), _measured(f)] for f in section["findings"] if f["state"] == state]
+        rows = [[blocks.cell(f["state"]), f["check"], _found(f), _measured(f)] for f in section["findings"] if f["state"] == state]
         if rows:
             told.append(blocks.table(caption, "Outcome < 0.9 | Check < 1.4 | What was found < 4.2 | Measured < 1.3", rows))
     return told
@@ -85,10 +85,6 @@ def _measured(f: Section) -> str:
     parts += [f"limit {number(f['threshold'])}"] if f["threshold"] is not None else []
     parts += [f"p = {number(f['p'], 2)}"] if f["p"] is not None else []
     return ", ".join(parts).replace(", (", " (") or "–"
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ").replace("-", " ")
 
 
 def performance(section: Section, pictures: Pictures, evidence: Section) -> list[Block]:

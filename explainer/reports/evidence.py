@@ -217,7 +217,7 @@ def _named_labels(m: Material, labels: np.ndarray | None) -> np.ndarray | None:
 
 
 def _sentence(name: str) -> str:
-    text = name.replace("_", " ").replace("-", " ").strip()
+    text = name.replace("_", " ").strip()
     return text[:1].upper() + text[1:]
 
 

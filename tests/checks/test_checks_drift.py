@@ -116,3 +116,16 @@ def test_without_enough_to_go_on_it_is_not_run(found):
     assert found("drift, all together", table()).state == "not run"
     assert found("drift, all together", table(20), reference=table()).state == "not run"
     assert found("drift, all together", table()[["n0"]].assign(n0=1.0), reference=table()[["n0"]].assign(n0=1.0)).state == "not run"
+
+
+def test_the_p_value_stands_in_the_finding():
+    from explainer.checks.run import check
+
+    a = pd.DataFrame({"x": RNG.normal(size=300), "z": RNG.normal(size=300)})
+    findings = check(
+        a + [0.0, 1.0], ["u"] * 250 + ["v"] * 50, reference=a, reference_labels=["u", "v"] * 150, only=["drift", "label drift"]
+    )
+    for found in findings:
+        assert found.state == "fail" and found.p < 0.001
+    tests = findings.filter(check="drift")[0].evidence["columns"]
+    assert findings.filter(check="drift")[0].p == pytest.approx(tests[0]["adjusted p"], rel=1e-4)

@@ -348,3 +348,35 @@ def test_a_finding_that_is_no_longer_true_changes_nothing():
     frame, labels = table()
     stale = Findings((Finding("constant columns", "fail", "old", columns=("n1",)),), "tabular", 400)
     assert not explainer.fix(frame, stale, labels).log
+
+
+def test_progress_is_told_to_the_end():
+    frame = pd.DataFrame({"a": [np.inf, *range(59)], "k": 1, "b": list("uvw") * 20})
+    told = []
+    findings = check(frame)
+    explainer.fix(frame, findings, progress=lambda done, total: told.append((done, total)))
+    assert [done for done, _ in told] == list(range(len(told))) and told[-1][0] == told[-1][1] > 2
+
+
+def test_every_check_with_a_fix_says_so_in_code():
+    named = {c.name: c.code for c in CHECKS if set(c.modalities) & {"tabular", "text"}}
+    own = {"personal data", "impossible dates"}  # these write their own
+    assert all("explainer.fix" in named[f.check] for f in FIXES if f.check in named and f.check not in own)
+    frame = pd.DataFrame({"a": [np.inf, *range(59)], "b": list("uvw") * 20})
+    findings = check(frame)
+    space = {"explainer": explainer, "data": frame, "labels": None, "findings": findings}
+    exec(findings.filter(check="infinite values")[0].code, space)
+    assert np.isinf(frame["a"]).sum() == 1 and not np.isinf(space["data"]["a"]).any()
+
+
+def test_fields_beyond_the_header_are_in_the_log(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "".join(f"{i % 7},{'uvw'[i % 3]},9\n" for i in range(60)))
+    from explainer.checks.copies import write_copy
+    from explainer.checks.read import read
+
+    found = read(path)
+    fixed = explainer.fix(found, check(found), only=["exact duplicates"])
+    write_copy(fixed, found, path, tmp_path / "b.csv")
+    assert [c.action for c in fixed.log] == ["line read in part"] and "its header 2" in fixed.log[0].why
+    assert pd.read_csv(tmp_path / "b.csv").shape == (60, 2)

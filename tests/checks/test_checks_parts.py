@@ -233,3 +233,11 @@ def test_ctrl_c_gives_what_was_found_so_far(monkeypatch):
     assert states["mixed types"] == states["drift"] == "Not run: stopped before it."
     assert "stopped" not in states["missing values"]
     assert states.keys() == {c.name for c in checks("tabular") if not c.asked}
+
+
+def test_the_sample_size_counts_every_label_of_a_table_on_disk(tmp_path):
+    n = 40_000
+    frame = pd.DataFrame({"a": np.arange(n) % 1009 / 7, "b": np.arange(n) % 997 / 3, "y": np.where(np.arange(n) % 400, "often", "rarely")})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    (found,) = check(tmp_path / "rows.csv", "y", only=["sample size"], memory=1e6)
+    assert found.state == "pass" and found.evidence["figures"][0]["n"] == n // 400

@@ -244,3 +244,105 @@ def test_dates_are_the_same_whatever_unit_they_are_kept_in(unit):
     days = pd.Series(pd.to_datetime(["2020-03-01"] * 40)).astype(f"datetime64[{unit}]")
     finding = state(check(pd.DataFrame({"day": days, "x": np.arange(40.0)}), only=["constant columns"]), "constant columns")
     assert "2020-03-01" in finding.message
+
+
+def test_a_table_of_objects_is_a_table():
+    assert read(np.array([[1, "a"], [None, 2.0]], dtype=object)).modality == "tabular"
+
+
+@pytest.mark.parametrize("memory", [None, 10.0])
+@pytest.mark.parametrize("ending", ["", ",x", ","])
+def test_lines_longer_than_the_header_shift_no_column(tmp_path, ending, memory):
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n" + "".join(f"{i},{'uvw'[i % 3]}{ending}\n" for i in range(60)))
+    frame = read(path).inputs
+    assert frame["a"].tolist() == list(range(60)) and set(frame["b"]) == set("uvw")
+    found = state(check(path, memory=memory), "unreadable items")
+    assert found.state == ("fail" if ending else "pass")
+    assert not ending or "its lines have 3 fields, its header 2" in found.message
+
+
+def test_one_line_that_is_no_object_does_not_change_what_the_data_are(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    lines = [json.dumps({"text": f"a line about number {i}", "label": "ab"[i % 2]}) for i in range(40)]
+    path.write_text("\n".join([*lines[:7], "[1, 2]", *lines[7:]]))
+    findings = check(path, "label")
+    assert findings.modality == "text" and findings.rows == 40
+    found = state(findings, "unreadable items")
+    assert found.state == "fail" and found.rows == (7,) and "line 8 (no object" in found.message
+    in_parts = check(path, "label", memory=10.0)
+    assert in_parts.rows == 40 and "line 8 (no object" in state(in_parts, "unreadable items").message
+
+
+def damaged_npz(path, name):
+    """An npz file, one byte of the array ``name`` changed."""
+    images = RNG.integers(0, 255, (40, 8, 8)).astype(np.uint8)
+    arrays = {"images": images, "labels": np.arange(40) % 2}
+    np.savez(path, **arrays)
+    content = bytearray(path.read_bytes())
+    at = content.index(arrays[name].tobytes()) + 5
+    content[at] ^= 255
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("labels", [None, "labels"])
+@pytest.mark.parametrize("name", ["images", "labels"])
+def test_an_array_that_is_broken_is_a_finding(tmp_path, name, labels):
+    findings = check(damaged_npz(tmp_path / "a.npz", name), labels)
+    found = state(findings, "unreadable items")
+    assert found.state == "fail" and f"a.npz:{name}" in found.message
+    assert findings.rows == (40 if name == "labels" else 0)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.npz"])
+def test_labels_of_a_file_that_cannot_be_read_are_no_misuse(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    assert state(check(tmp_path / name, "outcome"), "unreadable items").state == "fail"
+
+
+def test_an_array_called_series_is_series(tmp_path):
+    np.savez(tmp_path / "a.npz", series=RNG.normal(size=(40, 50, 3)))
+    assert read(tmp_path / "a.npz").modality == "series"
+
+
+def test_what_cannot_be_read_of_the_reference_is_told(tmp_path):
+    frame = pd.DataFrame({"a": np.arange(60.0), "b": RNG.normal(size=60), "y": ["u", "v"] * 30})
+    (tmp_path / "ref.parquet").write_bytes(b"PAR1")
+    findings = check(frame, "y", reference=tmp_path / "ref.parquet")
+    assert "reference set: ref.parquet" in state(findings, "unreadable items").message
+    assert {state(findings, name).state for name in ("overlap, exact", "schema", "drift", "rules")} == {"not run"}
+    frame.drop(columns="y").to_csv(tmp_path / "ref.csv", index=False)  # a reference set without labels is one
+    findings = check(frame, "y", reference=str(tmp_path / "ref.csv"))
+    assert state(findings, "overlap, exact").state == "fail" and state(findings, "label drift").state == "not run"
+    findings = check(frame, reference=frame.iloc[:0])
+    assert {state(findings, name).state for name in ("overlap, exact", "schema", "rules")} == {"not run"}
+
+
+def test_a_column_read_as_words_does_not_hide_an_overlap():
+    frame = pd.DataFrame({"a": np.arange(60) // 4 / 2, "b": RNG.normal(size=60), "c": RNG.normal(size=60)})
+    other = frame.astype({"a": str})
+    other.loc[0, "a"] = "unknown"
+    assert state(check(frame, reference=other), "overlap, exact").count >= 59
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"", "nothing is in it"),
+        ("a.parquet", b"PAR1 and no more", "no parquet file, or a damaged one"),
+        ("a.npz", b"no zip", "no npz archive, or a damaged one"),
+        (
+            "a.jsonl",
+            b'{"a": 1}\n{"a": 2, b}\n',
+            "line 2 (no valid JSON: Expecting property name enclosed",
+        ),
+        ("pictures/a.png", b"no picture", "no picture, or of a kind that cannot be read"),
+    ],
+)
+def test_what_could_not_be_read_is_said_in_plain_words(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    findings = check(path.parent if path.suffix == ".png" else path)
+    assert said in state(findings, "unreadable items").message

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from explainer.checks import neighbours, outliers
+from explainer.checks import neighbours
 from explainer.checks.columns import column_of
 from explainer.checks.frame import TableView
 from explainer.checks.levels import Levels, normalised, parses, spelled
@@ -116,20 +116,6 @@ def test_candidates_in_parts_are_candidates_at_once(monkeypatch):
     whole = close_ranks(view, None)
     monkeypatch.setattr(neighbours, "CANDIDATES", 50)
     assert close_ranks(view, None) == whole
-
-
-def test_items_let_off_by_the_screen_are_no_odd_ones(monkeypatch):
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(6000, 5)).astype(np.float32)
-    away = rng.normal(size=(60, 5))
-    points[::100] = away / np.linalg.norm(away, axis=1, keepdims=True) * np.linspace(4, 14, 60)[:, None]
-    whole = outliers.isolation(points)
-    monkeypatch.setattr(outliers, "GAUGED", 2000)
-    screened = outliers.isolation(points)
-    assert (screened == 0).mean() > 0.5
-    odd = np.flatnonzero(whole > outliers.ALONE * 1.2)
-    assert len(odd) > 10
-    np.testing.assert_allclose(screened[odd], whole[odd], rtol=0.1)
 
 
 def test_a_check_of_many_rows_says_that_it_judged_a_sample(monkeypatch):

@@ -16,6 +16,7 @@ import explainer
 from explainer.adapters.layers import Layers
 from explainer.errors import InvalidInput, UnknownName, Unsupported
 from explainer.inspection.activations import Activations, activations, effective_rank
+from explainer.inspection.network import last_layer
 
 
 def image_model(module: nn.Module | None = None, **options: Any) -> Any:
@@ -155,8 +156,8 @@ def test_every_run_of_a_reused_module_is_a_layer_of_its_own():
 def test_stacks_of_blocks_and_the_layer_before_the_head_are_found():
     model = text_model(layers=3)
     layers = Layers(model, gallery.TEXTS)
-    assert layers.blocks() == [f"encoder.layers.{i}" for i in range(3)] and layers.before_head() == "encoder.layers.2.norm2"
-    assert Layers(image_model(), gallery.images(1)).before_head() == "norm"
+    assert layers.blocks() == [f"encoder.layers.{i}" for i in range(3)]
+    assert last_layer(model, gallery.TEXTS) == "encoder" and last_layer(image_model(), gallery.images(1)) == "norm"
     assert Layers(gallery.tabular(gallery.mlp()), gallery.table(1)).blocks() == []
 
 

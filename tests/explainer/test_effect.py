@@ -119,7 +119,7 @@ def test_labels_may_be_a_column() -> None:
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"seeds": 3}, InvalidInput, "the least .* is 4"),
+        ({"seeds": 4}, InvalidInput, "the least .* is 5"),
         ({"labels": ["yes"]}, InvalidInput, "One label per item"),
         ({"labels": "outcome"}, InvalidInput, "names no column"),
         ({"train": StandardScaler}, ExplainerError, "StandardScaler"),
@@ -144,7 +144,7 @@ def test_training_that_cannot_take_the_damage_says_on_which_side() -> None:
 
 def test_an_unknown_measure_is_answered_with_the_nearest() -> None:
     frame, y = rows(60)
-    found = explainer.effect(frame, y, dropping(frame, y, "c"), train=PIPELINE, seeds=4)
+    found = explainer.effect(frame, y, dropping(frame, y, "c"), train=PIPELINE)
     with pytest.raises(UnknownName, match="relative"):
         found["relativ"]
 
@@ -152,6 +152,6 @@ def test_an_unknown_measure_is_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_drawn(dark: bool) -> None:
     frame, y = rows(60)
-    found = explainer.effect(frame, y, dropping(frame, y, "c"), train=PIPELINE, seeds=4)
+    found = explainer.effect(frame, y, dropping(frame, y, "c"), train=PIPELINE)
     figure = explainer.plot(found, dark=dark)
     assert [t.name for t in figure.data] == ["before", "after"] and len(figure.data[0].y) == 3

@@ -305,3 +305,36 @@ def test_misuse_of_ablation_and_disk(gpt, tmp_path):
     found = ablate(model, gallery.table(5), "3", progress=lambda *now: done.append(now))
     back = Ablation.load(found.save(tmp_path / "ablation.json"))
     assert done[-1] == (16, 16) and back.provenance == found.provenance and back.to_frame().equals(found.to_frame())
+
+
+class Loose(nn.Module):
+    """A score that is no function of its input: drawn at random, or taken over the batch."""
+
+    def __init__(self, drawn: bool) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 8), nn.Linear(8, 2)
+        self.drawn = drawn
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.first(x)
+        return self.last(torch.dropout(found, 0.5, True) if self.drawn else found - found.mean(0))
+
+
+@pytest.mark.parametrize("drawn", [True, False], ids=["random", "batch"])
+def test_scores_that_are_no_function_of_the_input_are_followed_by_no_view(drawn):
+    """What explain() refuses is refused here, for the same reason."""
+    model = gallery.tabular(Loose(drawn), background=gallery.table(30, seed=1))
+    why = "its scores are drawn at random" if drawn else "depends on what stands beside it in the batch"
+    rows, pool = gallery.table(8), gallery.table(40, seed=3)
+    calls = [
+        lambda: patch(model, rows[:1], rows[1:2], target=0),
+        lambda: ablate(model, rows, "first", [0]),
+        lambda: logit_lens(model, rows),
+        lambda: explainer.concepts(model, rows, {"one": pool[:8]}, pool, layers="first", target=0),
+        lambda: explainer.head_importance(model, rows),
+    ]
+    with pytest.raises(Unsupported, match=why):
+        explainer.explain(model, rows, "shap")
+    for call in calls:
+        with pytest.raises(Unsupported, match=why):
+            call()

@@ -472,3 +472,27 @@ def test_pairs_are_a_map_with_each_pair_once() -> None:
     np.testing.assert_allclose(np.diag(np.array(heat.z, dtype=float)), [0, 0, 5], atol=1e-9)
     assert np.isnan(np.array(heat.z, dtype=float)[0, 1])
     assert "a × b" in set(ex.to_frame()["feature"])
+
+
+def test_a_sheet_shows_each_picture_in_its_place_and_names_it() -> None:
+    pictures = np.zeros((2, 3, 4, 5))
+    pictures[1, 2] = 0.5
+    figure = plots.plot_pictures(pictures, rows=["a", "<b>"], columns=["-1", "0", "1"], title="Sheet")
+    sheet = np.asarray(figure.data[0].z)
+    assert (sheet[6:10, 14:19] == 0.5).all() and np.nansum(sheet) == pytest.approx(0.5 * 20)
+    assert list(figure.layout.yaxis.ticktext) == ["a", "&lt;b&gt;"]
+    assert list(figure.layout.xaxis.tickvals) == [2, 9, 16]
+    with pytest.raises(errors.InvalidInput, match="3 columns of pictures came, but 1 names"):
+        plots.plot_pictures(pictures, columns=["one"])
+    with pytest.raises(errors.InvalidInput, match=r"\(rows, columns, H, W\)"):
+        plots.plot_pictures(pictures[0])
+
+
+def test_a_map_colours_points_by_name_and_says_which_input_each_is() -> None:
+    points = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    figure = plots.plot_plane(points, ["7", "1", "7"], axes=("first", "second"))
+    assert [trace.name for trace in figure.data] == ["1", "7"]
+    assert list(figure.data[1].customdata) == [0, 2] and list(figure.data[1].y) == [1.0, 5.0]
+    assert len({trace.marker.color for trace in figure.data}) == 2
+    with pytest.raises(errors.InvalidInput, match="n names are needed"):
+        plots.plot_plane(points, ["7"])

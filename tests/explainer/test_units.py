@@ -208,14 +208,18 @@ def test_names_that_do_not_fit_are_answered() -> None:
             return self.head(F.relu(self.layer(F.relu(self.layer(x)))))
 
     model = gallery.tabular(Twice())
-    with pytest.raises(UnknownName, match="Unknown layer 'layr'. Did you mean 'layer'"):
+    with pytest.raises(UnknownName, match="Unknown layer 'layr'. Did you mean 'layer#1'"):
         explain(model, gallery.table(), "saliency", layer="layr")
-    with pytest.raises(Unsupported, match="is called 2 times"):
+    with pytest.raises(Unsupported, match="runs 2 times in one pass; name one of layer#0, layer#1"):
         explain(model, gallery.table(), "layer_conductance", layer="layer")
-    with pytest.raises(Unsupported, match="is not called"):
+    for turn in (0, 1):  # each run of a layer used twice is a layer of its own, as for the views inside the network
+        found = explain(model, gallery.table(), "layer_conductance", layer=f"layer#{turn}", baseline="zeros", output="logit")
+        assert found.provenance.parameters["layer"] == f"layer#{turn}"
+    assert explain(model, gallery.table(), "layer_conductance").provenance.parameters["layer"] == "layer#1"
+    with pytest.raises(Unsupported, match="does not run as a module"):
         explain(model, gallery.table(), "layer_conductance", layer="unused")
     for texts in (gallery.TEXTS, ["a"]):  # of three tokens: as many positions as rows are tried
-        with pytest.raises(Unsupported, match="one row per input"):
+        with pytest.raises(Unsupported, match="a row per input"):
             explain(gallery.text(gallery.seeded(gallery.Encoder)), texts, "saliency", layer="position")
     with pytest.raises(InvalidInput, match="steps=0"):
         explain(model, gallery.table(), "internal_influence", steps=0)

@@ -18,7 +18,13 @@ from zoo.specimens import RECIPES
 
 # how many equal inputs two splits share, where the source itself repeats inputs
 SHARED = {"planted-xor": 192, "pneumonia-cnn": 8, "default-mlp": 236}  # xor has 64 different rows; unused cards are all alike
-SIZES = {"digits-cnn": (3600, 400, 1000), "vowels-rnn": (234, 36, 370), "loan-mlp": (1193, 299, 497)}
+SIZES = {
+    "digits-cnn": (3600, 400, 1000),
+    "vowels-rnn": (234, 36, 370),
+    "loan-mlp": (1193, 299, 497),
+    "digits-cnn-mnist": (54999, 5001, 10000),
+}
+UNTRAINED = "imagenet-lite0"  # a few pictures to test on, of a few of its classes
 
 
 @pytest.fixture(scope="module", params=list(RECIPES))
@@ -52,15 +58,18 @@ def test_splits_are_the_same_every_time_and_as_large_as_documented(named):
 
 def test_inputs_are_canonical_and_every_class_is_in_every_split(named):
     name, data = named
-    for part in PARTS:
+    for part in ("test",) if name == UNTRAINED else PARTS:
         split = getattr(data, part)
         given = canonical(split.inputs, RECIPES[name].modality, data.feature_names)
         assert keys(given) == keys(split.inputs)
+        if RECIPES[name].task == "density":
+            assert split.labels is None
+            continue
         if RECIPES[name].task == "regression":
             assert split.labels.dtype == np.float64
         else:
             assert split.labels.dtype == np.int64
-            assert set(split.labels.tolist()) == set(range(len(data.class_names)))
+            assert name == UNTRAINED or set(split.labels.tolist()) == set(range(len(data.class_names)))
         assert len(split.labels) == len(split.inputs)
 
 
@@ -68,8 +77,10 @@ def test_class_shares_of_the_random_splits_differ_by_less_than_two_points(named)
     name, data = named
     if name in ("vowels-rnn", "pneumonia-cnn", "ecg-rnn") or name.startswith("planted"):
         pytest.skip("the splits are the authors' own, by patient, or drawn anew: their shares differ")
-    if RECIPES[name].task == "regression":
-        pytest.skip("the labels are numbers")
+    if name == UNTRAINED:
+        pytest.skip("there is a test split only")
+    if RECIPES[name].task != "classification":
+        pytest.skip("the labels are numbers, or there are none")
     shares = [np.bincount(getattr(data, part).labels) / len(getattr(data, part)) for part in PARTS]
     assert np.abs(shares[0] - shares[2]).max() < 0.02
 
@@ -124,8 +135,11 @@ def test_loan_groups_stay_with_their_rows():
 
 
 def test_loan_codes_for_unknown_become_missing_and_no_others():
-    frame = pd.DataFrame({"term": [360.0, 999999.375], "gdlin": [666, 1], "occ": [1, 2], "liq": [1000000.0, 12]})
+    frame = pd.DataFrame({"term": [360.0, 999999.375], "gdlin": [666, 1], "occ": [1, 2], "liq": [1000000.0, 12], "appinc": [72, 666]})
+    frame["loanamt"] = [666, 100]  # an amount that may be
     cleaned = loans.clean(frame)
+    assert cleaned["appinc"].isna().tolist() == [False, True]
+    assert cleaned["loanamt"].tolist() == [666, 100]
     assert cleaned["term"].isna().tolist() == [False, True]
     assert cleaned["gdlin"].isna().tolist() == [True, False]
     assert cleaned["liq"].isna().tolist() == [True, False]

@@ -64,6 +64,26 @@ def test_eight_bits_are_within_half_a_step_and_a_quarter_of_the_size(loans):
     assert np.isfinite(explainer.explain(made, inputs, method="integrated_gradients", progress=False)[0].values).all()
 
 
+def test_whole_products_are_near_the_float_ones_and_have_no_gradient(loans):
+    from zoo.integers import Products
+
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 20)
+    rows = torch.randn(7, 3, 64)
+    exact, made = layer(rows).detach(), Products(layer)(rows)
+    assert made.shape == exact.shape
+    assert float((made - exact).abs().max()) < 0.02 * float(exact.abs().max())
+    assert not torch.equal(made, exact)
+    assert Products(layer)(rows[0, :1]).shape == (1, 20)
+    quick = compression.quantised(loans.model, products=True)
+    test = loans.data.test
+    assert np.abs(quick.scores(test.inputs) - loans.model.scores(test.inputs)).max() < 0.05
+    assert compression.size(quick) < 0.35 * compression.size(loans.model)
+    assert quick.capabilities()["integrated_gradients"].level == "unsupported"
+    found = compression.cost(loans.model, quick, test, method="ablation", rows=10)
+    assert found.agreement["value"] > 0.8
+
+
 def test_more_pruning_costs_more_of_the_explanation(loans):
     """The point of it: the figure stays, the reasons do not."""
     mild, harsh = (price(loans, share) for share in (0.3, 0.95))
@@ -92,6 +112,14 @@ def test_the_temperature_a_model_is_off_by_is_found(true):
     probabilities = calibration.scaled(logits, 1.0)
     labels = drawn(probabilities, draw)
     assert calibration.temperature(true * logits, labels) == pytest.approx(true, rel=0.05)
+
+
+def test_rows_that_are_all_right_do_not_make_a_model_certain():
+    """Labels that the largest logit always tells: the likelihood alone would ask for T = 0, and one wrong new row would cost it all."""
+    logits = np.random.default_rng(0).normal(0, 2, size=(50, 4))
+    t = calibration.temperature(logits, logits.argmax(1))
+    assert t > 0.1
+    assert calibration.scaled(logits, t).max(1).mean() < 0.995
 
 
 @settings(max_examples=20, deadline=None)

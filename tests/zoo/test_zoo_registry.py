@@ -15,6 +15,7 @@ import zoo
 from explainer.errors import CorruptFile, InvalidInput, UnknownName
 from explainer.inputs import take
 from zoo import card, metrics, registry
+from zoo.recipes import resolve
 from zoo.specimens import RECIPES
 
 SHORT: tuple[str, ...] = ()  # specimens that miss their bar, and whose cards say so
@@ -48,6 +49,11 @@ def test_test_split_figures_of_the_record_are_met_by_the_committed_weights(speci
     assert data.sha256 == specimen.record["data_sha256"]
     outputs = specimen.model.scores(test.inputs)
     found = metrics.measure(test.labels, outputs)
+    own = RECIPES[specimen.name].measure
+    if own:
+        rows = resolve(own)(specimen.model.module, specimen.model.preprocess, data)
+        found = {name: [float(values.mean())] for name, values in rows.items()}
+        assert set(found) == set(specimen.record["metrics"])
     for name, figure in specimen.record["metrics"].items():
         assert found[name][0] == pytest.approx(figure["value"], rel=2e-4, abs=2e-4), name
     if "confusion" in specimen.record:
@@ -79,6 +85,9 @@ def test_record_and_card_say_how_it_was_made(specimen):
         assert figure["low"] <= figure["value"] <= figure["high"] or name == "ece", name
     assert record["baseline"]["name"] in specimen.card
     assert f"{record['metrics'][record['metric']]['value']:.3f}" in specimen.card
+    for what, figure in record.get("further", {}).items():
+        assert figure["low"] <= figure["value"] <= figure["high"], what
+        assert what in specimen.card
 
 
 def test_model_has_names_background_and_probabilities(specimen, data):

@@ -1,0 +1,287 @@
+"""What each practice of training does, measured on the zoo: ``python -m zoo.practices [NAME ...]`` writes practices.json anew.
+
+A name is a key of ``MEASURES``; without one all are measured. The notebook ``practices.ipynb`` shows the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from explainer.errors import unknown
+from explainer.explanation import versions, write_atomic
+from zoo import calibration, compression, metrics, mlp, privacy, registry, speech
+from zoo.data import Data, Split
+from zoo.devices import accelerator
+from zoo.recipes import Recipe, recipe, resolve
+from zoo.train import Run, State, predict
+
+FILE = Path(__file__).with_name("practices.json")
+PACKAGES = ("torch", "accelerate", "opacus", "scikit-learn")
+SEEDS = (0, 1, 2, 3, 4)
+EPSILONS = (1.0, 2.0, 4.0, 8.0)
+# Chosen on validation rows, which the promise is not about: fewer columns, larger batches and a smaller clip than without noise.
+PRIVATE: dict[str, Any] = {"epochs": 40, "batch": 512, "rate": 2e-2, "clip": 0.3}
+PRIVATE_BINS, PRIVATE_WIDTH = 3, 16
+CALIBRATION_ROWS = 3000  # of a large test split
+MISS = 0.1  # share of conformal sets that may lack the right class
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A specimen's recipe with one setting on and off; ``rows``: on so many training rows only."""
+
+    specimen: str
+    what: str
+    metric: str
+    seeds: int = 5
+    on: dict[str, Any] = field(default_factory=dict)
+    off: dict[str, Any] = field(default_factory=dict)
+    epochs: int | None = None
+    rows: int | None = None
+
+
+ABLATIONS = {
+    "L1": Ablation("breast-mlp", "l1 0.01 against 0", "log_loss", off={"l1": 0.0}),
+    "L1, thirty times as strong": Ablation("breast-mlp", "l1 0.3 against 0.01", "log_loss", on={"l1": 0.3}),
+    "L1, thirty times as strong: weights at 0": Ablation("breast-mlp", "l1 0.3 against 0.01", "zeros", on={"l1": 0.3}),
+    "L2": Ablation("loan-mlp", "decay 0.05 against 0", "roc_auc", off={"decay": 0.0}),
+    "dropout": Ablation("loan-mlp", "dropout 0.5 against 0", "roc_auc", off={"network_arguments": {"dropout": 0.0}}),
+    "label smoothing": Ablation("loan-mlp", "smoothing 0.05 against 0", "log_loss", off={"smoothing": 0.0}),
+    "averaged weights": Ablation("loan-mlp", "average 0.99 against none", "log_loss", off={"average": 0.0}),
+    "warm-up": Ablation("loan-mlp", "rate rises over 5 % of the steps against at once", "log_loss", off={"warmup": 0.0}),
+    "class weights": Ablation("loan-mlp", "classes weigh by the root of their rarity", "balanced_accuracy", on={"weighted": True}),
+    "batch norm": Ablation("breast-mlp", "batch norm against none", "log_loss", off={"network_arguments": {"dropout": 0.3}}),
+    "gradient clipping": Ablation("vowels-rnn", "largest norm 1 against any", "accuracy", off={"clip": 0.0}, epochs=30, seeds=3),
+    "augmentation": Ablation("digits-cnn", "on 500 digits", "accuracy", off={"augmented": False}, epochs=20, rows=500, seeds=3),
+}
+
+
+def read() -> dict[str, Any]:
+    """The figures as they were measured last: per name of a measure its ``figures``, the seconds, device and versions."""
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def fit(
+    chosen: Recipe, data: Data, seed: int = 0, epochs: int | None = None, precision: Any = "auto", compiled: bool = False
+) -> tuple[Run, State]:
+    """A run to its end that leaves nothing on disk."""
+    preprocess = resolve(chosen.preprocess).fit(data.train.inputs, **chosen.preprocess_arguments)
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(), accelerator("auto", precision) as accelerate:
+        run = Run(chosen, data, preprocess, Path(folder), seed, epochs or chosen.epochs, precision, compiled)
+        state = run.start(accelerate.device, resume=False)
+        run.fit(state, accelerate, board=None, progress=False)
+    return run, state
+
+
+def settings() -> dict[str, Any]:
+    """Each setting of ``ABLATIONS`` on and off, a few seeds each, on the test split: both means and the mean difference.
+
+    The interval of the difference is Student's over the seeds: it says what the draw of weights and batches leaves open, not the
+    draw of the test rows.
+    """
+    found: dict[str, Any] = {}
+    cache: dict[str, list[dict[str, float]]] = {}
+    for name, one in ABLATIONS.items():
+        chosen = recipe(one.specimen)
+        data = chosen.data()
+        data = replace(data, train=data.train.take(np.arange(0, len(data.train), len(data.train) // one.rows))) if one.rows else data
+        variants = {"on": replace(chosen, **one.on), "off": replace(chosen, **one.off)}
+        runs = {}
+        for key, variant in variants.items():
+            if repr((variant, one.rows)) not in cache:
+                cache[repr((variant, one.rows))] = [_figures(variant, data, seed, one.epochs) for seed in range(one.seeds)]
+            runs[key] = [figures[one.metric] for figures in cache[repr((variant, one.rows))]]
+        found[name] = {
+            "specimen": one.specimen,
+            "what": one.what,
+            "metric": one.metric,
+            **{key: round(float(np.mean(values)), 5) for key, values in runs.items()},
+            "difference": _student(np.subtract(runs["on"], runs["off"])),
+        }
+    return found
+
+
+def _figures(chosen: Recipe, data: Data, seed: int, epochs: int | None) -> dict[str, float]:
+    run, state = fit(chosen, data, seed, epochs)
+    figures = metrics.measure(data.test.labels, run.predict(state.module, state.best, data.test))
+    matrices = [tensor.ravel() for name, tensor in state.best.items() if name.endswith("weight") and tensor.ndim > 1]
+    return {name: float(value[0]) for name, value in figures.items()} | {"zeros": float((torch.cat(matrices).abs() < 1e-4).float().mean())}
+
+
+def _student(differences: np.ndarray) -> dict[str, float]:
+    from scipy.stats import t
+
+    mean, half = differences.mean(), t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
+    return {"value": round(float(mean), 5), "low": round(float(mean - half), 5), "high": round(float(mean + half), 5)}
+
+
+def speed() -> dict[str, Any]:
+    """Seconds of an epoch of digits-cnn in 32 and 16 bits and compiled, the first epoch (it compiles) apart; on CUDA only."""
+    if not torch.cuda.is_available():
+        return {"not run": "There is no CUDA device here; on one, python -m zoo.practices speed measures it."}
+    chosen, found = recipe("digits-cnn"), {}
+    data = chosen.data()
+    for precision, compiled in (("no", False), ("bf16", False), ("no", True), ("bf16", True)):
+        first, four = (fit(chosen, data, epochs=n, precision=precision, compiled=compiled)[1].seconds for n in (1, 4))
+        found[f"{precision}{', compiled' if compiled else ''}"] = {"first": round(first, 3), "later": round((four - first) / 3, 3)}
+    return found
+
+
+def compress() -> dict[str, Any]:
+    """loan-mlp and licence-transformer pruned and in 8 bits: size, time, accuracy, and how far the explanations are the same."""
+    found: dict[str, Any] = {}
+    for name, rows, explained in (("loan-mlp", 497, 100), ("licence-transformer", 300, 16)):
+        specimen = registry.load(name)
+        test = specimen.data.test
+        test = test.take(np.sort(np.random.default_rng(0).permutation(len(test))[:rows]))
+        made = {f"{share:.0%} of the weights": compression.pruned(specimen.model, share) for share in (0.3, 0.5, 0.7, 0.9)}
+        made |= {f"{share:.0%} of the rows": compression.pruned(specimen.model, share, structured=True) for share in (0.25, 0.5)}
+        made["8 bits"] = compression.quantised(specimen.model)
+        options: dict[str, Any] = {"method": "integrated_gradients", "metric": specimen.record["metric"], "rows": explained}
+        found[name] = {key: asdict(compression.cost(specimen.model, model, test, **options)) for key, model in made.items()}
+        quick = compression.quantised(specimen.model, products=True)
+        options["method"] = "ablation" if specimen.model.modality == "tabular" else "occlusion"  # it has no gradient
+        found[name]["8 bits, whole products"] = asdict(compression.cost(specimen.model, quick, test, **options))
+    return found
+
+
+def give_away() -> dict[str, Any]:
+    """loan-mlp as it is, without any regularisation, and by DP-SGD: test ROC AUC and membership advantage over five seeds."""
+    chosen = recipe("loan-mlp")
+    data = chosen.data()
+    bare = replace(chosen, network_arguments={"dropout": 0.0}, decay=0.0, smoothing=0.0, average=0.0, patience=chosen.epochs)
+
+    def best(run: Run, state: State) -> Callable[[Split], np.ndarray]:
+        return lambda split: run.predict(state.module, state.best, split)
+
+    def last(run: Run, state: State) -> Callable[[Split], np.ndarray]:
+        return lambda split: predict(state.module, run.preprocess, split.inputs)
+
+    found = {
+        "as the specimen is trained": _over_seeds(data, [best(*fit(chosen, data, seed)) for seed in SEEDS]),
+        "no regularisation, last epoch": _over_seeds(data, [last(*fit(bare, data, seed)) for seed in SEEDS]),
+    }
+    # Fitted on rows that the promise is not about: edges and medians of the training rows would give some of them away.
+    encode = resolve(chosen.preprocess).fit(data.validation.inputs, bins=PRIVATE_BINS)
+    for epsilon in EPSILONS:
+        made = [_private(encode, data, epsilon, seed) for seed in SEEDS]
+        spent = made[0][1]
+        found[f"epsilon {epsilon:g}"] = {**_over_seeds(data, [outputs for outputs, _ in made]), "spent": asdict(spent)}
+    return found
+
+
+def _private(encode: Any, data: Data, epsilon: float, seed: int) -> tuple[Callable[[Split], np.ndarray], privacy.Spent]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = mlp.Classifier(**encode.arguments, classes=len(data.class_names), width=PRIVATE_WIDTH, dropout=0.0)
+    spent = privacy.train_privately(module, encode(data.train.inputs), data.train.labels, epsilon=epsilon, seed=seed, **PRIVATE)
+    return (lambda split: predict(module, encode, split.inputs)), spent
+
+
+def _over_seeds(data: Data, models: Sequence[Callable[[Split], np.ndarray]]) -> dict[str, dict[str, float]]:
+    """Mean, lowest and highest over the models."""
+    areas, gaps = [], []
+    for outputs in models:
+        inside, outside = (outputs(split) for split in (data.train, data.test))
+        areas.append(float(metrics.measure(data.test.labels, outside)["roc_auc"][0]))
+        pair = privacy.losses(inside, data.train.labels), privacy.losses(outside, data.test.labels)
+        gaps.append(privacy.membership_advantage(*pair)["value"])
+    return {name: _range(values) for name, values in (("roc_auc", areas), ("advantage", gaps))}
+
+
+def _range(values: Sequence[float]) -> dict[str, float]:
+    return {name: round(float(f(values)), 5) for name, f in (("value", np.mean), ("low", np.min), ("high", np.max))}
+
+
+def calibrate() -> dict[str, Any]:
+    """Temperature and conformal threshold from the validation split of every trained classifier, and what they do on test."""
+    return {name: _calibrated(name) for name in registry.names() if recipe(name).task == "classification" and not recipe(name).truth}
+
+
+def _calibrated(name: str) -> dict[str, Any]:
+    if registry.missing(name):
+        return {"not run": registry.missing(name)}
+    specimen = registry.load(name)
+    rows = np.random.default_rng(0).permutation(len(specimen.data.test))[:CALIBRATION_ROWS]
+    held, test = specimen.data.validation, specimen.data.test.take(np.sort(rows))
+    logits = [np.log(np.clip(specimen.model.scores(split.inputs), 1e-12, 1)) for split in (held, test)]
+    t = calibration.temperature(logits[0], held.labels)
+    before, after = (metrics.measure(test.labels, calibration.scaled(logits[1], k)) for k in (1.0, t))
+    threshold = calibration.conformal_threshold(calibration.scaled(logits[0], t), held.labels, MISS)
+    sets = calibration.conformal_sets(calibration.scaled(logits[1], t), threshold)
+    covered = sets[np.arange(len(test)), test.labels]
+    return {
+        "temperature": round(t, 3),
+        **{key: [round(float(one[key][0]), 4) for one in (before, after)] for key in ("ece", "log_loss")},
+        "promised": 1 - MISS,
+        "covered": metrics.interval(float(covered.mean()), metrics.resampled(covered.astype(float))),
+        "classes in a set": round(float(sets.sum(1).mean()), 3),
+    }
+
+
+def speakers() -> dict[str, Any]:
+    """speech-rnn trained without one speaker and tested on that one: accuracy, over 20 epochs each."""
+    chosen, found = recipe("speech-rnn"), {}
+    for name in sorted(set(speech.read()[2])):
+        data = speech.load(name)
+        run, state = fit(chosen, data, epochs=20)
+        figures = metrics.intervals(data.test.labels, run.predict(state.module, state.best, data.test))
+        found[str(name)] = {"rows": len(data.test), "accuracy": figures["accuracy"]}
+    return found
+
+
+MEASURES: dict[str, Callable[[], dict[str, Any]]] = {
+    "settings": settings,
+    "speed": speed,
+    "compression": compress,
+    "privacy": give_away,
+    "calibration": calibrate,
+    "speakers": speakers,
+}
+# What a measure says of one specimen goes into that specimen's record, and so onto its card: measure -> specimen, key.
+RECORDED = {"speakers": ("speech-rnn", "unheard_speakers")}
+
+
+def measure(names: Sequence[str]) -> None:
+    """Measure, one after the other, and write after each."""
+    for name in names:
+        if name not in MEASURES:
+            raise unknown("measure", name, MEASURES)
+    for name in names:
+        started = time.perf_counter()
+        figures = MEASURES[name]()
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({torch.get_num_threads()} threads)"
+        one = {"figures": figures, "seconds": round(time.perf_counter() - started), "device": device, "versions": versions(*PACKAGES)}
+        kept = read() if FILE.exists() else {}
+        _write(FILE, {**kept, name: one})
+        if name in RECORDED:
+            amend(*RECORDED[name], figures)
+        print(f"{name}: {one['seconds']} s")
+
+
+def amend(name: str, key: str, figures: dict[str, Any]) -> None:
+    """Put figures into the record of a packaged specimen, and write its card anew."""
+    from zoo import card
+
+    folder = registry.WEIGHTS / name
+    record = {**registry.read_record(folder, name), key: figures}
+    _write(folder / "record.json", record)
+    (folder / "card.md").write_text(card.markdown(recipe(name), record), encoding="utf-8")
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    write_atomic(path, lambda handle: handle.write(json.dumps(content, indent=1, ensure_ascii=False).encode()))
+
+
+if __name__ == "__main__":
+    measure(sys.argv[1:] or list(MEASURES))
