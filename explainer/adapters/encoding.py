@@ -23,8 +23,11 @@ class Arguments:
     names: tuple[str, ...] | None = None
 
     @staticmethod
-    def of(encoded: Any, device: torch.device, dtype: torch.dtype) -> Arguments:
-        """Read what ``preprocess`` gave: a tensor, a tuple, or a mapping of tensors; floats take the module's dtype."""
+    def of(encoded: Any, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Arguments:
+        """Read what ``preprocess`` gave: a tensor, a tuple, or a mapping of tensors; floats take the module's dtype.
+
+        ``channels_last``: pictures are laid out so in memory, in the one copy that is made anyway.
+        """
         names = tuple(str(k) for k in encoded) if isinstance(encoded, Mapping) else None
         parts: Sequence[Any]
         if isinstance(encoded, Mapping):
@@ -43,7 +46,9 @@ class Arguments:
                 tensor = tensor.pin_memory()  # so that the copy need not wait for the passes before it
             moved = tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, non_blocking=True)
             # A module that works in place must not reach the caller's own memory through a shared tensor.
-            tensors.append(moved.clone() if moved is tensor else moved)
+            turned = channels_last and moved.ndim == 4 and moved.is_floating_point()
+            layout = torch.channels_last if turned else torch.contiguous_format
+            tensors.append(moved.clone(memory_format=layout) if moved is tensor else moved.contiguous(memory_format=layout))
         return Arguments(tuple(tensors), names)
 
     def __len__(self) -> int:
@@ -88,7 +93,7 @@ class Pixels:
 
     def __call__(self, images: np.ndarray) -> Tensor:
         channelled = images[..., None] if images.ndim == 3 else images
-        return torch.tensor(np.ascontiguousarray(np.moveaxis(channelled, -1, 1)))
+        return torch.tensor(np.moveaxis(channelled, -1, 1))
 
 
 class Steps:

@@ -74,7 +74,7 @@ class TorchModel(Model):
     def _score(self, batch: Any) -> np.ndarray:
         """One batch, cut in two for as long as memory does not hold it."""
         try:
-            return self.forward(self.encode(batch)).double().cpu().numpy()
+            return self.forward(self.encode(batch, bool(self._channels_last))).double().cpu().numpy()
         except RuntimeError as error:
             if not out_of_memory(error) or len(batch) == 1:
                 raise
@@ -129,8 +129,8 @@ class TorchModel(Model):
             batch.append(int(i))
         yield np.array(batch)
 
-    def encode(self, inputs: Any) -> Arguments:
-        """Canonical inputs as the tensors the module takes, on its device and in its dtype."""
+    def encode(self, inputs: Any, channels_last: bool = False) -> Arguments:
+        """Canonical inputs as the tensors the module takes, on its device and in its dtype (pictures with their channels last)."""
         try:
             encoded = self.preprocess(inputs)
         except ExplainerError:
@@ -140,7 +140,7 @@ class TorchModel(Model):
                 f"preprocess failed on {len(inputs)} {self.modality} inputs: {type(error).__name__}: {error}. "
                 f"It gets canonical inputs ({type(inputs).__name__}) and must give tensors."
             ) from error
-        arguments = Arguments.of(encoded, self._where, self.dtype)
+        arguments = Arguments.of(encoded, self._where, self.dtype, channels_last)
         if len(arguments) != len(inputs):
             raise InvalidInput(f"preprocess gave {arguments.describe()} for {len(inputs)} inputs; one row per input is needed.")
         return arguments
