@@ -12,6 +12,8 @@ from dashboard.components.states import go
 from dashboard.predictions import Predictions
 from dashboard.view import View
 
+MOST = 24  # classes in a matrix: a thousand would be a million cells
+
 
 def summary(predictions: Predictions, view: View) -> html.Div:
     """What the predictions look like as a whole: a confusion matrix, and for two classes a histogram of the scores."""
@@ -28,27 +30,28 @@ def summary(predictions: Predictions, view: View) -> html.Div:
 
 def matrix(counts: np.ndarray, names: tuple[str, ...], view: View, page: str | None = None) -> html.Div:
     """Counts by true class (rows) and predicted class (columns); the stronger the tint, the larger the share of the row."""
-    k = len(names)
+    classes = shown(counts)
+    k = len(classes)
     totals = np.maximum(counts.sum(1), 1)
     short = [n if len(n) <= 18 else n[:17] + "…" for n in names]
-    long = k > 6 and max(len(n) for n in short) > 3
+    long = k > 6 and max(len(short[i]) for i in classes) > 3
     head = html.Tr(
         [html.Th("true \\ predicted" if k <= 3 else "", className="corner")]
-        + [html.Th(html.Span(s), title=n, scope="col") for s, n in zip(short, names, strict=True)]
+        + [html.Th(html.Span(short[i]), title=names[i], scope="col") for i in classes]
     )
     rows = [
         html.Tr(
             [html.Th(short[i], title=names[i], scope="row")]
-            + [html.Td(_cell(int(counts[i, j]), counts[i, j] / totals[i], i, j, names, view, page)) for j in range(k)]
+            + [html.Td(_cell(int(counts[i, j]), counts[i, j] / totals[i], i, j, names, view, page)) for j in classes]
         )
-        for i in range(k)
+        for i in classes
     ]
     table = html.Table(
         [html.Thead(head), html.Tbody(rows)],
         className=f"confusion confusion-{'many' if k > 6 else 'few'}" + (" confusion-long" if long else ""),
     )
     chosen = view.pair
-    if chosen is not None and max(chosen) < k:
+    if chosen is not None and max(chosen) < len(names):
         words: Any = html.Button(
             f"true {names[chosen[0]]}, predicted {names[chosen[1]]}  ✕",
             className="chip",
@@ -57,8 +60,18 @@ def matrix(counts: np.ndarray, names: tuple[str, ...], view: View, page: str | N
             **go({"cell": ""}),
         )
     else:
-        words = html.Span("rows: true class · columns: predicted · press a cell to filter", className="dim")
+        part = "" if k == len(names) else f"{k} of {len(names):,} classes, those most often wrong or met · "
+        words = html.Span(f"{part}rows: true class · columns: predicted · press a cell to filter", className="dim")
     return html.Div([html.Div(table, className="confusion-box"), html.Div(words, className="confusion-note")])
+
+
+def shown(counts: np.ndarray) -> list[int]:
+    """All classes, or where they are more than ``MOST`` that many of those met: the most often wrong, then the most often met."""
+    if len(counts) <= MOST:
+        return list(range(len(counts)))
+    met = counts.sum(0) + counts.sum(1)
+    order = np.lexsort((-met, 2 * np.diag(counts) - met))
+    return sorted(int(i) for i in order[:MOST] if met[i])
 
 
 def _cell(count: int, share: float, i: int, j: int, names: tuple[str, ...], view: View, page: str | None) -> Any:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dashboard.components import matrix
 from dashboard.predictions import Predictions, wilson
 from dashboard.view import View
 
@@ -57,3 +58,19 @@ def test_a_regression_orders_by_error() -> None:
     assert found.ordered(View()).tolist() == [2, 0, 1]
     assert found.confidence == pytest.approx([0.5, 0.0, 6.0])
     assert found.accuracy is None and found.confusion is None
+
+
+def test_of_a_thousand_classes_the_matrix_shows_those_most_often_wrong_or_met() -> None:
+    counts = np.zeros((1000, 1000), dtype=int)
+    counts[np.arange(100), np.arange(100)] = 5
+    counts[700, 3] = 2
+    counts[900, 901] = 1
+    classes = matrix.shown(counts)
+    assert len(classes) == matrix.MOST
+    assert {700, 3, 900, 901} <= set(classes)
+    assert classes == sorted(classes)
+    names = tuple(f"class {k}" for k in range(1000))
+    drawn = str(matrix.matrix(counts, names, View()))
+    assert "24 of 1,000 classes" in drawn
+    assert "true class 700, predicted class 3" in drawn
+    assert matrix.shown(counts[:24, :24]) == list(range(24))
