@@ -126,13 +126,18 @@ def surprise(here: list[list[str]], there: list[list[str]]) -> tuple[np.ndarray,
 def _whitened(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both in units in which the reference has unit covariance (drawn towards a round one where it has few items)."""
     n, d = there.shape
-    centre = there.mean(axis=0)
-    covariance = np.atleast_2d(np.cov((there - centre).T.astype(np.float64)))
+    centre = there.mean(axis=0, dtype=np.float64)
+    _, sizes, directions = np.linalg.svd(there - centre, full_matrices=False)  # of n items no more than n directions are known
     trust = n / (n + d)
-    covariance = trust * covariance + (1 - trust) * np.eye(d) * max(np.trace(covariance) / d, 1e-12)
-    variances, directions = np.linalg.eigh(covariance)
-    turn = (directions / np.sqrt(np.maximum(variances, LEAST_DIRECTION * variances.max()))).astype(np.float32)
-    return (here - centre) @ turn, (there - centre) @ turn
+    round_ = (1 - trust) * max(float((sizes**2).sum()) / (n - 1) / d, 1e-12)
+    variances = trust * sizes**2 / (n - 1) + round_
+    known, rest = (1 / np.sqrt(np.maximum(v, LEAST_DIRECTION * variances.max())) for v in (variances, round_))
+
+    def turned(points: np.ndarray) -> np.ndarray:
+        away = points - centre
+        return (away * rest + (away @ directions.T * (known - rest)) @ directions).astype(np.float32)
+
+    return turned(here), turned(there)
 
 
 def _summaries(context: Context, here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

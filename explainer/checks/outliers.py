@@ -277,8 +277,10 @@ def _whitening(points: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.nda
     n, d = int(kept.sum()), points.shape[1]
     parts = [(points[block], kept[block]) for block in _blocks(len(points))]  # views
     middle = sum(part[held].sum(axis=0, dtype=np.float64) for part, held in parts) / n
+    if d >= n:  # so few points that their covariance says nothing of directions
+        return middle, np.eye(d) / np.sqrt(max(float(sum(((part[held] - middle) ** 2).sum() for part, held in parts)) / n / d, 1e-300))
     covariance = sum(away.T @ away for away in (part[held] - middle for part, held in parts)) / n
-    trust = max(0.0, 1 - d / n)  # none where the points are so few that their covariance says nothing of directions
+    trust = 1 - d / n
     covariance = trust * covariance + (1 - trust) * np.eye(d) * max(float(np.trace(covariance)) / d, 1e-300)
     variances, directions = np.linalg.eigh(covariance)
     return middle, directions / np.sqrt(np.maximum(variances, LEAST_DIRECTION * variances.max()))

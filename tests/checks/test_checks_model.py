@@ -418,3 +418,15 @@ def test_new_items_of_the_same_kind_seem_no_further_than_reference_items():
         far, usual = familiarity._far(here, there)
         beyond.append((far > np.quantile(usual, 0.99)).mean())
     assert np.mean(beyond) < 0.02
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 12), (60, 90)])
+def test_distances_between_whitened_points_are_those_of_the_shrunk_covariance(n, d):
+    rng = np.random.default_rng(0)
+    there, here = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)), rng.normal(size=(20, d))
+    found = familiarity._whitened(here, there)
+    trust, covariance = n / (n + d), np.cov(there.T)
+    covariance = trust * covariance + (1 - trust) * np.eye(d) * np.trace(covariance) / d
+    for i, j in ((0, 1), (3, 7)):
+        away = here[i] - there[j]
+        assert np.linalg.norm(found[0][i] - found[1][j]) ** 2 == pytest.approx(away @ np.linalg.inv(covariance) @ away, rel=1e-3)
