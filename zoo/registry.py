@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explainer.errors import CorruptFile, InvalidInput, Unsupported
+from zoo import pinned
 from zoo.recipes import Recipe, recipe
 from zoo.specimens import RECIPES
 
@@ -120,21 +120,8 @@ def read_record(folder: Path, name: str) -> dict[str, Any]:
 
 
 def checked(path: Path, expected: str) -> bytes:
-    """The content of ``path``, if it has the sha256 expected. Raises CorruptFile before anything is parsed."""
-    name = path.parent.name
-    try:
-        if path.stat().st_size > LARGEST:
-            raise CorruptFile(f"{path} has {path.stat().st_size} bytes, far more than any specimen. {repair(name)}")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise CorruptFile(f"{path} is missing. {repair(name)}") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise CorruptFile(
-            f"{path} is not the file that was written: its sha256 is {found[:16]}..., the record says {expected[:16]}.... "
-            f"It was not loaded. {repair(name)}"
-        )
-    return content
+    """The content of one of a specimen's files, if it is as its record says. Raises CorruptFile."""
+    return pinned.content(path, expected, repair(path.parent.name), LARGEST)
 
 
 def repair(name: str) -> str:

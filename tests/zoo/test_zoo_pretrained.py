@@ -98,7 +98,7 @@ def test_other_weights_than_those_pinned_are_refused_before_parsing(name, monkey
     base = pretrained.BASES[name]
     file = max(base.files, key=len)
     monkeypatch.setitem(pretrained.BASES, name, dataclasses.replace(base, files={**base.files, file: "0" * 64}))
-    with pytest.raises(CorruptFile, match=rf"not the file the zoo was built on.*0000\.\.\. is expected.*--force-reinstall {base.package}"):
+    with pytest.raises(CorruptFile, match=rf"not the file that was written down.*0000\.\.\. is expected.*--force-reinstall {base.package}"):
         pretrained.contents(name)
     gone = dataclasses.replace(base, files={"model/gone": "0" * 64})
     monkeypatch.setitem(pretrained.BASES, name, gone)
