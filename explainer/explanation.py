@@ -184,15 +184,13 @@ class Explanation:
         )
 
     def _own_shape(self, i: int) -> tuple[slice, ...]:
-        """Slices that drop the NaN padding of instance ``i``; an axis is never cut for holding a NaN value inside."""
+        """Slices that drop the NaN padding of instance ``i``: all beyond its names, or, of cells in two axes, beyond its last value."""
         present = ~np.isnan(self.values[i])
-        if present.all():
-            return tuple(slice(None) for _ in present.shape)
-        cuts = []
-        for axis in range(present.ndim):
-            others = tuple(a for a in range(present.ndim) if a != axis)
-            kept = np.flatnonzero(present.any(axis=others))
-            cuts.append(slice(0, int(kept[-1]) + 1 if len(kept) else 0))
+        kept = [np.flatnonzero(present.any(axis=tuple(a for a in range(present.ndim) if a != axis))) for axis in range(present.ndim)]
+        cuts = [slice(0, int(last[-1]) + 1 if len(last) else 0) for last in kept]
+        parts = present.ndim - (self.axes[-1] == "output")
+        if parts == 1 and self.feature_names[i]:  # a value may be missing for want of evaluations, and is no padding
+            return slice(0, len(self.feature_names[i])), *(slice(None) for _ in cuts[1:])
         return tuple(cuts)
 
     def to_frame(self) -> pd.DataFrame:

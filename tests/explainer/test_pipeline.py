@@ -239,6 +239,7 @@ def test_a_run_cancelled_before_the_last_input_had_a_share_says_so(monkeypatch):
     assert np.isfinite(ex.values[0]).all() and ex.verdicts[0].checks["budget"].status == "warn"
     last = ex.verdicts[-1]
     assert last.status == "fail" and "enough" in last.checks["fault"].reason and np.isnan(ex.values[-1]).all()
+    assert ex[-1].values.shape == (1, 14) and ex[-1].stderr.shape == (1, 14) and len(ex.to_frame()) == 70
 
 
 def test_cancelling_before_anything_is_known_is_passed_on(monkeypatch):
