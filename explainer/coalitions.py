@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ USED_UP = "of the budget were used up"
 _MOST_EVALUATIONS = 50_000
 _BYTES_AT_ONCE = 2**26  # of model rows built at once, whatever the model takes
 _LONG = 32  # batches of unequal inputs built together, so that a model that sorts them by length pads little
+_COMPOSED_FROM = 512  # coalitions asked for, from which trying pays whether their rows can be put together after encoding
 _MEASURED_FROM = 1024  # model rows asked for at once, from which measuring the batch size pays
 _FLUSH_SECONDS = 5.0
 _PATIENCE = 0.5  # seconds between two looks at the clock and at the person
@@ -160,6 +161,8 @@ class Coalitions:
         self.failed: dict[int, str] = {}
         self.stopped = ""
         self.cancelled = False
+        self._rows_of: Callable[[Sequence[tuple[int, np.ndarray]]], Any] = features.rows_of
+        self._tried = False  # whether the model was asked for a composer of rows
         self._clock = Clock(self.budget.seconds)
         self._report = report or (lambda done, total: None)
         self._total = 0
@@ -259,6 +262,9 @@ class Coalitions:
 
     def _stream(self, asks: list[tuple[int, np.ndarray]], in_turn: bool) -> list[np.ndarray]:
         results = [self._unscored(masks) for _, masks in asks]
+        if not self._tried and max(self._total, sum(map(len, results))) >= _COMPOSED_FROM:
+            self._tried, composer = True, self.model.composer(self.features)
+            self._rows_of = self._rows_of if composer is None else composer.rows
         for chunk in self._chunks(asks, in_turn):
             if self._halted():
                 break
@@ -314,7 +320,7 @@ class Coalitions:
         """Values ``(m, k)`` per piece. Short of memory, the pieces are halved; an instance the model fails on is named."""
         repeats = self.features.repeats
         try:
-            scores, asked = self._scores_of(self.features.rows_of(pieces), repeats)
+            scores, asked = self._scores_of(self._rows_of(pieces), repeats)
         except Unreachable:
             raise
         except MemoryError:

@@ -43,9 +43,7 @@ def take(inputs: Any, index: Any) -> Any:
     """The rows ``index`` (ints, slice or boolean mask) of canonical inputs, in canonical form."""
     if hasattr(inputs, "iloc"):
         return inputs.iloc[index]
-    if isinstance(inputs, np.ndarray):
-        return inputs[index]
-    if isinstance(index, slice):
+    if not isinstance(inputs, list) or isinstance(index, slice):
         return inputs[index]
     index = np.asarray(index)
     return [inputs[int(i)] for i in (np.flatnonzero(index) if index.dtype == bool else index)]

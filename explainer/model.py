@@ -146,6 +146,10 @@ class Model(ABC):
     def meet(self, inputs: Any) -> None:  # noqa: B027  most models need no probe
         """Told which canonical inputs are explained: the first may serve to probe a model that had none to be probed with."""
 
+    def composer(self, features: Any) -> Any:
+        """What puts the rows of coalitions of ``features`` together after encoding (``.rows(asks)``), or None."""
+        return None
+
     def rows_at_once(self, inputs: Any, measured: bool = False) -> int:
         """How many rows to score at once; an adapter that can tell measures it on ``inputs`` when asked to."""
         return ROWS_AT_ONCE

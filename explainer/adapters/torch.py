@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from explainer import state
-from explainer.adapters import pace, strides
+from explainer.adapters import composing, pace, strides
 from explainer.adapters.encoding import Arguments, default_preprocess, first_layer, made_up, wanted_width
 from explainer.adapters.entries import Entry, SeveralEntries, widths_of
 from explainer.errors import ExplainerError, InvalidInput, UnknownName, Unsupported
@@ -87,6 +87,9 @@ class TorchModel(Model):
 
         return embedding(self, inputs)
 
+    def composer(self, features: Any) -> composing.Composer | None:
+        return composing.composer(self, features)
+
     def rows_at_once(self, inputs: Any, measured: bool = False) -> int:
         usual = self._usual(inputs)
         if not measured:
@@ -131,6 +134,8 @@ class TorchModel(Model):
 
     def encode(self, inputs: Any, channels_last: bool = False) -> Arguments:
         """Canonical inputs as the tensors the module takes, on its device and in its dtype (pictures with their channels last)."""
+        if isinstance(inputs, composing.Composed):
+            return inputs.encoded(channels_last)
         try:
             encoded = self.preprocess(inputs)
         except ExplainerError:

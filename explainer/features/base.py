@@ -5,12 +5,27 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from explainer.errors import InvalidInput, unknown
 from explainer.inputs import join
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What rows are put together from, cell by cell: the instance where the cell's player is present, else a stand-in.
+
+    ``own``: canonical inputs, one per instance. ``away``: canonical stand-ins, one per instance, or ``shared``: each coalition takes
+    all of them in turn. ``players``: the player of each cell, ``(columns,)`` once or ``(H, W)`` per instance.
+    """
+
+    own: Any
+    away: Any
+    shared: bool
+    players: Sequence[np.ndarray]
 
 
 class Features(ABC):
@@ -43,6 +58,10 @@ class Features(ABC):
         """Model inputs of several instances' coalitions ``(i, masks)``, one after the other."""
         parts = [self.rows(i, masks) for i, masks in asks]
         return parts[0] if len(parts) == 1 else join(parts)
+
+    def cells(self) -> Cells | None:
+        """How rows are put together where that is a choice per cell between two known inputs, else None."""
+        return None
 
     @abstractmethod
     def row_bytes(self, i: int) -> int:

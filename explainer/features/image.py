@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from explainer.errors import InvalidInput, unknown
-from explainer.features.base import Features, word_and_number
+from explainer.features.base import Cells, Features, word_and_number
 from explainer.features.inpainting import inpaint
 
 SEGMENTS = 49  # about a 7 x 7 grid: coarse enough for a tight sampling error, fine enough to point at a stroke
@@ -123,6 +123,9 @@ class Superpixels(Features):
             self._build(i, masks, built[start : start + len(masks)])
             start += len(masks)
         return built
+
+    def cells(self) -> Cells | None:
+        return None if self.baseline is None else Cells(self.images, self.baseline, False, self.segments)
 
     def _build(self, i: int, masks: np.ndarray, built: np.ndarray) -> None:
         if self.baseline is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from explainer.errors import InvalidInput
-from explainer.features.base import Features
+from explainer.features.base import Cells, Features
 from explainer.features.conditional import Donors
 
 if TYPE_CHECKING:
@@ -109,6 +109,11 @@ class Columns(Features):
             index = [self._index(i, present, pick, position) for (i, present), pick in zip(shown, picks, strict=True)]
             columns[position] = self._pool[names[position]].array.take(np.concatenate(index))
         return pd.DataFrame({name: columns[position] for position, name in enumerate(names)}, copy=False)
+
+    def cells(self) -> Cells | None:
+        if self._donors is not None:
+            return None
+        return Cells(self._pool.iloc[: self._instances], self._pool.iloc[self._instances :], True, [self._player])
 
     def _index(self, i: int, present: np.ndarray, pick: np.ndarray | None, position: int) -> np.ndarray:
         """Which rows of the pool a column's values come from."""

@@ -1,0 +1,128 @@
+"""Rows of coalitions put together after encoding: inputs and stand-ins are encoded once, and parts are hidden where the model computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from explainer.adapters.encoding import Arguments
+from explainer.features.base import Cells, Features
+
+if TYPE_CHECKING:
+    from explainer.adapters.torch import TorchModel
+
+Asks = Sequence[tuple[int, np.ndarray]]
+_TRIED = 8  # instances of the trial
+_DENSITIES = (0.0, 0.2, 0.5, 0.5, 0.8, 1.0)  # shares of players present in its coalitions
+
+
+class Composer:
+    """Encoded instances and stand-ins on the model's device, and the player that each encoded cell belongs to."""
+
+    def __init__(self, own: Arguments, away: Tensor, cells: Cells, players: Sequence[Tensor], raw: tuple[int, ...]) -> None:
+        self.arguments, self.own, self.away = own, own.tensors[0], away
+        self.shared, self.repeats, self.players, self.raw = cells.shared, len(away) if cells.shared else 1, players, raw
+
+    def rows(self, asks: Asks) -> Composed:
+        return Composed(self, asks, 0, sum(len(masks) for _, masks in asks) * self.repeats)
+
+    def build(self, asks: Asks, channels_last: bool) -> Tensor:
+        """Encoded rows, those of one coalition together."""
+        return self._table(asks) if self.shared else self._pictures(asks, channels_last)
+
+    def _table(self, asks: Asks) -> Tensor:
+        device = self.own.device
+        masks = torch.from_numpy(np.concatenate([masks for _, masks in asks])).to(device)
+        instances = np.repeat([i for i, _ in asks], [len(masks) for _, masks in asks])
+        own = self.own[torch.from_numpy(instances).to(device)] if len(asks) > 1 else self.own[asks[0][0]][None]
+        return torch.where(masks[:, self.players[0]][:, None], own[:, None], self.away[None]).flatten(0, 1)
+
+    def _pictures(self, asks: Asks, channels_last: bool) -> Tensor:
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        count = sum(len(masks) for _, masks in asks)
+        built = torch.empty((count, *self.own.shape[1:]), dtype=self.own.dtype, device=self.own.device, memory_format=layout)
+        start = 0
+        for i, masks in asks:
+            shown = torch.from_numpy(masks).to(self.own.device)[:, self.players[i]].unflatten(1, self.own.shape[2:])[:, None]
+            torch.where(shown, self.own[i][None], self.away[i][None], out=built[start : start + len(masks)])
+            start += len(masks)
+        return built
+
+
+class Composed:
+    """The rows ``start`` to ``stop`` of some coalitions, not built yet; it is taken from like an array, in one piece."""
+
+    def __init__(self, composer: Composer, asks: Asks, start: int, stop: int) -> None:
+        self._composer, self._asks, self._start, self._stop = composer, asks, start, stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self._composer.raw)
+
+    def __getitem__(self, index: slice | np.ndarray) -> Composed:
+        start, stop = index.indices(len(self))[:2] if isinstance(index, slice) else (int(index[0]), int(index[-1]) + 1)
+        return Composed(self._composer, self._asks, self._start + start, self._start + max(start, stop))
+
+    def encoded(self, channels_last: bool) -> Arguments:
+        """The tensors that the encoder would have made of these rows."""
+        repeats, kept, passed = self._composer.repeats, [], 0
+        first, last = self._start // repeats, -(-self._stop // repeats)  # coalitions
+        for i, masks in self._asks:
+            part = masks[max(0, first - passed) : max(0, last - passed)]
+            passed += len(masks)
+            if len(part):
+                kept.append((i, part))
+        rows = self._composer.build(kept, channels_last)
+        skipped = first * repeats
+        if len(rows) != len(self):
+            rows = rows[self._start - skipped : self._stop - skipped].clone()  # aligned as any batch is, so that its bits are the same
+        return self._composer.arguments.replace(0, rows)
+
+
+def composer(model: TorchModel, features: Features) -> Composer | None:
+    """A composer for the coalitions of ``features``, or None where the encoder does more than treat every cell on its own.
+
+    That is tried on coalitions of several instances: every encoded number must be the same, to the bit.
+    """
+    cells = features.cells()
+    if cells is None or model.modality not in ("tabular", "image"):
+        return None
+    try:
+        own, away = model.encode(cells.own), model.encode(cells.away)
+        players = _players(model, cells, own) if len(own.tensors) == 1 else None
+        if players is None:
+            return None
+        found = Composer(own, away.tensors[0], cells, players, cells.own.shape[1:])
+        return found if _agrees(model, features, found) else None
+    except Exception:  # what is wrong with encoding shows, and is told, where the rows are scored in the usual way
+        return None
+
+
+def _players(model: TorchModel, cells: Cells, own: Arguments) -> list[Tensor] | None:
+    """Per instance (one for all of a table) the player of each encoded column or pixel, or None where they cannot be told."""
+    encoded = own.tensors[0]
+    if model.modality == "tabular":
+        columns = np.asarray(getattr(model.preprocess, "groups", range(len(cells.players[0]))))
+        if encoded.ndim != 2 or columns.shape != (encoded.shape[1],):
+            return None
+        return [torch.from_numpy(cells.players[0][columns]).to(encoded.device)]
+    if encoded.ndim != 4 or encoded.shape[2:] != cells.own.shape[1:3]:
+        return None
+    return [torch.from_numpy(labels.ravel().astype(np.int64)).to(encoded.device) for labels in cells.players]
+
+
+def _agrees(model: TorchModel, features: Features, found: Composer) -> bool:
+    draw, n = np.random.default_rng(0), len(found.own)
+    asks = [
+        (int(i), draw.random((len(_DENSITIES), features.players(int(i)))) < np.array(_DENSITIES)[:, None])
+        for i in np.unique(np.linspace(0, n - 1, _TRIED).astype(int))
+    ]
+    usual, composed = model.encode(features.rows_of(asks)).tensors[0], found.rows(asks).encoded(False).tensors[0]
+    return usual.shape == composed.shape and bool(((usual == composed) | (usual.isnan() & composed.isnan())).all())
