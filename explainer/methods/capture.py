@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from explainer.adapters.encoding import Arguments
+from explainer.adapters.repair import rounding
 from explainer.adapters.taps import AttentionLayer, AttentionTap
 from explainer.adapters.torch import TorchModel, out_of_memory
 from explainer.errors import InvalidInput, Unsupported, unknown
@@ -18,7 +19,6 @@ from explainer.inputs import take
 from explainer.methods.tokens import Tokens
 from explainer.target import Target
 
-_TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 5e-2}
 _CELLS = 2**21  # weights of one head, in a batch: all layers' and heads' are held at once, and their gradients
 _MOST_ROWS = 32
 STREAMS = ("auto", "encoder", "decoder", "cross")
@@ -41,7 +41,7 @@ def capture(model: TorchModel, arguments: Arguments) -> tuple[Tensor, AttentionT
     scale = "raw" if model.task == "regression" else "probability"
     tapped, untapped = (model.rescale(s.detach().double(), scale) for s in (scores, plain))
     difference = float((tapped - untapped).abs().max() / max(1.0, float(untapped.abs().max())))
-    allowed = _TOLERANCE.get(model.dtype, 1e-5 if scores.device.type == "cpu" else 1e-3)
+    allowed = rounding(model.dtype, scores.device)
     if not difference <= allowed:
         raise Unsupported(
             f"With its attention computed in the open, {type(model.core).__name__} gives scores that differ by {difference:.2g} (allowed "

@@ -19,7 +19,7 @@ def text_models():
     return both(lambda: gallery.seeded(gallery.Fused), modality="text", preprocess=gallery.Pieces(), class_names=NAMES)
 
 
-@pytest.mark.parametrize("method", ["shap", "occlusion", "integrated_gradients", "score_cam"])
+@pytest.mark.parametrize("method", ["shap", "occlusion", "integrated_gradients"])
 def test_memory_that_runs_out_is_met_by_smaller_batches(method):
     wide = torch.nn.Sequential(
         torch.nn.Conv2d(1, 512, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(512, 3)
@@ -45,6 +45,13 @@ def test_the_verdict_is_the_same():
     found = [explainer.explain(m, given, "integrated_gradients", verify="full") for m in both(gallery.convnet, **options)]
     for one, other in zip(*(ex.verdicts for ex in found), strict=True):
         assert {name: check.status for name, check in one.checks.items()} == {name: check.status for name, check in other.checks.items()}
+
+
+def test_what_hooks_layers_is_not_refused_for_the_rounding_of_a_gpu():
+    make = {"modality": "text", "preprocess": gallery.Pieces(), "class_names": NAMES}
+    model = explainer.wrap(gallery.seeded(gallery.Encoder).cuda(), **make)
+    assert model.capabilities()["deeplift"].level != "unsupported"
+    assert np.isfinite(explainer.explain(model, gallery.TEXTS[:1], "deeplift", verify=False).values).all()
 
 
 def test_views_of_the_inside_are_the_same():
