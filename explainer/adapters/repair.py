@@ -56,8 +56,8 @@ def repaired(module: nn.Module, sample: Arguments) -> Repaired:
     """``module`` with reused activations split, functional ones as layers and nothing in place; the caller's is left alone.
 
     ``sample`` (one or more encoded rows) is run to see which activations are called, and the scores at it must come out the
-    same but for :func:`rounding`. Raises Unsupported where they do not, where the module cannot be copied, and, when the result is run, where
-    another input calls other activations.
+    same but for :func:`rounding`. Raises Unsupported where they do not, where the module cannot be copied, and, when the result
+    is run, where another input calls other activations.
     """
     device = sample.tensors[0].device if sample.tensors else torch.device("cpu")
     difference = 0.0
