@@ -170,7 +170,7 @@ def _figures(recipe: Recipe, data: Data, outputs: Callable[[Split], np.ndarray])
 
 def _of_rows(run: Run, state: State) -> dict[str, Any]:
     """A density's figures beside the baseline's, each the mean of its rows, and the further ones."""
-    recipe, module = run.recipe, state.module.cpu().eval()
+    recipe, module = run.recipe, state.module.eval()
     own = resolve(recipe.measure)(module, run.preprocess, run.data)
     name, baseline = resolve(recipe.baseline)(run.data)
     gap = metrics.mean(own[recipe.metric] - baseline[recipe.metric])

@@ -304,6 +304,7 @@ class Run:
 
         state.best = state.best or checkpoint.trained(state.module)  # built as it stands
         checkpoint.put(state.module, state.best)
+        state.module.cpu()  # as it will be loaded: a GPU rounds otherwise, and its figures would not be those people get
         written = record.write(self, state, str(accelerate.device))
         self.checkpoint.unlink(missing_ok=True)
         return written
