@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from explainer.adapters.torch import TorchModel
 
 Asks = Sequence[tuple[int, np.ndarray]]
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _TRIED = 8  # instances of the trial
 _DENSITIES = (0.0, 0.2, 0.5, 0.5, 0.8, 1.0)  # shares of players present in its coalitions
 
@@ -23,33 +24,38 @@ _DENSITIES = (0.0, 0.2, 0.5, 0.5, 0.8, 1.0)  # shares of players present in its 
 class Composer:
     """Encoded instances and stand-ins on the model's device, and the player that each encoded cell belongs to."""
 
-    def __init__(self, own: Arguments, away: Tensor, cells: Cells, players: Sequence[Tensor], raw: tuple[int, ...]) -> None:
-        self.arguments, self.own, self.away = own, own.tensors[0], away
-        self.shared, self.repeats, self.players, self.raw = cells.shared, len(away) if cells.shared else 1, players, raw
+    def __init__(self, own: Arguments, away: Tensor, cells: Cells, players: Sequence[Any], raw: tuple[int, ...]) -> None:
+        self.arguments, self.shared, self.players, self.raw = own, cells.shared, players, raw
+        self.repeats = len(away) if cells.shared else 1
+        self._dtype, bits = away.dtype, _BITS[away.itemsize]
+        self._own, self._away = own.tensors[0].view(bits), away.view(bits)
+        self._alone = cells.shared and np.array_equal(players[0], np.arange(away.shape[1]))  # one column, one player
 
     def rows(self, asks: Asks) -> Composed:
         return Composed(self, asks, 0, sum(len(masks) for _, masks in asks) * self.repeats)
 
     def build(self, asks: Asks, channels_last: bool) -> Tensor:
-        """Encoded rows, those of one coalition together."""
-        return self._table(asks) if self.shared else self._pictures(asks, channels_last)
+        """Encoded rows, those of one coalition together: by bits, b ^ (present * (x ^ b)), exact and without a branch per cell."""
+        return (self._table(asks) if self.shared else self._pictures(asks, channels_last)).view(self._dtype)
 
     def _table(self, asks: Asks) -> Tensor:
-        device = self.own.device
-        masks = torch.from_numpy(np.concatenate([masks for _, masks in asks])).to(device)
-        instances = np.repeat([i for i, _ in asks], [len(masks) for _, masks in asks])
-        own = self.own[torch.from_numpy(instances).to(device)] if len(asks) > 1 else self.own[asks[0][0]][None]
-        return torch.where(masks[:, self.players[0]][:, None], own[:, None], self.away[None]).flatten(0, 1)
+        away, columns = self._away, self.players[0]
+        sizes = [len(masks) for _, masks in asks]
+        built = torch.empty((sum(sizes), *away.shape), dtype=away.dtype, device=away.device)
+        for (i, masks), part in zip(asks, built.split(sizes), strict=True):
+            shown = masks if self._alone else masks.take(columns, axis=1)
+            torch.mul(torch.from_numpy(shown).to(away.device)[:, None], self._own[i] ^ away, out=part)
+        return built.bitwise_xor_(away).flatten(0, 1)
 
     def _pictures(self, asks: Asks, channels_last: bool) -> Tensor:
+        own, away = self._own, self._away
+        sizes = [len(masks) for _, masks in asks]
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        count = sum(len(masks) for _, masks in asks)
-        built = torch.empty((count, *self.own.shape[1:]), dtype=self.own.dtype, device=self.own.device, memory_format=layout)
-        start = 0
-        for i, masks in asks:
-            shown = torch.from_numpy(masks).to(self.own.device)[:, self.players[i]].unflatten(1, self.own.shape[2:])[:, None]
-            torch.where(shown, self.own[i][None], self.away[i][None], out=built[start : start + len(masks)])
-            start += len(masks)
+        built = torch.empty((sum(sizes), *own.shape[1:]), dtype=own.dtype, device=own.device, memory_format=layout)
+        for (i, masks), part in zip(asks, built.split(sizes), strict=True):
+            shown = torch.from_numpy(masks).to(own.device)[:, self.players[i]].unflatten(1, own.shape[2:])[:, None]
+            torch.mul(shown, own[i] ^ away[i], out=part)
+            part.bitwise_xor_(away[i])
         return built
 
 
@@ -105,21 +111,21 @@ def composer(model: TorchModel, features: Features) -> Composer | None:
         return None
 
 
-def _players(model: TorchModel, cells: Cells, own: Arguments) -> list[Tensor] | None:
+def _players(model: TorchModel, cells: Cells, own: Arguments) -> list[Any] | None:
     """Per instance (one for all of a table) the player of each encoded column or pixel, or None where they cannot be told."""
     encoded = own.tensors[0]
     if model.modality == "tabular":
         columns = np.asarray(getattr(model.preprocess, "groups", range(len(cells.players[0]))))
         if encoded.ndim != 2 or columns.shape != (encoded.shape[1],):
             return None
-        return [torch.from_numpy(cells.players[0][columns]).to(encoded.device)]
+        return [cells.players[0][columns]]
     if encoded.ndim != 4 or encoded.shape[2:] != cells.own.shape[1:3]:
         return None
     return [torch.from_numpy(labels.ravel().astype(np.int64)).to(encoded.device) for labels in cells.players]
 
 
 def _agrees(model: TorchModel, features: Features, found: Composer) -> bool:
-    draw, n = np.random.default_rng(0), len(found.own)
+    draw, n = np.random.default_rng(0), len(found.arguments)
     asks = [
         (int(i), draw.random((len(_DENSITIES), features.players(int(i)))) < np.array(_DENSITIES)[:, None])
         for i in np.unique(np.linspace(0, n - 1, _TRIED).astype(int))
