@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 Asks = Sequence[tuple[int, np.ndarray]]
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-_TRIED = 8  # instances of the trial
-_DENSITIES = (0.0, 0.2, 0.5, 0.5, 0.8, 1.0)  # shares of players present in its coalitions
+_TRIED = 64  # instances of the trial
+_DENSITIES = (0.0, 0.2, 0.5, 0.5, 0.8, 1.0)  # shares of players present in its coalitions; of more than eight instances two each
 
 
 class Composer:
@@ -126,9 +126,8 @@ def _players(model: TorchModel, cells: Cells, own: Arguments) -> list[Any] | Non
 
 def _agrees(model: TorchModel, features: Features, found: Composer) -> bool:
     draw, n = np.random.default_rng(0), len(found.arguments)
-    asks = [
-        (int(i), draw.random((len(_DENSITIES), features.players(int(i)))) < np.array(_DENSITIES)[:, None])
-        for i in np.unique(np.linspace(0, n - 1, _TRIED).astype(int))
-    ]
+    densities = np.array(_DENSITIES if n <= 8 else _DENSITIES[3:5])[:, None]
+    tried = [int(i) for i in np.unique(np.linspace(0, n - 1, _TRIED).astype(int))]
+    asks = [(i, draw.random((len(densities), features.players(i))) < densities) for i in tried]
     usual, composed = model.encode(features.rows_of(asks)).tensors[0], found.rows(asks).encoded(False).tensors[0]
     return usual.shape == composed.shape and bool(((usual == composed) | (usual.isnan() & composed.isnan())).all())
