@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Asks = Sequence[tuple[int, np.ndarray]]
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_MOST_BYTES = 2**28  # of instances held encoded; more of them make their rows in the usual way
+_BYTES_AT_ONCE = 2**24  # of rows in the trial
 _TRIED = 64  # instances of the trial
 _DENSITIES = (0.0, 0.2, 0.5, 0.5, 0.8, 1.0)  # shares of players present in its coalitions; of more than eight instances two each
 
@@ -98,7 +100,7 @@ def composer(model: TorchModel, features: Features) -> Composer | None:
     That is tried on coalitions of several instances: every encoded number must be the same, to the bit.
     """
     cells = features.cells()
-    if cells is None or model.modality not in ("tabular", "image"):
+    if cells is None or model.modality not in ("tabular", "image") or cells.own.size * 4 > _MOST_BYTES:
         return None
     try:
         own, away = model.encode(cells.own), model.encode(cells.away)
@@ -126,8 +128,12 @@ def _players(model: TorchModel, cells: Cells, own: Arguments) -> list[Any] | Non
 
 def _agrees(model: TorchModel, features: Features, found: Composer) -> bool:
     draw, n = np.random.default_rng(0), len(found.arguments)
-    densities = np.array(_DENSITIES if n <= 8 else _DENSITIES[3:5])[:, None]
-    tried = [int(i) for i in np.unique(np.linspace(0, n - 1, _TRIED).astype(int))]
-    asks = [(i, draw.random((len(densities), features.players(i))) < densities) for i in tried]
-    usual, composed = model.encode(features.rows_of(asks)).tensors[0], found.rows(asks).encoded(False).tensors[0]
-    return usual.shape == composed.shape and bool(((usual == composed) | (usual.isnan() & composed.isnan())).all())
+    densities = np.array(_DENSITIES if n <= 8 else _DENSITIES[3:5])
+    for i in np.unique(np.linspace(0, n - 1, _TRIED).astype(int)).tolist():
+        masks = draw.random((len(densities), features.players(i))) < densities[:, None]
+        at_once = max(1, _BYTES_AT_ONCE // (features.row_bytes(i) * features.repeats))
+        for part in (masks[k : k + at_once] for k in range(0, len(masks), at_once)):
+            usual, composed = model.encode(features.rows(i, part)).tensors[0], found.rows([(i, part)]).encoded(False).tensors[0]
+            if usual.shape != composed.shape or not bool(((usual == composed) | (usual.isnan() & composed.isnan())).all()):
+                return False
+    return True
