@@ -31,7 +31,11 @@ AT_ONCE = 64  # texts that go through the frozen layers together
 
 @dataclass(frozen=True)
 class Way:
-    """One way of fine-tuning: what is trained, how fast, and for how many epochs of each share. Set before any was tested."""
+    """One way of fine-tuning: what is trained, how fast, and for how many epochs of each share.
+
+    All were set before any was tested, but for the adapters' 15 epochs of a tenth of the labels: these replaced 5 when those were
+    seen to end too early, and were compared with them on the specimen's whole validation split (accuracy 0.843 against 0.810).
+    """
 
     title: str
     rate: float
@@ -42,7 +46,7 @@ WAYS = {
     "head": Way("frozen, a new head", 1e-2, {0.01: 100, 0.1: 30, 1.0: 10}),
     "last": Way("the last two layers", 5e-4, {0.01: 20, 0.1: 5, 1.0: 2}),
     "full": Way("all layers", 1e-4, {0.01: 20, 0.1: 5, 1.0: 2}),
-    "adapters": Way("low-rank adapters", 1e-3, {0.01: 20, 0.1: 5}),  # of all labels: the specimen itself
+    "adapters": Way("low-rank adapters", 1e-3, {0.01: 20, 0.1: 15}),  # of all labels: the specimen itself
 }
 FROM_SCRATCH = Way("the same task from scratch", 1e-3, {0.01: 60, 0.1: 30})  # of all labels: licence-transformer
 TITLES = {
