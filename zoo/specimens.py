@@ -372,8 +372,8 @@ TRAINED = (
         limits=(
             "What counts as unfair was judged by the data's authors under EU consumer law; one clause in nine is.",
             "A clause is read alone, without the contract around it; after 128 subwords it is cut.",
-            "It is no better than TF-IDF with logistic regression. Filters over three tokens beside the encoder, with weighted classes, "
-            "were tried and were worse on validation.",
+            "Single words and pairs of them tell most: TF-IDF with logistic regression comes near. Some twenty settings were compared on "
+            "validation (filters over three tokens, masked words first, wider, deeper); pairs of tokens with weighted classes were best.",
         ),
         epochs=8,
         batch=64,
@@ -382,8 +382,9 @@ TRAINED = (
         patience=4,
         smoothing=0.05,
         average=0.995,
+        weighted=True,
         select="macro_f1",
-        network_arguments={"width": 64},
+        network_arguments={"width": 64, "pairs": 2**13},
         preprocess_arguments={"vocabulary": 6000, "max_length": 128},
     ),
     Recipe(

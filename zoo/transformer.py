@@ -39,19 +39,44 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
+class Phrases(nn.Embedding):
+    """Token embeddings to which that of the token and the one before it is added, by one of ``pairs`` hashed rows (Weinberger 2009).
+
+    Two words that tell together ("sole discretion") need not be brought together by attention first. It is one embedding layer to
+    whoever follows gradients. ids ``(..., T)`` int64, or one id, as if it stood beside itself -> ``(..., T, width)``.
+    """
+
+    def __init__(self, vocabulary: int, width: int, pairs: int) -> None:
+        super().__init__(vocabulary, width)
+        self.pairs = nn.Embedding(pairs, width)
+        nn.init.zeros_(self.pairs.weight)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        before = functional.pad(ids[..., :-1], (1, 0)) if ids.ndim else ids
+        return super().forward(ids) + self.pairs((ids * 1_000_003 + before * 7919) % self.pairs.num_embeddings)
+
+
 class Encoder(nn.Module):
     """Token and position embeddings, encoder blocks, and a linear layer on the mean and the maximum of the real tokens' states.
 
-    The maximum lets one telling phrase count in a long notice, where the mean would thin it out.
+    The maximum lets one telling phrase count in a long notice, where the mean would thin it out. ``pairs``: see :class:`Phrases`.
 
     ids ``(n, T)`` int64, mask ``(n, T)`` True on real tokens -> logits ``(n, classes)``.
     """
 
     def __init__(
-        self, vocabulary: int, length: int, classes: int, width: int = 128, heads: int = 4, layers: int = 2, dropout: float = 0.2
+        self,
+        vocabulary: int,
+        length: int,
+        classes: int,
+        width: int = 128,
+        heads: int = 4,
+        layers: int = 2,
+        dropout: float = 0.2,
+        pairs: int = 0,
     ) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, width)
+        self.tokens = Phrases(vocabulary, width, pairs) if pairs else nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(length, width)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))

@@ -13,7 +13,7 @@ from zoo import background, licences, preprocess
 from zoo.preprocess import Colours, Columns, Pixels, Plain, Steps, Subwords, Tokens
 from zoo.rnn import Recurrent
 from zoo.specimens import RECIPES
-from zoo.transformer import Encoder
+from zoo.transformer import Encoder, Phrases
 
 NOTICES = ["This file is licensed under the GPL version 2", "Permission is granted to copy this file", "All rights reserved by the owner"]
 
@@ -137,11 +137,27 @@ def test_rnn_and_transformer_do_not_see_padding():
     dirty[0, 4:] = 99
     assert torch.equal(rnn(x, lengths), rnn(dirty, lengths))
     assert torch.allclose(rnn(x[:1, :4], lengths[:1]), rnn(x, lengths)[:1], atol=1e-6)
-    transformer = Encoder(vocabulary=20, length=8, classes=3, width=16, heads=2).eval()
+    transformer = Encoder(vocabulary=20, length=8, classes=3, width=16, heads=2, pairs=32).eval()
+    torch.nn.init.normal_(transformer.tokens.pairs.weight)
     ids, mask = torch.randint(4, 20, (1, 8)), torch.arange(8)[None] < 5
     other = torch.where(mask, ids, 7)
     assert torch.allclose(transformer(ids, mask), transformer(other, mask), atol=1e-6)
     assert torch.allclose(transformer(ids[:, :5], mask[:, :5]), transformer(ids, mask), atol=1e-5)
+
+
+def test_a_phrase_is_its_token_and_its_pair():
+    torch.manual_seed(0)
+    layer = Phrases(vocabulary=20, width=4, pairs=64)
+    ids = torch.tensor([[2, 5, 9], [9, 5, 2]])
+    assert torch.equal(layer(ids), torch.nn.functional.embedding(ids, layer.weight))  # pairs say nothing before they have learnt
+    torch.nn.init.normal_(layer.pairs.weight)
+    whole = layer(ids)
+    for row, texts in enumerate(ids.tolist()):
+        for place, (before, token) in enumerate(zip([0, *texts], texts, strict=False)):
+            pair = layer.pairs.weight[(token * 1_000_003 + before * 7919) % 64]
+            assert torch.equal(whole[row, place], layer.weight[token] + pair)
+    assert not torch.equal(whole[0, 1], whole[1, 1])  # the same token after another
+    assert torch.equal(layer(torch.tensor(5)), layer(torch.tensor([5, 5]))[1])
 
 
 def test_transformer_calls_the_fused_attention(monkeypatch):
