@@ -133,7 +133,7 @@ def bar(record: dict[str, Any]) -> tuple[str, bool]:
     value, metric = record["metrics"][record["metric"]]["value"], record["metric"]
     if record.get("within") is not None:
         least = record["baseline"]["metrics"][metric]["value"] - record["within"]
-        return f"no more than {record['within']} below the baseline", value >= least
+        return (f"no more than {record['within']} below the baseline" if record["within"] else "at least the baseline"), value >= least
     return ("", True) if record["bar"] is None else (f"at least {record['bar']}", value >= record["bar"])
 
 
