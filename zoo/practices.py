@@ -240,6 +240,8 @@ def _calibrated(name: str) -> dict[str, Any]:
     if registry.missing(name):
         return {"not run": registry.missing(name)}
     specimen = registry.load(name)
+    if not len(specimen.data.validation):
+        return {"not run": "There is a test split only, and nothing is fitted on that."}
     rows = np.random.default_rng(0).permutation(len(specimen.data.test))[:CALIBRATION_ROWS]
     held, test = specimen.data.validation, specimen.data.test.take(np.sort(rows))
     logits = [np.log(np.clip(specimen.model.scores(split.inputs), 1e-12, 1)) for split in (held, test)]
