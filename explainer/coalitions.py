@@ -36,7 +36,7 @@ USED_UP = "of the budget were used up"
 _MOST_EVALUATIONS = 50_000
 _BYTES_AT_ONCE = 2**26  # of model rows built at once, whatever the model takes
 _LONG = 32  # batches of unequal inputs built together, so that a model that sorts them by length pads little
-_COMPOSED_FROM = 512  # coalitions asked for, from which trying pays whether their rows can be put together after encoding
+_COMPOSED_FROM = 2**22  # bytes of rows asked for, from which trying pays whether they can be put together after encoding
 _MEASURED_FROM = 1024  # model rows asked for at once, from which measuring the batch size pays
 _FLUSH_SECONDS = 5.0
 _PATIENCE = 0.5  # seconds between two looks at the clock and at the person
@@ -262,7 +262,8 @@ class Coalitions:
 
     def _stream(self, asks: list[tuple[int, np.ndarray]], in_turn: bool) -> list[np.ndarray]:
         results = [self._unscored(masks) for _, masks in asks]
-        if not self._tried and max(self._total, sum(map(len, results))) >= _COMPOSED_FROM:
+        rows = max(self._total, sum(map(len, results))) * self.features.repeats
+        if not self._tried and asks and rows * self.features.row_bytes(asks[0][0]) >= _COMPOSED_FROM:
             self._tried, composer = True, self.model.composer(self.features)
             self._rows_of = self._rows_of if composer is None else composer.rows
         for chunk in self._chunks(asks, in_turn):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,13 +127,29 @@ def _players(model: TorchModel, cells: Cells, own: Arguments) -> list[Any] | Non
 
 
 def _agrees(model: TorchModel, features: Features, found: Composer) -> bool:
-    draw, n = np.random.default_rng(0), len(found.arguments)
-    densities = np.array(_DENSITIES if n <= 8 else _DENSITIES[3:5])
+    return all(
+        _same(model.encode(features.rows_of(asks)), found.rows(asks).encoded(False)) for asks in _trials(features, len(found.arguments))
+    )
+
+
+def _trials(features: Features, n: int) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Coalitions of up to ``_TRIED`` of ``n`` instances, in parts of which memory holds the rows."""
+    draw, densities = np.random.default_rng(0), np.array(_DENSITIES if n <= 8 else _DENSITIES[3:5])
+    asks: list[tuple[int, np.ndarray]] = []
+    held = 0
     for i in np.unique(np.linspace(0, n - 1, _TRIED).astype(int)).tolist():
-        masks = draw.random((len(densities), features.players(i))) < densities[:, None]
-        at_once = max(1, _BYTES_AT_ONCE // (features.row_bytes(i) * features.repeats))
-        for part in (masks[k : k + at_once] for k in range(0, len(masks), at_once)):
-            usual, composed = model.encode(features.rows(i, part)).tensors[0], found.rows([(i, part)]).encoded(False).tensors[0]
-            if usual.shape != composed.shape or not bool(((usual == composed) | (usual.isnan() & composed.isnan())).all()):
-                return False
-    return True
+        masks, each = draw.random((len(densities), features.players(i))) < densities[:, None], features.row_bytes(i) * features.repeats
+        at_once = max(1, _BYTES_AT_ONCE // each)
+        for k in range(0, len(masks), at_once):
+            part = masks[k : k + at_once]
+            if asks and held + each * len(part) > _BYTES_AT_ONCE:
+                yield asks
+                asks, held = [], 0
+            asks.append((i, part))
+            held += each * len(part)
+    yield asks
+
+
+def _same(usual: Arguments, composed: Arguments) -> bool:
+    one, other = usual.tensors[0], composed.tensors[0]
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())

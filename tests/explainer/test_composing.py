@@ -138,5 +138,5 @@ def test_the_encoder_is_asked_once_and_for_few_rows():
 
     names = {"background": gallery.table(9, columns=12, seed=1), "class_names": list("abc")}
     model = explainer.wrap(gallery.mlp(columns=12), modality="tabular", preprocess=spied, **names)
-    explainer.explain(model, gallery.table(4, columns=12), "shap", budget=2000, verify=False, algorithm="gaussian")
-    assert sum(encoded) < 4 * 2000 * 9 / 2  # of the rows that were scored; the rest is the trial of batch sizes
+    explainer.explain(model, gallery.table(8, columns=12), "shap", budget=2000, verify=False, algorithm="gaussian")
+    assert sum(encoded) < 8 * 2000 * 9 / 2  # of the rows that were scored; the rest is the trial of batch sizes
