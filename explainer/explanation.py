@@ -186,6 +186,8 @@ class Explanation:
     def _own_shape(self, i: int) -> tuple[slice, ...]:
         """Slices that drop the NaN padding of instance ``i``: all beyond its names, or, of cells in two axes, beyond its last value."""
         present = ~np.isnan(self.values[i])
+        if present.all():
+            return tuple(slice(None) for _ in present.shape)
         kept = [np.flatnonzero(present.any(axis=tuple(a for a in range(present.ndim) if a != axis))) for axis in range(present.ndim)]
         cuts = [slice(0, int(last[-1]) + 1 if len(last) else 0) for last in kept]
         parts = present.ndim - (self.axes[-1] == "output")
