@@ -134,6 +134,7 @@ class TorchModel(Model):
 
     def encode(self, inputs: Any, channels_last: bool = False) -> Arguments:
         """Canonical inputs as the tensors the module takes, on its device and in its dtype (pictures with their channels last)."""
+        self._settle()
         if isinstance(inputs, composing.Composed):
             return inputs.encoded(channels_last)
         try:
@@ -182,12 +183,24 @@ class TorchModel(Model):
 
     def scoring(self) -> AbstractContextManager[None]:
         """Eval mode without gradients, restored on leaving."""
+        self._settle()
         return state.scoring(state.Evaluation.of(self.module), self._where)
 
     def differentiating(self) -> AbstractContextManager[None]:
         """Eval mode with gradients, restored on leaving; parameters' own ``.grad`` is never touched."""
+        self._settle()
         recurrent = any(isinstance(m, nn.RNNBase) for m in self.core.modules())
         return state.differentiating(state.Evaluation.of(self.module), self._where, recurrent, self.overwrites)
+
+    def _settle(self) -> None:
+        """Follow the module where its owner has moved it since (another device or dtype); what was measured before is forgotten."""
+        first = next(self.core.parameters(), None)
+        if first is None or (first.device == self._where and first.dtype == self.dtype):
+            return
+        place = _place(self.module)
+        if place != (self._where, self.dtype):
+            (self._where, self.dtype), self.device = place, str(place[0])
+            self._described, self._measured, self._anatomy, self._channels_last = None, {}, None, None
 
     def on(self, module: nn.Module) -> Self:
         """The same model with ``module`` in the place of its own: a copy, or one that computes the same in another way."""

@@ -80,3 +80,12 @@ def test_a_pipeline_on_the_gpu_stays_there():
     a, b = (explainer.explain(m, gallery.TEXTS, "shap", budget=200, verify=False, seed=1) for m in (on_cpu, on_gpu))
     np.testing.assert_allclose(a.values, b.values, rtol=1e-3, atol=1e-4)
     assert on_gpu.capabilities()["attention"].level == on_cpu.capabilities()["attention"].level
+
+
+def test_a_module_moved_to_the_gpu_after_it_was_wrapped_is_followed():
+    module, given = gallery.convnet(), gallery.images(2)
+    model = explainer.wrap(module, modality="image", class_names=list("abcd"))
+    before = model.scores(given)
+    module.cuda()
+    np.testing.assert_allclose(model.scores(given), before, atol=2e-3)
+    assert explainer.explain(model, given, "integrated_gradients", verify=False).provenance.device.startswith("cuda")

@@ -365,3 +365,14 @@ def test_anatomy_reads_functional_operations_where_it_can_probe() -> None:
 class Detach(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.detach()
+
+
+def test_a_module_that_its_owner_moves_later_is_followed():
+    module, given = gallery.mlp(), gallery.table(4)
+    model = explainer.wrap(module, modality="tabular", background=gallery.table(9, seed=1), class_names=list("abc"))
+    before, values = model.scores(given), explainer.explain(model, given, "integrated_gradients", verify=False).values
+    module.double()  # as .to("cuda") would, or a pipeline that takes the module to a GPU
+    assert model.scores(given) == pytest.approx(before, abs=1e-6)
+    ex = explainer.explain(model, given, "integrated_gradients", verify=False)
+    np.testing.assert_allclose(ex.values, values, atol=1e-5)
+    np.testing.assert_allclose(explainer.explain(model, given, "shap", verify=False).scores, ex.scores, atol=1e-12)
