@@ -24,7 +24,7 @@ import numpy as np
 
 from explainer.adapters.pace import Ladder
 from explainer.errors import Cancelled, InvalidInput
-from explainer.faults import Dead, Hangs, Unreachable, model_scores, out_of_memory, reason, score_each
+from explainer.faults import Dead, Hangs, Unreachable, model_scores, out_of_memory, reason, score_each, within
 from explainer.features.base import Features
 from explainer.inputs import sha256, take
 from explainer.progress import Report
@@ -264,8 +264,8 @@ class Coalitions:
         results = [self._unscored(masks) for _, masks in asks]
         rows = max(self._total, sum(map(len, results))) * self.features.repeats
         if not self._tried and asks and rows * self.features.row_bytes(asks[0][0]) >= _COMPOSED_FROM:
-            self._tried, composer = True, self.model.composer(self.features)
-            self._rows_of = self._rows_of if composer is None else composer.rows
+            self._tried = True
+            self._compose()
         for chunk in self._chunks(asks, in_turn):
             if self._halted():
                 break
@@ -275,6 +275,15 @@ class Coalitions:
                 results[ask][start:stop] = values
             self._tick()
         return results
+
+    def _compose(self) -> None:
+        """Have rows put together after encoding, where the model can; an encoder that hangs is met, and named, where rows are scored."""
+        try:
+            composer = within(self._time_limit, lambda: self.model.composer(self.features))
+        except Hangs:
+            return
+        if composer is not None:
+            self._rows_of = composer.rows
 
     def _chunks(self, asks: list[tuple[int, np.ndarray]], in_turn: bool) -> Iterator[list[tuple[int, int, int]]]:
         """Pieces ``(ask, start, stop)`` that together make about as many model rows as are scored at once."""

@@ -33,8 +33,8 @@ AT_ONCE = 64  # texts that go through the frozen layers together
 class Way:
     """One way of fine-tuning: what is trained, how fast, and for how many epochs of each share.
 
-    All were set before any was tested, but for the adapters' 15 epochs of a tenth of the labels: these replaced 5 when those were
-    seen to end too early, and were compared with them on the specimen's whole validation split (accuracy 0.843 against 0.810).
+    All were set before any was tested, but for the adapters' 15 epochs of a tenth of the labels: these replaced 5, which ended too
+    early, and were compared with them on the specimen's whole validation split.
     """
 
     title: str

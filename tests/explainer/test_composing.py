@@ -1,5 +1,7 @@
 """Rows put together after encoding are, to the bit, those the encoder makes; an encoder that mixes cells is found out."""
 
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,3 +142,18 @@ def test_the_encoder_is_asked_once_and_for_few_rows():
     model = explainer.wrap(gallery.mlp(columns=12), modality="tabular", preprocess=spied, **names)
     explainer.explain(model, gallery.table(8, columns=12), "shap", budget=2000, verify=False, algorithm="gaussian")
     assert sum(encoded) < 8 * 2000 * 9 / 2  # of the rows that were scored; the rest is the trial of batch sizes
+
+
+def test_a_composer_that_hangs_is_waited_for_no_longer_than_allowed(monkeypatch):
+    awake, waited = threading.Event(), []
+
+    def hanging(self, features):
+        waited.append(threading.current_thread())
+        awake.wait(20)
+
+    monkeypatch.setattr("explainer.coalitions._COMPOSED_FROM", 1)
+    monkeypatch.setattr(TorchModel, "composer", hanging)
+    ex = explainer.explain(table_model(), people(4), "shap", budget=300, time_limit=0.3, verify=False)
+    awake.set()
+    assert np.isfinite(ex.values).all()  # by rows made in the usual way
+    assert waited and threading.main_thread() not in waited  # the caller's own thread was never lent to it
