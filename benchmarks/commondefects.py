@@ -138,7 +138,7 @@ def another(s: Sample, rng: np.random.Generator, labels: np.ndarray) -> np.ndarr
 
 def tumours(s: Sample, rng: np.random.Generator) -> Sample:
     """Breast cancer, Wisconsin: what the loans say of a refusal tells too little to doubt a single one. Without a model."""
-    from zoo import breast
+    from zoo.sources import breast
 
     data = breast.load()
     frame = pd.concat([part.inputs for part in (data.train, data.validation, data.test)], ignore_index=True)

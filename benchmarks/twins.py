@@ -18,17 +18,17 @@ import explainer
 from explainer.checks.finding import Findings
 
 MADE = {
-    "tabular": "zoo/loans (codes of 'not known', leaks and the constant column are gone already): rows with a missing cell, an "
+    "tabular": "zoo/sources/loans (codes of 'not known', leaks and the constant column are gone already): rows with a missing cell, an "
     "occupancy that does not apply (6 rows) or half a credit line are left out, and rows beyond the 0.5 % and 99.5 % quantiles of an "
     "amount (a loan of 2.57 times the price is among them), the nine columns computed from others, and approvals beyond six for each "
     "refusal. Two columns are made up: the day of the application and the branch. Odd seeds: rows drawn anew from a Gaussian copula "
     "of these, the decision from a logistic regression on them",
-    "image": "zoo/digits as they are",
-    "text": "zoo/licences (no two nearly the same): without the texts that hold an e-mail or postal address, a telephone number, a "
+    "image": "zoo/sources/digits as they are",
+    "text": "zoo/sources/licences (no two nearly the same): without the texts that hold an e-mail or postal address, a telephone number, a "
     "ruled line, an HTML entity or a character that a decoder gave up on, a coarse word, or small words of another language than "
     "English, and with the names of licences, which give the class away, replaced by 'this'; of texts that then share half their "
     "runs of six letters, the first",
-    "series": "zoo/vowels, all 640 in new halves. Odd seeds: each series louder or softer by up to 10 %, up to a tenth of it cut "
+    "series": "zoo/sources/vowels, all 640 in new halves. Odd seeds: each series louder or softer by up to 10 %, up to a tenth of it cut "
     "off at each end, and noise of a twentieth of each channel's spread",
 }
 SIZES = {"tabular": (600, 450, 400), "image": (700, 400, 800), "text": (700, 400, 800), "series": (250, 200, 190)}  # data, reference, model
@@ -155,7 +155,7 @@ def pool(modality: str) -> tuple[Any, np.ndarray]:
         kept = (usual & (amounts >= low).all(axis=1) & (amounts <= high).all(axis=1)).to_numpy()
         kept = kept & (commoner | (labels == "refused"))
     elif modality == "text":
-        from zoo.licences import masked
+        from zoo.sources.licences import masked
 
         kept = np.array([not LEFT_OUT.search(text) for text in inputs])
         inputs = masked(inputs)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo import digits, metrics
+from zoo import metrics
 from zoo.cnn import Digits
 from zoo.data import Split
+from zoo.sources import digits
 
 EACH = 10  # labelled images of a digit
 PICTURES = 3000  # drawn, or real ones without their labels

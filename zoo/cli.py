@@ -84,8 +84,8 @@ def fetch(
 ) -> None:
     """Download a data set of the zoo from its official source, its sha256 checked; lists them when none is named."""
     from explainer.errors import ExplainerError
-    from zoo.official import SOURCES, locate
-    from zoo.official import fetch as download
+    from zoo.sources.official import SOURCES, locate
+    from zoo.sources.official import fetch as download
 
     try:
         if name is not None:

@@ -19,10 +19,11 @@ import torch
 
 from explainer.errors import unknown
 from explainer.explanation import versions, write_atomic
-from zoo import calibration, compression, metrics, mlp, privacy, registry, speech
+from zoo import calibration, compression, metrics, mlp, privacy, record, registry
 from zoo.data import Data, Split
 from zoo.devices import accelerator
 from zoo.recipes import Recipe, recipe, resolve
+from zoo.sources import speech
 from zoo.train import Run, State, predict
 
 FILE = Path(__file__).with_name("practices.json")
@@ -293,24 +294,11 @@ def measure(names: Sequence[str]) -> None:
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({torch.get_num_threads()} threads)"
         one = {"figures": figures, "seconds": round(time.perf_counter() - started), "device": device, "versions": versions(*PACKAGES)}
         kept = read() if FILE.exists() else {}
-        _write(FILE, {**kept, name: one})
+        text = json.dumps({**kept, name: one}, indent=1, ensure_ascii=False)
+        write_atomic(FILE, lambda handle, text=text: handle.write(text.encode()))
         if name in RECORDED:
-            amend(*RECORDED[name], figures)
+            record.enter(*RECORDED[name], figures)
         print(f"{name}: {one['seconds']} s")
-
-
-def amend(name: str, key: str, figures: dict[str, Any]) -> None:
-    """Put figures into the record of a packaged specimen, and write its card anew."""
-    from zoo import card
-
-    folder = registry.WEIGHTS / name
-    record = {**registry.read_record(folder, name), key: figures}
-    _write(folder / "record.json", record)
-    (folder / "card.md").write_text(card.markdown(recipe(name), record), encoding="utf-8")
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_atomic(path, lambda handle: handle.write(json.dumps(content, indent=1, ensure_ascii=False).encode()))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Recipe:
     truth: str = ""
     measure: str = ""
     further: str = ""
-    needs: str = ""  # the data set that comes with no package, as zoo.official names it
+    needs: str = ""  # the data set that comes with no package, as zoo.sources.official names it
     base: str = ""  # as zoo.pretrained names it
     licence: str = ""  # of the data, as Hugging Face cards name it
     epochs: int = 0
@@ -82,7 +82,8 @@ class Recipe:
 
     def missing(self) -> str:
         """What to do where its base or its data are not at hand, in a sentence each, else nothing."""
-        from zoo import official, pretrained
+        from zoo import pretrained
+        from zoo.sources import official
 
         lacks = [pretrained.missing(self.base) if self.base else "", official.missing(self.needs) if self.needs else ""]
         return " ".join(filter(None, lacks))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import save as to_bytes
 
+from explainer.errors import CorruptFile, InvalidInput
 from explainer.explanation import versions
 from zoo import background, card, metrics, preprocess, pretrained
 from zoo.data import PARTS, Data, Split, need
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 GROUP_LEAST = 30  # rows: on fewer, an interval says nothing
 SETTINGS = ("batch", "rate", "momentum", "decay", "l1", "warmup", "clip", "smoothing", "average", "patience", "select")
+APART = ("transfer", "unheard_speakers")  # measured on the same data with weights of their own, by commands of their own
 PACKAGES = ("torch", "accelerate", "safetensors", "scikit-learn", "tokenizers", "pandas", "transformers", "peft")
 
 
@@ -68,9 +70,21 @@ def _together(recipe: Recipe, record: dict[str, Any], contents: dict[str, bytes]
 
     record["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     record["weights_sha256"] = next(value for name, value in record["files"].items() if name.startswith("model."))
+    record |= _kept(folder, record)
     contents |= _told(recipe, record)
     write_together({folder / name: content for name, content in contents.items()})
     return record
+
+
+def _kept(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier record in ``folder`` holds that new weights do not change."""
+    from zoo.registry import read_record
+
+    try:
+        old = read_record(folder, record["name"])
+    except (InvalidInput, CorruptFile):
+        return {}
+    return {key: old[key] for key in APART if key in old and old["data_sha256"] == record["data_sha256"]}
 
 
 def enter(name: str, key: str, value: Any) -> None:

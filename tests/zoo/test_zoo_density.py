@@ -10,7 +10,8 @@ import torch
 
 import zoo
 from explainer.errors import InvalidInput, Unsupported
-from zoo import augmentation, baselines, digits, gan, metrics, vae
+from zoo import augmentation, baselines, gan, metrics, vae
+from zoo.sources import digits
 from zoo.specimens import RECIPES
 
 

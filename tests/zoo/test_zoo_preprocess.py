@@ -9,9 +9,10 @@ import torch
 
 import zoo
 from explainer.errors import CorruptFile, InvalidInput
-from zoo import background, licences, preprocess
+from zoo import background, preprocess
 from zoo.preprocess import Colours, Columns, Pixels, Plain, Steps, Subwords, Tokens
 from zoo.rnn import Recurrent
+from zoo.sources import licences
 from zoo.specimens import RECIPES
 from zoo.transformer import Encoder, Phrases
 

@@ -216,7 +216,7 @@ LABELS = ("espresso", "tabby", "missile", "moped", "tripod", "space shuttle", "s
 
 
 def test_pictures_and_classes_are_what_they_say():
-    from zoo import pictures
+    from zoo.sources import pictures
 
     names = pictures.classes()
     assert len(names) == len(set(names)) == 1000

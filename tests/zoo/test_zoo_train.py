@@ -80,6 +80,20 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(whole, small,
     assert other["weights_sha256"] != whole[0]["weights_sha256"]
 
 
+def test_what_was_measured_apart_outlives_a_new_run_on_the_same_data_alone(small, tmp_path):
+    import dataclasses
+
+    training.train("vowels-rnn", out=tmp_path, epochs=1, data=small, **QUICK)
+    path = tmp_path / "record.json"
+    measured = {"unheard_speakers": {"one": {"rows": 1, "accuracy": {"value": 1.0, "low": 1.0, "high": 1.0}}}, "distillation": {}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | measured))
+    again = training.train("vowels-rnn", out=tmp_path, epochs=2, data=small, **QUICK)
+    assert again["unheard_speakers"] == measured["unheard_speakers"] == json.loads(path.read_text())["unheard_speakers"]
+    assert "distillation" not in again  # it is about the weights that are gone
+    other = dataclasses.replace(small, test=small.test.take(np.arange(60)))
+    assert "unheard_speakers" not in training.train("vowels-rnn", out=tmp_path, epochs=1, data=other, **QUICK)
+
+
 def test_an_interrupted_run_goes_on_to_the_same_result(whole, small, tmp_path):
     steps = -(-len(small.train) // RECIPES["vowels-rnn"].batch)
     with pytest.raises(Cancelled, match=r"Stopped\. Kept: .*epoch 1 of 3\).*goes on from there"):

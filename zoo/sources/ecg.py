@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data import Data, Split
-from zoo.official import locate
+from zoo.sources.official import locate
 
 SOURCE = "MIT-BIH Arrhythmia Database (Moody and Mark 2001), beats of 128 samples at 125 Hz around the R peak"
 RULE = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data import Data, Split, stratified
-from zoo.official import locate
+from zoo.sources.official import locate
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data import Data, Split
-from zoo.official import locate
+from zoo.sources.official import locate
 
 SOURCE = "PneumoniaMNIST of MedMNIST v2 (Yang et al. 2023; Kermany et al. 2018)"
 RULE = "the authors' own 4,708 train, 524 validation and 624 test images"
@@ -33,7 +33,7 @@ def augment(batch: Any, generator: Any) -> Any:
     """Mirror half of the images, turn by up to 10 degrees, shift by up to 2 pixels, and change contrast and light by up to 20 %."""
     import torch
 
-    from zoo.digits import turned
+    from zoo.sources.digits import turned
 
     moved = turned(batch, generator, angle=np.pi / 18, scale=0.1, shift=2)
     random = torch.rand((len(batch), 3), generator=generator).to(batch.device)

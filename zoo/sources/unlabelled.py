@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo import digits
 from zoo.data import Data, Split
+from zoo.sources import digits
 
 
 def load(output: str) -> Data:
