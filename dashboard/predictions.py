@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.view import View
+from explainer.metrics import wilson
 
 CHUNK = 256
 CERTAIN, UNSURE = 0.9, 0.1
@@ -65,7 +66,8 @@ class Predictions:
         """Accuracy with its 95 % Wilson interval, or None where there is nothing to compare with."""
         if self.labels is None or self.regression:
             return None
-        return wilson(int((~self.wrong).sum()), len(self))
+        right = int((~self.wrong).sum())
+        return right / len(self), *wilson(right, len(self))
 
     @property
     def confusion(self) -> np.ndarray | None:
@@ -87,11 +89,3 @@ class Predictions:
             true, predicted = view.pair
             order = order[(self.labels[order] == true) & (self.predicted[order] == predicted)]
         return order
-
-
-def wilson(right: int, n: int) -> tuple[float, float, float]:
-    """A share and its 95 % Wilson score interval (Wilson 1927)."""
-    from explainer.plots.model import wilson as interval
-
-    low, high = interval(np.array([right / n]), np.array([n]))
-    return right / n, float(low[0]), float(high[0])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo import metrics
+from explainer.metrics import LEVEL
 from zoo.cnn import Digits
 from zoo.data import Split
 from zoo.sources import digits
@@ -43,7 +43,7 @@ def student(values: np.ndarray) -> dict[str, float]:
     """Mean with Student's 95 % interval."""
     from scipy.stats import t
 
-    half = t.ppf((1 + metrics.LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    half = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     middle = values.mean()
     return {"value": round(float(middle), 5), "low": round(float(middle - half), 5), "high": round(float(middle + half), 5)}
 

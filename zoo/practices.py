@@ -19,6 +19,7 @@ import torch
 
 from explainer.errors import unknown
 from explainer.explanation import versions, write_atomic
+from explainer.metrics import measure as measured
 from zoo import calibration, compression, metrics, mlp, privacy, record, registry
 from zoo.data import Data, Split
 from zoo.devices import accelerator
@@ -126,7 +127,7 @@ def settings() -> dict[str, Any]:
 
 def _figures(chosen: Recipe, data: Data, seed: int, epochs: int | None) -> dict[str, float]:
     run, state = fit(chosen, data, seed, epochs)
-    figures = metrics.measure(data.test.labels, run.predict(state.module, state.best, data.test))
+    figures = measured(data.test.labels, run.predict(state.module, state.best, data.test))
     matrices = [tensor.ravel() for name, tensor in state.best.items() if name.endswith("weight") and tensor.ndim > 1]
     return {name: float(value[0]) for name, value in figures.items()} | {"zeros": float((torch.cat(matrices).abs() < 1e-4).float().mean())}
 
@@ -222,7 +223,7 @@ def _over_seeds(data: Data, models: Sequence[Callable[[Split], np.ndarray]]) -> 
     areas, gaps = [], []
     for outputs in models:
         inside, outside = (outputs(split) for split in (data.train, data.test))
-        areas.append(float(metrics.measure(data.test.labels, outside)["roc_auc"][0]))
+        areas.append(float(measured(data.test.labels, outside)["roc_auc"][0]))
         pair = privacy.losses(inside, data.train.labels), privacy.losses(outside, data.test.labels)
         gaps.append(privacy.membership_advantage(*pair)["value"])
     return {name: _range(values) for name, values in (("roc_auc", areas), ("advantage", gaps))}
@@ -247,7 +248,7 @@ def _calibrated(name: str) -> dict[str, Any]:
     held, test = specimen.data.validation, specimen.data.test.take(np.sort(rows))
     logits = [np.log(np.clip(specimen.model.scores(split.inputs), 1e-12, 1)) for split in (held, test)]
     t = calibration.temperature(logits[0], held.labels)
-    before, after = (metrics.measure(test.labels, calibration.scaled(logits[1], k)) for k in (1.0, t))
+    before, after = (measured(test.labels, calibration.scaled(logits[1], k)) for k in (1.0, t))
     threshold = calibration.conformal_threshold(calibration.scaled(logits[0], t), held.labels, MISS)
     sets = calibration.conformal_sets(calibration.scaled(logits[1], t), threshold)
     covered = sets[np.arange(len(test)), test.labels]

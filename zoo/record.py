@@ -14,6 +14,7 @@ from safetensors.torch import save as to_bytes
 
 from explainer.errors import CorruptFile, InvalidInput
 from explainer.explanation import versions
+from explainer.metrics import MANY
 from zoo import background, card, metrics, preprocess, pretrained
 from zoo.data import PARTS, Data, Split, need
 from zoo.recipes import Recipe, recipe, resolve
@@ -147,7 +148,7 @@ def _identity(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
     if recipe.base:
         base = pretrained.base(recipe.base)
         found["base"] = {"package": base.package, "version": base.version, "licence": base.licence, "sha256": dict(base.files)}
-    if recipe.task == "classification" and len(data.class_names) <= metrics.MANY:
+    if recipe.task == "classification" and len(data.class_names) <= MANY:
         sizes = {part: np.bincount(getattr(data, part).labels, minlength=len(data.class_names)).tolist() for part in PARTS}
         found["class_counts"] = sizes
     return found
@@ -168,7 +169,7 @@ def _figures(recipe: Recipe, data: Data, outputs: Callable[[Split], np.ndarray])
         "baseline": {"name": baseline_name, "metrics": metrics.intervals(test.labels, baseline)},
         "against_baseline": {"metric": recipe.metric, "difference": gap, "standing": metrics.standing(gap)},
     }
-    if recipe.task == "classification" and len(data.class_names) <= metrics.MANY:
+    if recipe.task == "classification" and len(data.class_names) <= MANY:
         found["confusion"] = metrics.confusion(test.labels, own.argmax(1), len(data.class_names))
     if test.groups is not None:
         found["groups"] = by_group(test, own)

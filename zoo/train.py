@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from explainer.errors import Cancelled, ExplainerError, InvalidInput
 from explainer.explanation import write_atomic
 from explainer.inputs import take
+from explainer.metrics import LOWER, measure
 from explainer.progress import reporter
-from zoo import checkpoint, metrics
+from zoo import checkpoint
 from zoo.data import Data, Split, need
 from zoo.devices import Device, Precision, accelerator, checked, portion
 from zoo.recipes import Recipe, recipe, resolve
@@ -266,7 +267,7 @@ class Run:
     def close_epoch(self, state: State, loss: float, seconds: float, board: Any) -> None:
         """Validate, remember the best weights, write history and TensorBoard."""
         probabilities = self.predict(state.module, state.weights(), self.data.validation)
-        found = {name: float(value[0]) for name, value in metrics.measure(self.data.validation.labels, probabilities).items()}
+        found = {name: float(value[0]) for name, value in measure(self.data.validation.labels, probabilities).items()}
         row = {
             "epoch": state.epoch + 1,
             "train_loss": loss,
@@ -286,7 +287,7 @@ class Run:
         """Whether the epoch just closed is better than the best before it."""
         if not self.recipe.select:
             return True
-        sign, key = -1 if self.recipe.select in metrics.LOWER else 1, VALIDATED[self.recipe.select]
+        sign, key = -1 if self.recipe.select in LOWER else 1, VALIDATED[self.recipe.select]
         return sign * state.history[-1][key] > sign * state.history[state.best_epoch - 1][key]
 
     def predict(self, module: nn.Module, weights: dict[str, Tensor], split: Split) -> np.ndarray:

@@ -9,12 +9,12 @@ import numpy as np
 from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, passed, percent, plural, share
 from explainer.checks.documents import TextView
 from explainer.checks.finding import Finding
-from explainer.checks.intervals import wilson
 from explainer.checks.labels import Labels
 from explainer.checks.pictures import ImageView, shrink
 from explainer.checks.recordings import SeriesView
 from explainer.checks.view import View
 from explainer.inputs import MODALITIES
+from explainer.metrics import wilson
 
 ROWS_LEAST = 100  # of which the surest 50 are judged
 CLASS_LEAST = 5  # members below which a class has no threshold of its own

@@ -12,10 +12,11 @@ from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, cou
 from explainer.checks.documents import TextView
 from explainer.checks.drift import EFFECT, FALSE_SHARE, LEAST, adjust, compare
 from explainer.checks.finding import Finding
-from explainer.checks.intervals import Z, half_width, needed, wilson
+from explainer.checks.intervals import half_width, needed
 from explainer.checks.outliers import LEAST as POINTS_LEAST
 from explainer.checks.outliers import LEAST_DIRECTION, _drawn_in, _scaled, tail_limits
 from explainer.inputs import MODALITIES
+from explainer.metrics import Z, wilson
 
 NEIGHBOUR = 5
 MEASURED = 10_000  # items placed, where no model was to score them

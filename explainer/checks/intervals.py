@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-import numpy as np
-
-Z = 1.959963985  # 95 %
-
-
-def wilson(hits: float, n: float) -> tuple[float, float]:
-    """95 % score interval of a share, (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n); Wilson 1927."""
-    if n <= 0:
-        return 0.0, 1.0
-    p, zz = hits / n, Z * Z / n
-    middle, half = (p + zz / 2) / (1 + zz), Z * np.sqrt(p * (1 - p) / n + zz / (4 * n)) / (1 + zz)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+from explainer.metrics import wilson
 
 
 def half_width(share: float, n: float) -> float:

@@ -14,10 +14,10 @@ from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, cou
 from explainer.checks.documents import SIGNAL_WORDS, TextView
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
-from explainer.checks.intervals import wilson
 from explainer.checks.labels import Labels
 from explainer.checks.view import View
 from explainer.inputs import MODALITIES
+from explainer.metrics import wilson
 
 FOLDS = 5
 BINS = 32  # quantile bins of a number; most frequent levels of a category
@@ -203,7 +203,7 @@ def _told(total: np.ndarray, names: list[str]) -> str:
     rows = total.sum(axis=1)
     for k in np.flatnonzero(total.sum(axis=0) <= TOLD_RARE * total.sum()):
         hits = total[:, k]
-        low = np.array([wilson(h, n)[0] for h, n in zip(hits, rows, strict=True)])
+        low = wilson(hits, rows)[0]
         few = (rows <= TOLD_FEW * rows.sum()) & (hits >= TOLD * rows) & (low >= TOLD_SURE)
         sure = (rows >= TOLD_ROWS) & (few | (low >= TOLD))
         if sure.any():

@@ -15,9 +15,9 @@ from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, cou
 from explainer.checks.drift import FALSE_SHARE, adjust
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
-from explainer.checks.intervals import Z
 from explainer.checks.predictions import Predictions
 from explainer.inputs import MODALITIES
+from explainer.metrics import Z
 
 ROWS_LEAST = 100  # scored items with a label: 50 to look on and 50 to test on
 SEGMENT_LEAST = 15  # items of a segment in either half

@@ -17,8 +17,9 @@ from explainer.explanation import Provenance
 from explainer.inputs import join, take
 from explainer.inspection import saving
 from explainer.inspection.network import followed, last_layer, layers_of
-from explainer.inspection.probes import pooled, wilson
+from explainer.inspection.probes import pooled
 from explainer.inspection.tables import scale_of, stamp
+from explainer.metrics import wilson
 from explainer.progress import reporter
 from explainer.target import Target, resolve
 
@@ -174,7 +175,7 @@ def concepts(
                 scores[i, j] = [_share(slopes[name], direction) for direction, _ in made]
                 accuracy[i, j] = float(np.mean([held for _, held in made]))
                 judged = 2 * min(len(shown[concept]), len(pool) // 2)
-                known[i, j] = wilson(accuracy[i, j] * judged, judged)[1] > 0.5
+                known[i, j] = wilson(accuracy[i, j] * judged, judged)[0] > 0.5
                 report(i * (1 + len(shown)) + 2 + j, total)
     p = corrected(np.array([[_welch(one, chance[i]) for one in scores[i]] for i in range(len(names))]), correction)
     parameters = {"layers": names, "runs": runs, "target": goal.labels[0], "output": scale, "correction": correction, "pool": how}

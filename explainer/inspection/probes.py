@@ -17,6 +17,7 @@ from explainer.explanation import Provenance
 from explainer.inspection import saving
 from explainer.inspection.network import layers_of, network
 from explainer.inspection.tables import stamp
+from explainer.metrics import wilson
 from explainer.progress import Report, reporter
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 CONTROLS = 10
-_Z = 1.96
 _RESAMPLED = 400
 _CLASSES = 20  # different whole numbers up to which labels are names
 
@@ -211,7 +211,8 @@ def _held_out(x: np.ndarray, y: np.ndarray, classes: bool, seed: int) -> np.ndar
 def _judged(y: np.ndarray, said: np.ndarray, classes: bool, seed: int | None) -> tuple[float, float, float]:
     """Accuracy or R2, and the ends of its 95 % interval."""
     if classes:
-        return wilson(int((y == said).sum()), len(y))
+        right = int((y == said).sum())
+        return right / len(y), *wilson(right, len(y))
 
     def r2(rows: Any) -> float:
         return float(1 - ((y[rows] - said[rows]) ** 2).sum() / max(((y[rows] - y[rows].mean()) ** 2).sum(), 1e-300))
@@ -222,11 +223,3 @@ def _judged(y: np.ndarray, said: np.ndarray, classes: bool, seed: int | None) ->
     rng = np.random.default_rng(seed)
     low, high = np.quantile([r2(rng.integers(0, len(y), len(y))) for _ in range(_RESAMPLED)], [0.025, 0.975])
     return value, float(low), float(high)
-
-
-def wilson(right: float, n: int) -> tuple[float, float, float]:
-    """A share and the ends of its 95 % interval (Wilson 1927)."""
-    p = right / n
-    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    reach = _Z * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
-    return p, float(middle - reach), float(middle + reach)

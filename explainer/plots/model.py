@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from explainer.errors import InvalidInput
+from explainer.metrics import wilson
 from explainer.plots.look import BAR_MAGNITUDE, BAR_NEGATIVE, BAR_POSITIVE, NEUTRAL, SEQUENTIAL, escape, finish, three
 
 
@@ -60,7 +61,7 @@ def plot_calibration(probabilities: Any, labels: Any, *, bins: int = 10, dark: b
     x = np.array([sure[g].mean() for g in groups])
     hit = np.array([right[g].mean() for g in groups])
     counts = np.array([len(g) for g in groups])
-    low, high = wilson(hit, counts)
+    low, high = wilson(hit * counts, counts)
     figure = go.Figure()
     start = min(float(x.min()), float(low.min()))
     figure.add_trace(
@@ -85,13 +86,6 @@ def plot_calibration(probabilities: Any, labels: Any, *, bins: int = 10, dark: b
     figure.update_xaxes(title="mean probability of the predicted class")
     figure.update_yaxes(title="share right")
     return figure
-
-
-def wilson(share: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson score interval of a proportion: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)."""
-    centre = share + z**2 / (2 * n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
 
 
 def plot_probabilities(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from explainer.metrics import ECE_BINS
 from explainer.reports import blocks
 from explainer.reports.attributions import FEWEST_TEXTS, TOLD
 from explainer.reports.blocks import Block
 from explainer.reports.groups import FOUR_FIFTHS
-from explainer.reports.performance import ECE_BINS
 from explainer.reports.wording import beside, count, interval, number, percent, shown
 
 Section = Mapping[str, Any]
@@ -116,9 +116,7 @@ def _reliability(section: Section, svg: str) -> dict[str, str]:
     bins = section["calibration"]["bins"]
     said = "; ".join(f"stated {percent(b['stated'])}, observed {percent(b['observed'])} of {b['n']}" for b in bins)
     caption = "Calibration. Points on the dashed line are perfectly calibrated; lines are 95 % Wilson intervals; "
-    caption += (
-        f"larger points stand for more rows. The expected calibration error is over {ECE_BINS} bins of the predicted class's probability."
-    )
+    caption += f"larger points stand for more rows. The expected calibration error is over {ECE_BINS} bins of the same probability."
     return blocks.figure(svg, f"Calibration: {said}.", caption)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from explainer.errors import InvalidInput, unknown
-from explainer.reports.performance import _Z, wilson
+from explainer.metrics import Z, wilson
 
 SUPPRESSED_BELOW = 10
 SMALL_BELOW = 30
@@ -167,7 +167,7 @@ def _ratio(row: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
     p = float(fisher_exact([[a, row["n"] - a], [b, best["n"] - b]])[1])
     if a == 0:
         return {"ratio": ratio, "ratio_low": 0.0, "ratio_high": None, "p": p}
-    half = _Z * np.sqrt(1 / a - 1 / row["n"] + 1 / b - 1 / best["n"])
+    half = Z * np.sqrt(1 / a - 1 / row["n"] + 1 / b - 1 / best["n"])
     return {"ratio": ratio, "ratio_low": float(ratio * np.exp(-half)), "ratio_high": float(ratio * np.exp(half)), "p": p}
 
 

@@ -47,12 +47,14 @@ def skill(found: Mapping[str, Any]) -> dict[str, str]:
 
 def calibrated(found: Mapping[str, Any]) -> dict[str, str]:
     """Held against what chance gives a calibrated model, and against a tolerance."""
-    bins, ece = found["calibration"], _metric(found, "ece") or {}
-    said = f"Expected calibration error is {number(bins['ece'])} ({interval(ece['low'], ece['high'])})"
-    chance = f"chance alone would give up to {number(bins['chance'])}"
+    bins = found["calibration"]
+    said = (
+        f"Expected calibration error of the {bins['of']} is {number(bins['ece'])}; chance alone would give up to {number(bins['chance'])}"
+    )
+    said += f". On average it states {percent(bins['mean_stated'])}, and {percent(bins['mean_observed'])} came true"
     if bins["ece"] <= bins["chance"]:
-        return {"status": "pass", "topic": "Calibration", "text": f"{said}; {chance}."}
+        return {"status": "pass", "topic": "Calibration", "text": f"{said}."}
     if bins["ece"] <= CALIBRATION_TOLERANCE:
-        text = f"{said}; {chance}, so the deviation is real but under the tolerance of {CALIBRATION_TOLERANCE}."
+        text = f"{said}. The deviation is real but under the tolerance of {CALIBRATION_TOLERANCE}."
         return {"status": "pass", "topic": "Calibration", "text": text}
-    return {"status": "warn", "topic": "Calibration", "text": f"{said}; {chance}. Stated probabilities should not be read at face value."}
+    return {"status": "warn", "topic": "Calibration", "text": f"{said}. Stated probabilities should not be read at face value."}

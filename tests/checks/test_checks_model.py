@@ -13,10 +13,11 @@ import explainer
 from explainer.checks import familiarity
 from explainer.checks.confidence import _rising, _skill, validated
 from explainer.checks.context import NotRun
-from explainer.checks.intervals import half_width, needed, wilson
+from explainer.checks.intervals import half_width, needed
 from explainer.checks.predictions import predictions_of
 from explainer.checks.read import read
 from explainer.checks.run import check, view_of
+from explainer.metrics import wilson
 
 spec = importlib.util.spec_from_file_location("checks_clean_data", Path(__file__).parent / "conftest.py")
 clean = importlib.util.module_from_spec(spec)

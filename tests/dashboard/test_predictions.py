@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dashboard.components import matrix
-from dashboard.predictions import Predictions, wilson
+from dashboard.predictions import Predictions
 from dashboard.view import View
 
 SCORES = np.array([[0.9, 0.1], [0.4, 0.6], [0.05, 0.95], [0.7, 0.3], [0.52, 0.48]])
@@ -38,12 +38,6 @@ def test_margins_and_accuracy(predictions: Predictions) -> None:
     assert predictions.margin == pytest.approx([0.8, 0.2, 0.9, 0.4, 0.04])
     value, low, high = predictions.accuracy
     assert value == 0.6 and 0 < low < 0.6 < high < 1
-
-
-def test_wilson_against_known_figures() -> None:
-    # Brown, Cai and DasGupta (2001), and the closed form at the ends: 0 of n gives z^2 / (n + z^2).
-    assert wilson(0, 10)[1:] == pytest.approx((0.0, 0.2775), abs=1e-3)
-    assert wilson(50, 100)[1:] == pytest.approx((0.4038, 0.5962), abs=1e-3)
 
 
 def test_without_labels_nothing_is_wrong_and_nothing_is_claimed() -> None:

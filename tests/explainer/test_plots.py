@@ -390,15 +390,6 @@ def test_calibration_is_share_right_per_group() -> None:
     np.testing.assert_allclose(points.y, [0.6, 0.9])
 
 
-def test_wilson_interval_against_its_published_values() -> None:
-    """Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263, and 0 of 20."""
-    from explainer.plots.model import wilson
-
-    low, high = wilson(np.array([81 / 263, 0.0]), np.array([263, 20]), 1.959964)
-    np.testing.assert_allclose(low, [0.2553, 0.0], atol=5e-5)
-    np.testing.assert_allclose(high, [0.3662, 0.1611], atol=5e-5)
-
-
 def test_probabilities_always_show_the_true_class() -> None:
     p = np.array([0.4, 0.3, 0.2, 0.1])
     bars = plots.plot_probabilities(p, list("abcd"), truth=3, top=2).data[0]

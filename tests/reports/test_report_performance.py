@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from explainer.reports import performance
+from explainer.reports import judgements, performance
 
 
 def made(n: int, k: int, seed: int, sharpness: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
@@ -43,35 +43,29 @@ def test_regression_metrics_equal_those_of_scikit_learn() -> None:
     assert found["rmse"] == pytest.approx(sk.root_mean_squared_error(labels, predictions))
 
 
-def test_bootstrap_and_wilson_intervals_cover_the_truth_about_19_times_in_20() -> None:
-    truth, n, trials = 0.8, 150, 200
-    rng = np.random.default_rng(3)
-    boot = wilson = 0
-    for trial in range(trials):
-        hits = (rng.random(n) < truth).astype(float)
-        _, low, high = performance.intervals({"a": lambda w, h=hits: float(np.average(h, weights=w))}, n, trial, draws=200)["a"]
-        boot += low <= truth <= high
-        low, high = performance.wilson(hits.sum(), n)
-        wilson += low <= truth <= high
-    assert 0.89 <= boot / trials <= 0.99
-    assert 0.91 <= wilson / trials <= 0.99
-
-
-def test_wilson_by_hand_and_without_rows() -> None:
-    low, high = performance.wilson(8, 10)
-    assert (low, high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
-    assert performance.wilson(0, 20)[0] == 0
-    assert np.isnan(performance.wilson(0, 0)).all()
-
-
 def test_ece_by_hand() -> None:
     p = np.array([[0.75, 0.25]] * 4 + [[0.05, 0.95]] * 6)
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0])
-    # Of the predicted class: stated .75, right 1, share .4; stated .95, right 5/6, share .6.
+    # Of the second class: stated .25, share 0, weight .4; stated .95, share 5/6, weight .6.
     found = performance.calibration(labels, p, ["n", "y"], 0)
     assert found["ece"] == pytest.approx(0.4 * 0.25 + 0.6 * (0.95 - 5 / 6))
-    # The diagram of two classes is of the second one's probability.
+    assert (found["mean_stated"], found["mean_observed"]) == (pytest.approx(0.67), 0.5)
+    assert found["z"] == pytest.approx((5 - 6.7) / np.sqrt(4 * 0.1875 + 6 * 0.0475))
     assert [(b["stated"], b["observed"], b["n"]) for b in found["bins"]] == [(0.25, 0.0, 4), (pytest.approx(0.95), pytest.approx(5 / 6), 6)]
+
+
+def test_a_class_that_is_named_too_often_is_no_pass_though_the_predicted_one_looks_right() -> None:
+    """Both sides of one half are pushed up by .1: errors of the predicted class cancel over its bins, those of the class do not."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(4000)
+    labels = (rng.random(4000) < truth).astype(int)
+    stated = np.clip(truth + 0.1, 0, 1)
+    probabilities = np.stack([1 - stated, stated], axis=1)
+    found = performance.classification(labels, probabilities, ["no", "yes"], 0)
+    of_predicted = next(m["value"] for m in found["metrics"] if m["name"] == "ece")
+    assert found["calibration"]["ece"] == pytest.approx(0.095, abs=0.015) and of_predicted < found["calibration"]["ece"]
+    outcome = judgements.calibrated(found)
+    assert outcome["status"] == "warn" and "'yes'" in outcome["text"]
 
 
 def test_a_calibrated_model_stays_under_the_chance_level_and_an_overconfident_one_does_not() -> None:
