@@ -33,7 +33,7 @@ def scaled(logits: np.ndarray, t: float) -> np.ndarray:
     """softmax(logits / t), ``(n, classes)``."""
     from scipy.special import softmax
 
-    return softmax(np.asarray(logits, dtype=float) / t, axis=1)
+    return softmax(_finite(logits) / t, axis=1)
 
 
 def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, miss: float = 0.1) -> float:
@@ -42,6 +42,8 @@ def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, miss: flo
     Split conformal prediction (Vovk et al. 2005; Sadinle et al. 2019): with scores 1 - p(label) on n held-out rows, their
     ceil((n + 1)(1 - miss)) / n quantile q gives sets {k : p(k) >= 1 - q} that hold the label with probability at least 1 - miss,
     if new rows are exchangeable with these. Raises InvalidInput where n is too small for the promise.
+
+    The threshold is one of the probabilities itself, so that rows tied with it are in by the same comparison.
     """
     probabilities, labels = _pair(probabilities, labels)
     if not 0 < miss < 1:
@@ -50,20 +52,27 @@ def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, miss: flo
     place = int(np.ceil((n + 1) * (1 - miss)))
     if place > n:
         raise InvalidInput(f"{n} rows cannot promise to miss no more than {miss:g}; at least {int(np.ceil(1 / miss)) - 1} are needed.")
-    scores = np.sort(1 - probabilities[np.arange(n), labels])
-    return float(1 - scores[place - 1])
+    return float(np.sort(probabilities[np.arange(n), labels])[n - place])
 
 
 def conformal_sets(probabilities: np.ndarray, threshold: float) -> np.ndarray:
     """``(n, classes)`` bool: which classes each row's set holds; never none: the likeliest is always in it."""
-    probabilities = np.asarray(probabilities)
+    probabilities = _finite(probabilities)
     sets = probabilities >= threshold
     sets[np.arange(len(sets)), probabilities.argmax(1)] = True
     return sets
 
 
+def _finite(scores: np.ndarray) -> np.ndarray:
+    scores = np.asarray(scores, dtype=float)
+    if not np.isfinite(scores).all():
+        strange = int((~np.isfinite(scores)).any(axis=tuple(range(1, scores.ndim))).sum())
+        raise InvalidInput(f"Scores must be finite; NaN or infinity came in {strange} of {len(scores)} rows. Leave them out, or clip.")
+    return scores
+
+
 def _pair(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scores, labels = np.asarray(scores, dtype=float), np.asarray(labels, dtype=int)
+    scores, labels = _finite(scores), np.asarray(labels, dtype=int)
     if scores.ndim != 2 or len(scores) != len(labels) or not len(labels):
         raise InvalidInput(f"Scores (n, classes) and n labels are needed; {scores.shape} and {labels.shape} came.")
     if labels.min() < 0 or labels.max() >= scores.shape[1]:

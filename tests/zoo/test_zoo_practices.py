@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +138,53 @@ def test_sets_hold_the_right_class_as_often_as_promised(seed, miss):
         sets = calibration.conformal_sets(probabilities[200:], threshold)
         covered.append(sets[np.arange(200), labels[200:]].mean())
     assert 1 - miss - 0.015 < np.mean(covered) < 1 - miss + 0.03
+
+
+@pytest.mark.parametrize("miss", [0.1, 0.2, 0.34])
+def test_ties_keep_the_promise_in_every_order_of_the_rows(miss):
+    """Of ten exchangeable rows each is as likely to be the new one: over all ten, at least 1 - miss of sets hold the label."""
+    for values in itertools.combinations_with_replacement((0.1, 0.3, 0.7), 10):
+        own = np.array(values)
+        probabilities = np.stack([own, 1 - own], axis=1)
+        held = []
+        for new in range(10):
+            rest = np.arange(10) != new
+            threshold = calibration.conformal_threshold(probabilities[rest], np.zeros(9), miss)
+            assert threshold in own
+            held.append(calibration.conformal_sets(probabilities[[new]], threshold)[0, 0])
+        assert np.mean(held) >= 1 - miss, values
+
+
+def test_a_model_that_says_the_same_of_every_row_still_keeps_its_promise():
+    probabilities = np.tile([0.3, 0.3, 0.4], (300, 1))
+    labels = np.arange(300) % 3
+    threshold = calibration.conformal_threshold(probabilities, labels, 0.1)
+    assert calibration.conformal_sets(probabilities, threshold)[np.arange(300), labels].mean() >= 0.9
+
+
+@pytest.mark.parametrize("miss", [0.01, 0.025, 0.05, 0.07, 0.1, 1 / 3, 0.5, 0.9])
+def test_as_few_rows_as_are_asked_for_are_enough(miss):
+    least = int(np.ceil(1 / miss)) - 1
+    scores = np.full((max(least, 1), 2), 0.5)
+    assert calibration.conformal_threshold(scores, np.zeros(len(scores)), miss) == 0.5
+    if least > 1:
+        with pytest.raises(InvalidInput, match=f"at least {least} are needed"):
+            calibration.conformal_threshold(scores[1:], np.zeros(least - 1), miss)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_no_numbers_are_refused(strange):
+    scores = np.full((20, 2), 0.5)
+    scores[3, 1] = strange
+    calls = (
+        lambda: calibration.temperature(scores, np.zeros(20)),
+        lambda: calibration.scaled(scores, 1.0),
+        lambda: calibration.conformal_threshold(scores, np.zeros(20)),
+        lambda: calibration.conformal_sets(scores, 0.5),
+    )
+    for call in calls:
+        with pytest.raises(InvalidInput, match="must be finite; NaN or infinity came in 1 of 20 rows"):
+            call()
 
 
 def test_a_promise_that_so_few_rows_cannot_keep_is_refused():
