@@ -14,6 +14,7 @@ TITLES = {
     "macro_f1": "macro F1",
     "roc_auc": "ROC AUC",
     "log_loss": "log loss (lower is better)",
+    "brier": "Brier score (lower is better)",
     "ece": "calibration error (lower is better)",
     "r2": "R2",
     "mae": "mean absolute error (lower is better)",

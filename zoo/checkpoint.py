@@ -46,8 +46,8 @@ def restore(path: Path, state: State, identity: dict[str, Any]) -> None:
     if head["identity"] != identity:
         differing = sorted(k for k in identity if head["identity"].get(k) != identity[k])
         raise InvalidInput(
-            f"{path} is from another run: its {', '.join(differing)} is not this one's. Train into another folder (--out), repeat "
-            "the settings of that run, or start afresh with --fresh (resume=False)."
+            f"{path} is from another run: its {' and '.join(differing)} {'is' if len(differing) == 1 else 'are'} not this one's. "
+            "Train into another folder (--out), repeat the settings of that run, or start afresh with --fresh (resume=False)."
         )
 
     def group(prefix: str) -> dict[str, torch.Tensor]:

@@ -143,7 +143,8 @@ class Run:
     @property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must share with this run for the one to go on where the other stopped."""
-        return {"recipe": json.loads(json.dumps(asdict(self.recipe))), "seed": self.seed, "epochs": self.epochs, "data": self.data.sha256}
+        own = {name: getattr(self, name) for name in ("seed", "epochs", "precision", "compiled", "processes")}
+        return {"recipe": json.loads(json.dumps(asdict(self.recipe))), "data": self.data.sha256, **own}
 
     def whole(self, device: Device, resume: bool, log: str | Path | bool, progress: Any) -> dict[str, Any]:
         """From a fresh state or the checkpoint to the written record."""

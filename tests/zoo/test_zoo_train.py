@@ -133,11 +133,15 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_of_another_run_is_refused(small, tmp_path):
+    """Whatever the record says of how the weights were made must have been so from the first epoch."""
     with pytest.raises(Cancelled):
         training.train("vowels-rnn", out=tmp_path, epochs=3, data=small, **{**QUICK, "progress": stop_after(4)})
     assert checkpoint.epoch(tmp_path / checkpoint.NAME) == 1
-    with pytest.raises(InvalidInput, match=r"its seed is not this one's.*--fresh"):
-        training.train("vowels-rnn", out=tmp_path, epochs=3, data=small, seed=1, **QUICK)
+    for name, value in {"seed": 1, "precision": "bf16", "compiled": True}.items():
+        with pytest.raises(InvalidInput, match=rf"its {name} is not this one's.*--fresh"):
+            training.train("vowels-rnn", out=tmp_path, epochs=3, data=small, **{name: value}, **QUICK)
+    made = [training.Run(RECIPES["vowels-rnn"], small, None, tmp_path, 0, 3, processes=n) for n in (1, 2)]
+    assert made[0].identity != made[1].identity
     assert training.train("vowels-rnn", out=tmp_path, epochs=1, data=small, seed=1, resume=False, **QUICK)["seed"] == 1
 
 
