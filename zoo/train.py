@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from explainer.errors import Cancelled, ExplainerError, InvalidInput
+from explainer.errors import Cancelled, ExplainerError, InvalidInput, Unsupported
 from explainer.explanation import write_atomic
 from explainer.inputs import take
 from explainer.metrics import LOWER, measure
@@ -92,12 +92,15 @@ def train(
     precision : "auto" is bfloat16 where a GPU has it, else "no" (32 bits); "bf16", "fp16".
     compiled : whether torch.compile fuses the network's operations for the run; pays off on a GPU and a long run.
 
-    Raises Cancelled on Ctrl-C (saying what was kept), UnknownName, InvalidInput, MissingDependency.
+    Raises Cancelled on Ctrl-C (saying what was kept), UnknownName, InvalidInput, Unsupported for an option that says nothing to this
+    specimen, MissingDependency.
     """
     chosen = recipe(name)
     checked(device, precision)
-    if epochs is not None and epochs < 1:
-        raise InvalidInput(f"epochs must be at least 1; {epochs} came.")
+    counted("epochs", 1 if epochs is None else epochs, 1, 10**6)
+    counted("seed", seed, 0, 2**32 - 1)  # what numpy and scikit-learn take, too
+    if not chosen.epochs:
+        undirected(chosen, epochs=epochs, device=device, precision=precision, compiled=compiled, log=log)
     folder = Path(out) if out is not None else Path("runs") / name
     data = chosen.data() if data is None else data
     try:
@@ -111,6 +114,24 @@ def train(
         if isinstance(error, ExplainerError):
             raise
         raise ExplainerError(f"Could not write to {folder}: {error}. Make room, or name another folder.") from error
+
+
+def counted(name: str, value: Any, least: int, most: int) -> None:
+    """Raises InvalidInput for what is no whole number from ``least`` to ``most``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
+        raise InvalidInput(f"{name} must be a whole number from {least:,} to {most:,}; {value!r} came.")
+
+
+def undirected(chosen: Recipe, **options: Any) -> None:
+    """Raises Unsupported for an option that would be ignored, where nothing descends a gradient."""
+    unused = {"epochs": (None,), "device": ("auto", "cpu"), "precision": ("auto", "no"), "compiled": (False,), "log": (True, False)}
+    given = [name for name, value in options.items() if value not in unused[name]]
+    if given:
+        how = "fitted by scikit-learn" if chosen.estimator else "built as it stands"
+        raise Unsupported(
+            f"{chosen.name} is {how}, not trained in epochs on a device, so {' and '.join(given)} would do nothing. "
+            "Leave that out; out and seed are what it takes."
+        )
 
 
 def fitted(chosen: Recipe, data: Data, folder: Path, seed: int) -> dict[str, Any]:

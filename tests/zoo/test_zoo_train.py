@@ -15,7 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 import zoo
-from explainer.errors import Cancelled, CorruptFile, ExplainerError, InvalidInput, UnknownName
+from explainer.errors import Cancelled, CorruptFile, ExplainerError, InvalidInput, UnknownName, Unsupported
 from zoo import baselines, checkpoint
 from zoo import train as training
 from zoo.specimens import RECIPES
@@ -200,7 +200,14 @@ def test_tensorboard_gets_the_history(small, tmp_path):
     [
         ({"name": "vowel-rnn"}, UnknownName, "Did you mean 'vowels-rnn'"),
         ({"name": "vowels-rnn", "device": "gpu"}, UnknownName, "cuda"),
-        ({"name": "vowels-rnn", "epochs": 0}, InvalidInput, "at least 1"),
+        ({"name": "vowels-rnn", "epochs": 0}, InvalidInput, "epochs must be a whole number from 1 .*; 0 came"),
+        ({"name": "vowels-rnn", "epochs": 1.5}, InvalidInput, "epochs must be a whole number.*1.5 came"),
+        ({"name": "breast-forest", "seed": -1}, InvalidInput, "seed must be a whole number from 0 to 4,294,967,295; -1 came"),
+        ({"name": "breast-mlp", "seed": 2**63 - 1}, InvalidInput, "seed must be a whole number from 0 to 4,294,967,295"),
+        ({"name": "planted-linear", "epochs": 3}, Unsupported, "planted-linear is built as it stands.* so epochs would do nothing"),
+        ({"name": "imagenet-lite0", "epochs": 2}, Unsupported, "imagenet-lite0 is built as it stands"),
+        ({"name": "breast-forest", "device": "cuda", "precision": "fp16"}, Unsupported, "fitted by scikit-learn.*device and precision"),
+        ({"name": "breast-forest", "compiled": True, "log": "log"}, Unsupported, "compiled and log would do nothing. Leave that out"),
     ],
 )
 def test_bad_arguments_are_said(arguments, error, says, tmp_path):
@@ -239,6 +246,16 @@ def test_command_line_says_what_is_wrong_and_exits_with_2():
     result = CliRunner().invoke(application(), ["train", "loan-mpl"])
     assert result.exit_code == 2
     assert "Did you mean 'loan-mlp'" in result.output
+
+
+def test_the_largest_seed_trains(small, tmp_path):
+    assert training.train("vowels-rnn", out=tmp_path, epochs=1, data=small, seed=2**32 - 1, **QUICK)["seed"] == 2**32 - 1
+
+
+def test_command_line_refuses_an_option_that_would_do_nothing(tmp_path):
+    result = CliRunner().invoke(application(), ["train", "planted-linear", "--epochs", "3", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2 and "epochs would do nothing" in result.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_command_line_lists_the_models_with_their_figures():
