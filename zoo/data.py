@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PARTS = ("train", "validation", "test")
+EXTRA = 'pip install "explainer-toolkit[zoo]"'
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ def package(name: str, install: str) -> Path:
     """The folder of an installed package, found without importing it. Raises MissingDependency."""
     found = importlib.util.find_spec(name)
     if found is None or not found.submodule_search_locations:
-        raise MissingDependency(f'This data set comes with {install}, which is not installed. Run: pip install "explainer-toolkit[zoo]"')
+        raise MissingDependency(f"This data set comes with {install}, which is not installed. Run: {EXTRA}")
     return Path(found.submodule_search_locations[0])
 
 
@@ -95,5 +96,4 @@ def need(name: str, why: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        message = f'{why} needs {name}, which cannot be imported ({error}). Run: pip install "explainer-toolkit[zoo]"'
-        raise MissingDependency(message) from None
+        raise MissingDependency(f"{why} needs {name}, which cannot be imported ({error}). Run: {EXTRA}") from None

@@ -95,7 +95,7 @@ class Tokens:
 
     @classmethod
     def fit(cls, texts: Sequence[str], vocabulary: int = 6000, max_length: int = 256) -> Tokens:
-        tokenizers = need("tokenizers", "The licence notices' tokeniser")
+        tokenizers = need("tokenizers", "The tokeniser")
         from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
         tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token=cls.UNKNOWN))
@@ -161,11 +161,11 @@ class Subwords:
         from zoo import pretrained
 
         content = pretrained.contents(self.base)["tokenizer.json"]
-        from tokenizers import Tokenizer
+        tokenizers = need("tokenizers", "The tokeniser")
         from transformers import PreTrainedTokenizerFast
 
         special = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("unk", "sep", "pad", "cls", "mask")}
-        read = Tokenizer.from_buffer(content)
+        read = tokenizers.Tokenizer.from_buffer(content)
         names = ["input_ids", "attention_mask"]
         return PreTrainedTokenizerFast(tokenizer_object=read, model_max_length=self.max_length, model_input_names=names, **special)
 
@@ -334,7 +334,7 @@ def parse(content: bytes) -> Any:
         fields = json.loads(content)
         kind = fields.pop("kind")
         if kind == "tokens":
-            tokenizer = need("tokenizers", "The licence notices' tokeniser").Tokenizer.from_str(json.dumps(fields["tokenizer"]))
+            tokenizer = need("tokenizers", "The tokeniser").Tokenizer.from_str(json.dumps(fields["tokenizer"]))
             return Tokens(tokenizer, fields["max_length"])
         if kind == "columns":
             classes = {"Number": Number, "Category": Category}

