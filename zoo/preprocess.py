@@ -101,8 +101,15 @@ class Tokens:
         tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token=cls.UNKNOWN))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=list(cls.SPECIAL), min_frequency=2, show_progress=False)
+        # Letters within a word are named beforehand, as if special: else their numbers, and with them which of two equally frequent
+        # pairs is joined first, would be another in every process.
+        words = {word for text in texts for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))}
+        first = [*cls.SPECIAL, *sorted({f"##{letter}" for word in words for letter in word[1:]})]
+        trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=first, min_frequency=2, show_progress=False)
         tokenizer.train_from_iterator(texts, trainer)
+        learnt = json.loads(tokenizer.to_str())
+        learnt["added_tokens"] = learnt["added_tokens"][: len(cls.SPECIAL)]
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(learnt))
         tokenizer.post_processor = processors.TemplateProcessing(single=f"{cls.CLS} $A", special_tokens=[(cls.CLS, cls.CLS_ID)])
         return cls(tokenizer, max_length)
 

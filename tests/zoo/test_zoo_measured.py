@@ -9,7 +9,8 @@ import pytest
 
 import zoo
 from explainer.errors import UnknownName
-from zoo import metrics, practices, privacy
+from explainer.metrics import measure
+from zoo import practices, privacy
 from zoo.recipes import recipe
 from zoo.specimens import RECIPES
 
@@ -86,7 +87,7 @@ def test_a_run_without_a_folder_is_the_run_of_the_specimen(tmp_path):
     chosen = recipe("breast-mlp")
     run, state = practices.fit(chosen, chosen.data(), epochs=3)
     record = train("breast-mlp", out=tmp_path, epochs=3, progress=False, log=False, device="cpu")
-    found = metrics.measure(run.data.test.labels, run.predict(state.module, state.best, run.data.test))
+    found = measure(run.data.test.labels, run.predict(state.module, state.best, run.data.test))
     assert found["roc_auc"][0] == pytest.approx(record["metrics"]["roc_auc"]["value"], abs=1e-4)
 
 

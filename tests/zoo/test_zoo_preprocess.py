@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -209,3 +212,12 @@ def test_background_comes_back_from_json(reference):
         pd.testing.assert_frame_equal(again, reference)
     else:
         assert all(np.allclose(a, b) and a.dtype == np.float32 for a, b in zip(again, reference, strict=True))
+
+
+def test_a_tokeniser_is_learnt_alike_in_every_process():
+    """A run that goes on in a new process, or in several, must number its tokens as before."""
+    code = f"from zoo import preprocess; print(preprocess.dump(preprocess.Tokens.fit({NOTICES * 2!r}, 300, 16)).decode())"
+    shown = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    tokens = Tokens.fit(NOTICES * 2, 300, 16)
+    assert shown == [preprocess.dump(tokens).decode() + "\n"] * 2
+    assert tokens.tokens(["##s"]) == [["[CLS]", "[UNK]", "[UNK]", "s"]]  # no letter is special in a text
