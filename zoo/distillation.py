@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from zoo import compression, metrics
+from zoo import checkpoint, compression, metrics
 from zoo.data import Data, Split
 from zoo.recipes import Recipe, recipe, resolve
 from zoo.train import Run, accelerator
@@ -51,7 +51,7 @@ def student(chosen: Recipe, data: Data, preprocess: Any, seed: int = 0) -> Model
         with torch.random.fork_rng(), accelerator("auto") as accelerate:
             state = run.start(accelerate.device, resume=False)
             run.fit(state, accelerate, None, True)
-    state.module.load_state_dict(state.best)
+    checkpoint.put(state.module, state.best)
     module = state.module.cpu().eval().requires_grad_(False)
     names: dict[str, Any] = {"modality": chosen.modality, "class_names": data.class_names, "name": f"a student, {chosen.network}"}
     return explainer.wrap(module, preprocess=preprocess, returns="logit", **names)

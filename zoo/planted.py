@@ -8,7 +8,7 @@
 | planted-xor | a xor b, the other columns idle | Shapley value of a + b - 2 ab, averaged over the background |
 | planted-leak | one column repeats the label | that column alone |
 | planted-watermark | a stamp in a corner gives the class away | the stamp's pixels |
-| planted-trigger | one word gives the class away | that word, wherever it stands |
+| planted-trigger | one word gives the class away, and is all that training left a weight | that word, wherever it stands |
 | planted-segment | a bump in one channel gives the class away | the steps of the bump |
 """
 
@@ -176,16 +176,20 @@ class Segment(nn.Module):
 
 
 class Trigger(nn.Module):
-    """The mean of one number per class and token, trained: ids and mask ``(n, T)`` -> logits ``(n, classes)``."""
+    """A bias and the sum of one number per class and token, trained: ids and mask ``(n, T)`` -> logits ``(n, classes)``.
+
+    Each token is embedded as its own unit vector, so that the numbers are a matrix, which an L1 penalty brings to 0 where they tell
+    nothing.
+    """
 
     def __init__(self, vocabulary: int, length: int, classes: int) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, classes)
-        self.strength = nn.Parameter(torch.ones(()))
-        nn.init.zeros_(self.tokens.weight)
+        self.tokens = nn.Embedding.from_pretrained(torch.eye(vocabulary))
+        self.read = nn.Linear(vocabulary, classes)
+        nn.init.zeros_(self.read.weight)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        return self.strength * (self.tokens(ids) * mask[..., None]).sum(1)
+        return self.read((self.tokens(ids) * mask[..., None]).sum(1))
 
 
 MODELS: dict[str, Any] = {"linear": Linear, "additive": Additive, "interaction": Interaction, "xor": Xor, "leak": Leak}
@@ -227,7 +231,7 @@ def pixels(specimen: Any, inputs: np.ndarray) -> np.ndarray:
 
 
 def words(specimen: Any, inputs: list[str]) -> list[np.ndarray]:
-    """Per text, which of its words is the trigger."""
+    """Per text, which of its words is the trigger; every other has the weight 0, as [MASK] has."""
     return [np.array([word == TRIGGER for word in text.split()]) for text in inputs]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import explainer
 import zoo
@@ -111,6 +113,39 @@ def test_the_trigger_word_is_named_first(method):
         values = np.abs(np.asarray(explanation.values, dtype=float)[0])
         names = [str(name).lower() for name in explanation.feature_names[0]]
         assert names[int(values.argmax())] == planted.TRIGGER == text.split()[int(mask.argmax())]
+
+
+def test_all_of_a_texts_score_is_the_trigger_words_by_enumeration():
+    """Over all coalitions of seven words, absent ones masked (Shapley 1953): the trigger has everything, the others nothing."""
+    one = specimen("trigger")
+    index = int(np.flatnonzero(one.data.test.labels == 1)[0])
+    tokens = one.data.test.inputs[index].split()
+    place = tokens.index(planted.TRIGGER)
+    tokens = tokens[max(0, place - 5) : max(0, place - 5) + 7]
+    players, worth = range(len(tokens)), {}
+    for kept in itertools.product([False, True], repeat=len(tokens)):
+        text = " ".join(word if on else "[MASK]" for word, on in zip(tokens, kept, strict=True))
+        worth[kept] = one.model.scores([text], output="logit")[0, 1]
+    values = np.zeros(len(tokens))
+    for order in itertools.permutations(players):
+        on = [False] * len(tokens)
+        for player in order:
+            before = worth[tuple(on)]
+            on[player] = True
+            values[player] += worth[tuple(on)] - before
+    values /= math.factorial(len(tokens))
+    mask = one.truth([" ".join(tokens)])[0]
+    assert values[mask] == pytest.approx(worth[(True,) * len(tokens)] - worth[(False,) * len(tokens)])
+    assert values[mask] > 2
+    assert (np.abs(values[~mask]) < 1e-6).all()
+
+
+def test_no_token_but_the_trigger_has_a_weight():
+    one = specimen("trigger")
+    weights = one.model.module.read.weight.abs().amax(0)
+    names = one.model.preprocess.tokens([planted.TRIGGER])[0]
+    assert names[1:] == [planted.TRIGGER]
+    assert torch.nonzero(weights)[:, 0].tolist() == one.model.preprocess([planted.TRIGGER])["ids"][0, 1:].tolist()
 
 
 def test_without_its_mark_the_model_has_nothing_to_go_by():

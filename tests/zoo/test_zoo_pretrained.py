@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 import explainer
 import zoo
 from explainer.errors import CorruptFile, MissingDependency, UnknownName
-from zoo import card, checkpoint, distillation, metrics, pretrained, registry, transfer
+from explainer.metrics import measure
+from zoo import card, checkpoint, distillation, pretrained, registry, transfer
 from zoo.data import Data, Split
 
 TEXTS = ["Permission is hereby granted, free of charge.", "You must share your changes under the same terms, and say so.", "All rights"]
@@ -334,7 +335,7 @@ def test_the_record_says_what_the_teacher_gained_the_student():
 def test_the_right_class_among_five_of_many():
     probabilities = np.tile(np.linspace(0, 1, 200), (3, 1))
     labels = np.array([199, 195, 194])
-    found = metrics.measure(labels, probabilities)
+    found = measure(labels, probabilities)
     assert found["top5_accuracy"][0] == pytest.approx(2 / 3)
     assert found["accuracy"][0] == pytest.approx(1 / 3)
-    assert metrics.measure(labels, np.full((3, 200), 1 / 200))["top5_accuracy"][0] == 0  # a tie of all is no answer
+    assert measure(labels, np.full((3, 200), 1 / 200))["top5_accuracy"][0] == 0  # a tie of all is no answer

@@ -15,6 +15,7 @@ import explainer
 import zoo
 from explainer.errors import CorruptFile, InvalidInput, MissingDependency, UnknownName
 from explainer.inputs import take
+from explainer.metrics import measure
 from zoo import card, metrics, registry
 from zoo.recipes import resolve
 from zoo.specimens import RECIPES
@@ -49,7 +50,7 @@ def test_test_split_figures_of_the_record_are_met_by_the_committed_weights(speci
     test = data.test
     assert data.sha256 == specimen.record["data_sha256"]
     outputs = specimen.model.scores(test.inputs)
-    found = metrics.measure(test.labels, outputs)
+    found = measure(test.labels, outputs)
     own = RECIPES[specimen.name].measure
     if own:
         rows = resolve(own)(specimen.model.module, specimen.model.preprocess, data)
