@@ -248,6 +248,29 @@ def test_command_line_says_what_is_wrong_and_exits_with_2():
     assert "Did you mean 'loan-mlp'" in result.output
 
 
+def test_a_run_is_held_against_the_packaged_figure_and_its_exit_code_tells(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    again = CliRunner().invoke(application(), ["train", "planted-linear", "--check"])
+    assert again.exit_code == 0
+    known = zoo.load("planted-linear").record["metrics"]["accuracy"]
+    assert f"Check: accuracy {known['value']:.3f} is within the packaged specimen's" in again.stdout
+    short = CliRunner().invoke(application(), ["train", "vowels-rnn", "--epochs", "1", "--log", "log", "--json", "--check"])
+    assert short.exit_code == 1
+    value = json.loads(short.stdout)["metrics"]["accuracy"]["value"]
+    assert value < zoo.load("vowels-rnn").record["metrics"]["accuracy"]["low"]
+    assert f"Check: accuracy {value:.3f} is OUTSIDE the packaged specimen's" in short.stderr
+
+
+@pytest.mark.parametrize(("value", "inside"), [(0.79, False), (0.8, True), (0.85, True), (0.9, True), (0.91, False)])
+def test_within_the_interval_is_from_its_lower_to_its_upper_end(value, inside):
+    from zoo.cli import held
+
+    def of(middle):
+        return {"metric": "accuracy", "metrics": {"accuracy": {"value": middle, "low": 0.8, "high": 0.9}}}
+
+    assert held(of(value), of(0.85))[0] is inside
+
+
 def test_the_largest_seed_trains(small, tmp_path):
     assert training.train("vowels-rnn", out=tmp_path, epochs=1, data=small, seed=2**32 - 1, **QUICK)["seed"] == 2**32 - 1
 
