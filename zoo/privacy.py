@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explainer.errors import InvalidInput, MissingDependency
+from explainer.errors import InvalidInput, MissingDependency, Unsupported
 from zoo import metrics
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def train_privately(
 
     ``rows``: ``(n, columns)``, encoded; ``labels``: ``(n,)`` class indices; ``delta``: default 1 / n^1.1, below the chance that
     a row is given away whole; ``average``: share of the old weights in a running average, which costs no privacy.
-    Raises MissingDependency without opacus, InvalidInput for an epsilon that is not above 0.
+    Raises MissingDependency without opacus, InvalidInput for an epsilon that is no number above 0 or less than one epoch, Unsupported for
+    a module with batch norm, which mixes rows.
     """
     import torch
     from torch.utils.data import DataLoader, TensorDataset
@@ -62,8 +63,16 @@ def train_privately(
     from zoo.train import blend
 
     opacus = _opacus()
-    if not epsilon > 0:
-        raise InvalidInput(f"epsilon must be above 0; {epsilon} came. Of use are 0.5 (strict) to 10 (loose).")
+    if not 0 < epsilon < np.inf:
+        raise InvalidInput(f"epsilon must be a number above 0; {epsilon} came. Of use are 0.5 (strict) to 10 (loose).")
+    if epochs < 1:
+        raise InvalidInput(f"epochs must be at least 1; {epochs} came.")
+    mixing = [name for name, one in module.named_modules() if isinstance(one, torch.nn.modules.batchnorm._BatchNorm)]
+    if mixing:
+        raise Unsupported(
+            f"Batch norm ({', '.join(mixing)}) makes each row's outcome depend on the others, so that no row's part can be bounded. "
+            "Build the module without (in the zoo: norm=False), or with group or layer norm."
+        )
     n = len(labels)
     delta = n**-1.1 if delta is None else delta
     dataset = TensorDataset(rows, torch.from_numpy(np.asarray(labels, dtype=np.int64)))

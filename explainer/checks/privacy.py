@@ -175,6 +175,7 @@ def _counted(kinds: dict[str, int]) -> str:
     return listed(f"{kind}: {n:,}" for kind, n in kinds.items())
 
 
+KEY_LEAST = 16  # bytes
 _IMPORT = "from explainer.checks.privacy import mask, pseudonymise"
 
 
@@ -328,13 +329,16 @@ def pseudonymise(values: Any, *, key: str | bytes, parts: bool = False) -> Any:
     The same value under the same key gives the same token, in any table, so rows can still be joined and counted; without the
     key, no one can try values out. The key is never stored: whoever keeps it can link tokens to values again, so keep it apart
     from the data (at least 16 random bytes: ``secrets.token_bytes(32)``). ``parts`` as in :func:`mask`.
-    Raises InvalidInput for an empty key.
+    Raises InvalidInput for a shorter key.
     """
     import hmac
 
     secret = key.encode() if isinstance(key, str) else bytes(key)
-    if not secret.strip():
-        raise InvalidInput("The key is empty; pass a secret one, such as secrets.token_bytes(32), and keep it apart from the data.")
+    if len(secret.strip()) < KEY_LEAST:  # whoever can try all keys can try all values
+        raise InvalidInput(
+            f"The key has {len(secret.strip())} bytes; at least {KEY_LEAST} are needed. Pass a random one, such as "
+            "secrets.token_bytes(32), and keep it apart from the data."
+        )
 
     def token(kind: str, value: str) -> str:
         code = hmac.new(secret, value.encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:32]

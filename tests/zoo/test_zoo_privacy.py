@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import explainer
-from explainer.errors import InvalidInput
+from explainer.errors import InvalidInput, Unsupported
 from zoo import privacy
 from zoo.mlp import Classifier
 
@@ -80,10 +80,21 @@ def test_a_stricter_promise_takes_more_noise_and_the_accountants_agree():
         assert spent.epsilon <= other.get_epsilon(spent.delta) <= 1.6 * spent.epsilon
 
 
-def test_a_promise_of_nothing_is_refused():
+@pytest.mark.parametrize("epsilon", [0, -1, float("inf"), float("nan")])
+def test_a_promise_of_nothing_is_refused(epsilon):
     pytest.importorskip("opacus", reason="private training needs the extra: explainer-toolkit[private]")
-    with pytest.raises(InvalidInput, match="epsilon must be above 0; 0 came"):
-        trained(*drawn(), epsilon=0)
+    with pytest.raises(InvalidInput, match=f"epsilon must be a number above 0; {epsilon} came"):
+        trained(*drawn(), epsilon=epsilon)
+
+
+def test_no_epoch_and_layers_that_mix_rows_are_refused_before_training():
+    pytest.importorskip("opacus", reason="private training needs the extra: explainer-toolkit[private]")
+    with pytest.raises(InvalidInput, match="epochs must be at least 1; 0 came"):
+        trained(*drawn(), epochs=0)
+    module = Classifier(columns=6, classes=2, norm=True)
+    with pytest.raises(Unsupported, match=r"Batch norm \(layers\.1, layers\.5\) makes.*norm=False"):
+        privacy.train_privately(module, *drawn(), epsilon=4)
+    assert module.training
 
 
 def persons(n=60):
