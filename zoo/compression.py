@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
     from explainer.model import Model
     from zoo.data import Split
 
-BYTES = {"torch.int8": 1, "torch.float16": 2, "torch.bfloat16": 2, "torch.float64": 8}
+INDEX = 4  # bytes of the number of a row or a column
 
 
 def pruned(model: Model, share: float, *, structured: bool = False) -> Model:
     """The model with ``share`` of the weights of its linear and convolutional layers set to 0; the model given stays as it is.
 
-    Unstructured: the smallest weights over all layers together (magnitude pruning, Han et al. 2015). Structured: in each layer
-    but the last, the output rows of the smallest L2 norm (Li et al. 2017).
+    Embeddings and norms keep theirs, so of all parameters it may be far less (:func:`zeros`). Unstructured: the smallest weights over
+    all these layers together (magnitude pruning, Han et al. 2015). Structured: in each layer but the last, the output rows of the
+    smallest L2 norm with their biases (Li et al. 2017), and what only they were read by: where layers follow one another in an
+    ``nn.Sequential``, the norm's numbers and the next layer's columns.
 
     Raises InvalidInput for a share outside [0, 1), Unsupported for a model that is no PyTorch module.
     """
@@ -36,22 +39,48 @@ def pruned(model: Model, share: float, *, structured: bool = False) -> Model:
     layers = [one for one in module.modules() if isinstance(one, (nn.Linear, nn.Conv1d, nn.Conv2d))]
     if not layers:
         raise Unsupported("The model has no linear or convolutional layer to prune.")
+    layers = layers[:-1] if structured else layers
     if structured:
-        for one in layers[:-1]:
+        for one in layers:
             prune.ln_structured(one, "weight", share, n=2, dim=0)
-        layers = layers[:-1]
     else:
         prune.global_unstructured([(one, "weight") for one in layers], prune.L1Unstructured, amount=share)
     for one in layers:
         prune.remove(one, "weight")
-    return _wrapped(model, module, f"{model.name}, {share:.0%} pruned")
+    if structured:
+        _clear(module, {one: (one.weight == 0).flatten(1).all(1) for one in layers})
+    return _wrapped(model, module, f"{model.name}, {share:.0%} of {'rows' if structured else 'weights'} pruned")
+
+
+def _clear(module: Any, gone: Mapping[Any, Any]) -> None:
+    """Set to 0 the biases of rows that are gone, and, through layers that leave 0 as it is, all that multiplies their outputs."""
+    import torch
+    from torch import nn
+
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+    still = (nn.Identity, nn.Dropout, nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool2d)
+    with torch.no_grad():
+        for layer, rows in gone.items():
+            if layer.bias is not None:
+                layer.bias[rows] = 0
+        for chain in (one for one in module.modules() if type(one) is nn.Sequential):
+            rows = None  # which outputs are 0 at this place
+            for layer in chain:
+                if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+                    if rows is not None and layer.weight.shape[1] == len(rows):  # a grouped convolution has fewer columns
+                        layer.weight[:, rows] = 0
+                    rows = gone.get(layer)
+                elif isinstance(layer, norms) and layer.affine and rows is not None:
+                    layer.weight[rows] = layer.bias[rows] = 0
+                elif not isinstance(layer, still):
+                    rows = None
 
 
 def quantised(model: Model, *, products: bool = False) -> Model:
     """The model with the weights of its linear layers and embeddings rounded to 8 bits, one scale per output row.
 
     w is kept as round(w / s) in [-127, 127] with s = max |row| / 127 (symmetric, per channel; Jacob et al. 2018), and brought back
-    to float when it is used, so that every explanation method still has its gradients. A quarter of the size; not faster.
+    to float when it is used, so that every explanation method still has its gradients. About a quarter of the size; not faster.
     ``products``: linear layers round their inputs too, row by row, and multiply whole numbers, which has no gradient, so that only
     methods that look from outside are left. On layers as narrow as the zoo's the rounding costs what the product saves.
     """
@@ -71,22 +100,45 @@ def quantised(model: Model, *, products: bool = False) -> Model:
 
 
 def size(model: Model) -> int:
-    """Bytes of the parameters and buffers that are not 0: what a sparse or small file would hold."""
-    state = _module(model, copied=False).state_dict().values()
-    return int(sum(int((one != 0).sum()) * BYTES.get(str(one.dtype), one.element_size()) for one in state))
+    """Bytes of the parameters and buffers in a file that keeps each in the cheapest of three forms.
+
+    Whole; the values that are not 0, each with its column, and where every row starts (compressed sparse rows); or the block of rows
+    and columns that are not all 0, with their numbers. Numbers of rows and columns have 4 bytes.
+    """
+    return sum(_stored(one) for one in _state(model))
+
+
+def _stored(tensor: Any) -> int:
+    rows = tensor.flatten(1) if tensor.ndim > 1 else tensor.reshape(1, -1)
+    full, each = rows != 0, tensor.element_size()
+    values, height, width = int(full.sum()), int(full.any(1).sum()), int(full.any(0).sum())
+    sparse, block = values * (each + INDEX) + (len(rows) + 1) * INDEX, height * width * each + (height + width) * INDEX
+    return min(tensor.numel() * each, sparse, block)
+
+
+def zeros(model: Model) -> float:
+    """The share of all its numbers, parameters and buffers, that are 0."""
+    state = _state(model)
+    return sum(int((one == 0).sum()) for one in state) / sum(one.numel() for one in state)
+
+
+def _state(model: Model) -> list[Any]:
+    return list(_module(model, copied=False).state_dict().values())
 
 
 @dataclass(frozen=True)
 class Cost:
     """What a change of a model cost on the same rows.
 
-    ``seconds`` are of the processor, for scoring the rows once; ``agreement`` is the mean over rows of Spearman's rank
-    correlation between |attributions| before and after, with its 95 % bootstrap interval; ``first`` the share of rows whose
-    strongest feature stayed the strongest; ``same`` the share of rows that are still given the same class.
+    Sizes are of :func:`size`, ``zeros`` is of the changed model; ``seconds`` are of the processor, for scoring the rows once.
+    ``agreement`` is the mean over rows of Spearman's rank correlation between |attributions| before and after, with its 95 % bootstrap
+    interval; ``first`` the share of rows whose strongest feature stayed the strongest; ``same`` the share of rows that are still given
+    the same class.
     """
 
     size_before: int
     size_after: int
+    zeros: float
     seconds_before: float
     seconds_after: float
     metric: str
@@ -127,7 +179,7 @@ def cost(
     draws = metrics.resampled(ranks, seed)
     figures = [metrics.intervals(split.labels, one)[metric] for one in scores]
     return Cost(
-        size(before), size(after), seconds[0], seconds[1], metric, figures[0], figures[1],
+        size(before), size(after), zeros(after), seconds[0], seconds[1], metric, figures[0], figures[1],
         same=float((classes[0] == classes[1]).mean()), agreement=metrics.interval(float(ranks.mean()), draws),
         first=float(np.mean([a.argmax() == b.argmax() for a, b in pairs])),
     )  # fmt: skip

@@ -108,7 +108,8 @@ def settings() -> dict[str, Any]:
     for name, one in ABLATIONS.items():
         chosen = recipe(one.specimen)
         data = chosen.data()
-        data = replace(data, train=data.train.take(np.arange(0, len(data.train), len(data.train) // one.rows))) if one.rows else data
+        if one.rows:
+            data = replace(data, train=data.train.take(np.arange(one.rows) * len(data.train) // one.rows))
         variants = {"on": replace(chosen, **one.on), "off": replace(chosen, **one.off)}
         runs = {}
         for key, variant in variants.items():
@@ -174,8 +175,8 @@ def compress() -> dict[str, Any]:
         specimen = registry.load(name)
         test = specimen.data.test
         test = test.take(np.sort(np.random.default_rng(0).permutation(len(test))[:rows]))
-        made = {f"{share:.0%} of the weights": compression.pruned(specimen.model, share) for share in (0.3, 0.5, 0.7, 0.9)}
-        made |= {f"{share:.0%} of the rows": compression.pruned(specimen.model, share, structured=True) for share in (0.25, 0.5)}
+        made = {f"{share:.0%} of the linear weights": compression.pruned(specimen.model, share) for share in (0.3, 0.5, 0.7, 0.9)}
+        made |= {f"{share:.0%} of the linear rows": compression.pruned(specimen.model, share, structured=True) for share in (0.25, 0.5)}
         made["8 bits"] = compression.quantised(specimen.model)
         options: dict[str, Any] = {"method": "integrated_gradients", "metric": specimen.record["metric"], "rows": explained}
         found[name] = {key: asdict(compression.cost(specimen.model, model, test, **options)) for key, model in made.items()}

@@ -37,6 +37,18 @@ def test_on_and_off_are_two_recipes_and_one_of_them_is_the_specimens_own(name):
     assert own in (on, off)
 
 
+def test_a_setting_measured_on_few_rows_is_measured_on_as_many_as_it_says(monkeypatch):
+    seen = []
+    few = {name: one for name, one in practices.ABLATIONS.items() if one.rows}
+    monkeypatch.setattr(practices, "ABLATIONS", few)
+    monkeypatch.setattr(practices, "_figures", lambda chosen, data, *_: seen.append(data.train) or {"accuracy": len(seen)})
+    practices.settings()
+    assert [f"on {one.rows} digits" for one in few.values()] == [one.what for one in few.values()] == ["on 500 digits"]
+    assert {len(train) for train in seen} == {500}
+    assert np.bincount(seen[0].labels).min() > 30
+    assert len(np.unique(seen[0].inputs.reshape(500, -1), axis=0)) == 500
+
+
 def test_every_setting_measured_is_in_use_but_those_that_say_otherwise():
     """A practice that no specimen uses would be a promise only."""
     for name in ("l1", "decay", "smoothing", "average", "weighted", "warmup", "clip"):
