@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from explainer.metrics import LEVEL
 from zoo.cnn import Digits
 from zoo.data import Split
+from zoo.metrics import student
 from zoo.sources import digits
 
 EACH = 10  # labelled images of a digit
@@ -37,15 +37,6 @@ def effect(module: Any, seed: int = 0) -> dict[str, dict[str, float]]:
         "what drawn pictures add": student(drawn - alone),
         "what real images without labels add": student(real - alone),
     }
-
-
-def student(values: np.ndarray) -> dict[str, float]:
-    """Mean with Student's 95 % interval."""
-    from scipy.stats import t
-
-    half = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    middle = values.mean()
-    return {"value": round(float(middle), 5), "low": round(float(middle - half), 5), "high": round(float(middle + half), 5)}
 
 
 def _once(module: Any, data: Any, seed: int) -> tuple[float, float, float]:

@@ -6,18 +6,15 @@ probabilities for the other texts, and writes what came of it into the record an
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from zoo import checkpoint, compression, metrics
 from zoo.data import Data, Split
 from zoo.recipes import Recipe, recipe, resolve
-from zoo.train import Run, accelerator
+from zoo.train import fit
 
 if TYPE_CHECKING:
     from explainer.model import Model
@@ -46,11 +43,7 @@ def student(chosen: Recipe, data: Data, preprocess: Any, seed: int = 0) -> Model
     """The recipe's network trained on ``data``, whose training labels are classes ``(n,)`` or distributions ``(n, classes)``."""
     import explainer
 
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run(chosen, data, preprocess, Path(folder), seed, chosen.epochs)
-        with torch.random.fork_rng(), accelerator("auto") as accelerate:
-            state = run.start(accelerate.device, resume=False)
-            run.fit(state, accelerate, None, True)
+    _, state = fit(chosen, data, preprocess, seed=seed, progress=True)
     checkpoint.put(state.module, state.best)
     module = state.module.cpu().eval().requires_grad_(False)
     names: dict[str, Any] = {"modality": chosen.modality, "class_names": data.class_names, "name": f"a student, {chosen.network}"}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from explainer import metrics
-from explainer.metrics import drawn, ends, flawless, measurer
+from explainer.metrics import LEVEL, drawn, ends, flawless, measurer
 
 DECIMALS = 5
 
@@ -35,6 +35,14 @@ def resampled(values: np.ndarray, seed: int = 0) -> np.ndarray:
 def mean(values: np.ndarray, seed: int = 0) -> dict[str, float]:
     """The mean of ``values`` ``(n,)`` with its interval."""
     return interval(float(values.mean()), resampled(values, seed))
+
+
+def student(values: np.ndarray) -> dict[str, float]:
+    """The mean of a few ``values``, such as of some seeds, with Student's interval."""
+    from scipy.stats import t
+
+    middle, half = values.mean(), t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return _told(float(middle), float(middle - half), float(middle + half))
 
 
 def separation(high: np.ndarray, low: np.ndarray, seed: int = 0) -> dict[str, float]:

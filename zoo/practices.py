@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,10 +21,11 @@ from explainer.explanation import versions, write_atomic
 from explainer.metrics import measure as measured
 from zoo import calibration, compression, metrics, mlp, privacy, record, registry
 from zoo.data import Data, Split
-from zoo.devices import accelerator
+from zoo.devices import Precision
+from zoo.prediction import predict
 from zoo.recipes import Recipe, recipe, resolve
 from zoo.sources import speech
-from zoo.train import Run, State, predict
+from zoo.train import Run, State, fit
 
 FILE = Path(__file__).with_name("practices.json")
 PACKAGES = ("torch", "accelerate", "opacus", "scikit-learn")
@@ -79,24 +79,6 @@ def read() -> dict[str, Any]:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
-def fit(
-    chosen: Recipe,
-    data: Data,
-    seed: int = 0,
-    epochs: int | None = None,
-    precision: Any = "auto",
-    compiled: bool = False,
-    kind: type[Run] = Run,
-) -> tuple[Run, State]:
-    """A run to its end that leaves nothing on disk."""
-    preprocess = resolve(chosen.preprocess).fit(data.train.inputs, **chosen.preprocess_arguments)
-    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(), accelerator("auto", precision) as accelerate:
-        run = kind(chosen, data, preprocess, Path(folder), seed, epochs or chosen.epochs, precision, compiled)
-        state = run.start(accelerate.device, resume=False)
-        run.fit(state, accelerate, board=None, progress=False)
-    return run, state
-
-
 def settings() -> dict[str, Any]:
     """Each setting of ``ABLATIONS`` on and off, a few seeds each, on the test split: both means and the mean difference.
 
@@ -121,23 +103,16 @@ def settings() -> dict[str, Any]:
             "what": one.what,
             "metric": one.metric,
             **{key: round(float(np.mean(values)), 5) for key, values in runs.items()},
-            "difference": _student(np.subtract(runs["on"], runs["off"])),
+            "difference": metrics.student(np.subtract(runs["on"], runs["off"])),
         }
     return found
 
 
 def _figures(chosen: Recipe, data: Data, seed: int, epochs: int | None) -> dict[str, float]:
-    run, state = fit(chosen, data, seed, epochs)
+    run, state = fit(replace(chosen, epochs=epochs or chosen.epochs), data, seed=seed)
     figures = measured(data.test.labels, run.predict(state.module, state.best, data.test))
     matrices = [tensor.ravel() for name, tensor in state.best.items() if name.endswith("weight") and tensor.ndim > 1]
     return {name: float(value[0]) for name, value in figures.items()} | {"zeros": float((torch.cat(matrices).abs() < 1e-4).float().mean())}
-
-
-def _student(differences: np.ndarray) -> dict[str, float]:
-    from scipy.stats import t
-
-    mean, half = differences.mean(), t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
-    return {"value": round(float(mean), 5), "low": round(float(mean - half), 5), "high": round(float(mean + half), 5)}
 
 
 def speed() -> dict[str, Any]:
@@ -146,10 +121,11 @@ def speed() -> dict[str, Any]:
         return {"not run": "There is no CUDA device here; on one, python -m zoo.practices speed measures it."}
     found: dict[str, Any] = {}
     for name, (specimen, changes) in SPEEDS.items():
-        chosen = replace(recipe(specimen), **changes)
+        chosen = replace(recipe(specimen), epochs=4, **changes)
         data, found[name] = chosen.data(), {}
-        for precision, compiled in (("no", False), ("bf16", False), ("bf16", True)):
-            run, _ = fit(chosen, data, epochs=4, precision=precision, compiled=compiled, kind=_Clocked)
+        modes: tuple[tuple[Precision, bool], ...] = (("no", False), ("bf16", False), ("bf16", True))
+        for precision, compiled in modes:
+            run, _ = fit(chosen, data, precision=precision, compiled=compiled, kind=_Clocked)
             assert isinstance(run, _Clocked)
             first, *later = run.laps
             key = f"{'32' if precision == 'no' else '16'} bits{', compiled' if compiled else ''}"
@@ -199,8 +175,8 @@ def give_away() -> dict[str, Any]:
         return lambda split: predict(state.module, run.preprocess, split.inputs)
 
     found = {
-        "as the specimen is trained": _over_seeds(data, [best(*fit(chosen, data, seed)) for seed in SEEDS]),
-        "no regularisation, last epoch": _over_seeds(data, [last(*fit(bare, data, seed)) for seed in SEEDS]),
+        "as the specimen is trained": _over_seeds(data, [best(*fit(chosen, data, seed=seed)) for seed in SEEDS]),
+        "no regularisation, last epoch": _over_seeds(data, [last(*fit(bare, data, seed=seed)) for seed in SEEDS]),
     }
     # Fitted on rows that the promise is not about: edges and medians of the training rows would give some of them away.
     encode = resolve(chosen.preprocess).fit(data.validation.inputs, bins=PRIVATE_BINS)
@@ -264,10 +240,10 @@ def _calibrated(name: str) -> dict[str, Any]:
 
 def speakers() -> dict[str, Any]:
     """speech-rnn trained without one speaker and tested on that one: accuracy, over 20 epochs each."""
-    chosen, found = recipe("speech-rnn"), {}
+    chosen, found = replace(recipe("speech-rnn"), epochs=20), {}
     for name in sorted(set(speech.read()[2])):
         data = speech.load(name)
-        run, state = fit(chosen, data, epochs=20)
+        run, state = fit(chosen, data)
         figures = metrics.intervals(data.test.labels, run.predict(state.module, state.best, data.test))
         found[str(name)] = {"rows": len(data.test), "accuracy": figures["accuracy"]}
     return found

@@ -60,7 +60,7 @@ def train_privately(
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    from zoo.train import blend
+    from zoo.descent import blend
 
     opacus = _opacus()
     if not 0 < epsilon < np.inf:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,11 +23,11 @@ from explainer.metrics import LOWER, measure
 from explainer.progress import reporter
 from zoo import checkpoint
 from zoo.data import Data, Split, need
+from zoo.descent import batches, blend, parameters, schedule, shrink
 from zoo.devices import Device, Precision, accelerator, checked, portion
+from zoo.prediction import call, move, predict
 from zoo.recipes import Recipe, recipe, resolve
 
-POOL = 50  # batches whose rows are sorted by length together
-PREDICT_ROWS = 256
 VALIDATED = {  # metric -> its name in the history
     "log_loss": "validation_loss",
     "accuracy": "validation_accuracy",
@@ -333,94 +334,30 @@ class Run:
         return written
 
 
+def fit(
+    chosen: Recipe,
+    data: Data,
+    preprocess: Any = None,
+    *,
+    seed: int = 0,
+    precision: Precision = "auto",
+    compiled: bool = False,
+    progress: Any = False,
+    kind: type[Run] = Run,
+) -> tuple[Run, State]:
+    """The recipe trained on ``data`` to the end, leaving nothing on disk; its preprocess is fitted on them too, where none is given."""
+    if preprocess is None:
+        preprocess = resolve(chosen.preprocess).fit(data.train.inputs, **chosen.preprocess_arguments)
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(), accelerator("auto", precision) as accelerate:
+        run = kind(chosen, data, preprocess, Path(folder), seed, chosen.epochs, precision, compiled)
+        state = run.start(accelerate.device, resume=False)
+        run.fit(state, accelerate, board=None, progress=progress)
+    return run, state
+
+
 def network(recipe: Recipe, preprocess: Any, classes: int) -> nn.Module:
     """The recipe's module, sized for what the preprocess gives."""
     return resolve(recipe.network)(classes=classes, **getattr(preprocess, "arguments", {}), **recipe.network_arguments)
-
-
-def parameters(module: nn.Module, decay: float, l1: float = 0.0) -> list[dict[str, Any]]:
-    """Two groups: matrices decay and shrink, biases, norms and embeddings do not (Loshchilov and Hutter 2019). Frozen ones are in
-    neither.
-    """
-    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    free = [p for p in module.parameters() if p.requires_grad]
-    flat = [p for p in free if p.ndim < 2 or id(p) in embeddings]
-    kept = {id(p) for p in flat}
-    return [
-        {"params": [p for p in free if id(p) not in kept], "weight_decay": decay, "l1": l1},
-        {"params": flat, "weight_decay": 0.0, "l1": 0.0},
-    ]
-
-
-def shrink(optimizer: Any) -> None:
-    """W = sign(w) max(0, |w| - rate * l1): the proximal step of an L1 penalty, apart from the gradient (Parikh and Boyd 2014)."""
-    with torch.no_grad():
-        for group in optimizer.param_groups:
-            for p in group["params"] if group["l1"] else ():
-                p.copy_(nn.functional.softshrink(p, group["lr"] * group["l1"]))
-
-
-def schedule(share: float, warmup: float) -> float:
-    """Factor on the learning rate after ``share`` of the steps: a linear rise over ``warmup`` of them, then half a cosine to 1 %."""
-    if share < warmup:
-        return (share + 1e-3) / (warmup + 1e-3)
-    return 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * (share - warmup) / (1 - warmup))))
-
-
-def batches(split: Split, size: int, generator: torch.Generator) -> Iterator[np.ndarray]:
-    """Every row once, in chance order; rows of unequal length go with others of about their length, to save padding."""
-    order = torch.randperm(len(split), generator=generator).numpy()
-    if isinstance(split.inputs, list):
-        pools = [order[i : i + POOL * size] for i in range(0, len(order), POOL * size)]
-        order = np.concatenate([pool[np.argsort([len(split.inputs[i]) for i in pool], kind="stable")] for pool in pools])
-    cuts = [order[i : i + size] for i in range(0, len(order), size)]
-    for i in torch.randperm(len(cuts), generator=generator).tolist():
-        yield cuts[i]
-
-
-def blend(average: dict[str, Tensor] | None, module: nn.Module, share: float) -> None:
-    """Blend in place: average = share * average + (1 - share) * weights, in place; counters are copied."""
-    if average is None:
-        return
-    with torch.no_grad():
-        for name, tensor in checkpoint.trained(module).items():
-            if tensor.is_floating_point():
-                average[name].mul_(share).add_(tensor, alpha=1 - share)
-            else:
-                average[name].copy_(tensor)
-
-
-def predict(module: nn.Module, preprocess: Any, inputs: Any, task: str = "classification") -> np.ndarray:
-    """Probabilities ``(n, classes)``, or numbers ``(n, 1)``, in eval mode, in batches of about one length."""
-    where = next(iter(module.state_dict().values())).device
-    order = np.argsort([len(one) for one in inputs], kind="stable") if isinstance(inputs, list) else np.arange(len(inputs))
-    found: list[Tensor] = []
-    was_training = module.training
-    module.eval()
-    with torch.no_grad():
-        for i in range(0, len(order), PREDICT_ROWS):
-            batch = move(preprocess(take(inputs, order[i : i + PREDICT_ROWS])), where)
-            output = call(module, batch).double()
-            found.append((output.softmax(1) if task == "classification" else output).cpu())
-    module.train(was_training)
-    result = np.empty((len(order), found[0].shape[1]))
-    result[order] = torch.cat(found).numpy()
-    return result
-
-
-def call(module: Any, batch: Any) -> Tensor:
-    """Call a module with a tensor, a tuple or a dict of tensors; a model of transformers gives its logits in a container."""
-    if isinstance(batch, dict):
-        output = module(**batch)
-        return getattr(output, "logits", output)
-    return module(*batch) if isinstance(batch, tuple) else module(batch)
-
-
-def move(batch: Any, device: torch.device) -> Any:
-    """The batch on ``device``."""
-    if isinstance(batch, dict):
-        return {name: tensor.to(device) for name, tensor in batch.items()}
-    return tuple(tensor.to(device) for tensor in batch) if isinstance(batch, tuple) else batch.to(device)
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from zoo import metrics
 from zoo.data import Data, Split
-from zoo.recipes import Recipe, recipe, resolve
-from zoo.train import Run, accelerator
+from zoo.recipes import recipe, resolve
+from zoo.train import fit
 
 NAME, SCRATCH = "licence-minilm", "licence-transformer"
 SHARES = (0.01, 0.1, 1.0)
@@ -91,19 +91,7 @@ def fewer(split: Split, share: float, seed: int = 0) -> Split:
     return split.take(np.sort(np.concatenate(kept)))
 
 
-def trained(chosen: Recipe, data: Data, encode: Any, folder: Path, seed: int = 0) -> np.ndarray:
-    """Probabilities ``(n, classes)`` on test of the recipe's network after its last epoch on ``data``, in the loop of every specimen."""
-    run = Run(chosen, data, encode, folder, seed, chosen.epochs)
-    folder.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(), accelerator("auto") as accelerate:
-        state = run.start(accelerate.device, resume=False)
-        run.fit(state, accelerate, None, True)
-        found = run.predict(state.module, state.weights(), data.test)
-    run.checkpoint.unlink(missing_ok=True)
-    return found
-
-
-def cell(contestant: str, share: float, data: Data, folder: Path) -> tuple[np.ndarray, float]:
+def cell(contestant: str, share: float, data: Data) -> tuple[np.ndarray, float]:
     """Probabilities on test of one contestant trained with one share of the labels, and the seconds that training took."""
     own = {"scratch": SCRATCH, "adapters": NAME}
     if share == 1 and contestant in own:
@@ -112,12 +100,12 @@ def cell(contestant: str, share: float, data: Data, folder: Path) -> tuple[np.nd
         specimen = load(own[contestant])
         return specimen.model.scores(data.test.inputs), specimen.record["seconds"]
     started = time.perf_counter()
-    found = fitted(contestant, share, part(data, share), folder)
+    found = fitted(contestant, share, part(data, share))
     return found, time.perf_counter() - started
 
 
-def fitted(contestant: str, share: float, few: Data, folder: Path) -> np.ndarray:
-    """The same for a contestant that is trained here and now."""
+def fitted(contestant: str, share: float, few: Data) -> np.ndarray:
+    """The same for a contestant that is trained here and now, after its last epoch."""
     if contestant == "words":
         return resolve(recipe(NAME).baseline)(few)[1](few.test.inputs)
     way = FROM_SCRATCH if contestant == "scratch" else WAYS[contestant]
@@ -128,7 +116,8 @@ def fitted(contestant: str, share: float, few: Data, folder: Path) -> np.ndarray
     encode = resolve(chosen.preprocess).fit(few.train.inputs, **chosen.preprocess_arguments)
     if contestant in ("head", "last"):
         encode = remembered(contestant, encode)
-    return trained(chosen, few, encode, folder)
+    run, state = fit(chosen, few, encode, progress=True)
+    return run.predict(state.module, state.weights(), few.test)
 
 
 _STATES: dict[str, Remembered] = {}
@@ -167,7 +156,7 @@ def compare(shares: Sequence[float], folder: str | Path = "runs/transfer", progr
         settings = (data.sha256, WAYS.get(contestant), FROM_SCRATCH)
         path = folder / f"{contestant}-{share:g}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}.npz"
         if not path.exists():
-            probabilities, seconds = cell(contestant, share, data, folder / path.stem)
+            probabilities, seconds = cell(contestant, share, data)
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, probabilities=probabilities, seconds=seconds)
         with np.load(path) as held:

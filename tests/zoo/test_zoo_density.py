@@ -224,7 +224,7 @@ def test_an_effect_is_measured_without_other_labels(known, monkeypatch):
 
 
 def test_students_interval_of_a_known_case():
-    found = augmentation.student(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    found = metrics.student(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
     assert found == {"value": 3.0, "low": pytest.approx(1.0368, abs=1e-4), "high": pytest.approx(4.9632, abs=1e-4)}
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from explainer.errors import InvalidInput, UnknownName
-from zoo import baselines
+from zoo import baselines, descent
 from zoo import train as training
 from zoo.devices import portion
 from zoo.specimens import RECIPES
@@ -120,8 +120,8 @@ def test_l1_shrinks_matrices_by_rate_times_l1_to_zero_and_not_beyond():
     with torch.no_grad():
         module.weight.copy_(torch.tensor([[0.5, -0.02, -0.5]]))
         module.bias.fill_(0.01)
-    optimizer = torch.optim.AdamW(training.parameters(module, 0.0, 0.3), lr=0.1)
-    training.shrink(optimizer)
+    optimizer = torch.optim.AdamW(descent.parameters(module, 0.0, 0.3), lr=0.1)
+    descent.shrink(optimizer)
     assert torch.allclose(module.weight, torch.tensor([[0.47, 0.0, -0.47]]))
     assert module.weight[0, 1].item() == 0.0
     assert module.bias.item() == pytest.approx(0.01)
@@ -139,12 +139,12 @@ def test_l1_makes_a_network_sparse_and_l2_only_small(mild, tmp_path):
 
 
 def test_the_rate_warms_up_and_then_falls():
-    rates = [training.schedule(share, 0.1) for share in np.linspace(0, 0.999, 1000)]
+    rates = [descent.schedule(share, 0.1) for share in np.linspace(0, 0.999, 1000)]
     top = int(np.argmax(rates))
     assert 95 <= top <= 105
     assert np.all(np.diff(rates[:top]) > 0) and np.all(np.diff(rates[top:]) < 0)
     assert rates[0] < 0.02 and rates[-1] < 0.02
-    assert training.schedule(0.0, 0.0) == 1.0
+    assert descent.schedule(0.0, 0.0) == 1.0
 
 
 def test_clipping_bounds_the_gradient_of_a_step(mild, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import zoo
 from explainer.errors import UnknownName
 from explainer.metrics import measure
-from zoo import practices, privacy
+from zoo import metrics, practices, privacy
 from zoo.recipes import recipe
 from zoo.specimens import RECIPES
 
@@ -94,10 +94,10 @@ def test_speakers_never_heard_are_on_the_card(measured):
 
 
 def test_a_run_without_a_folder_is_the_run_of_the_specimen(tmp_path):
-    from zoo.train import train
+    from zoo.train import fit, train
 
     chosen = recipe("breast-mlp")
-    run, state = practices.fit(chosen, chosen.data(), epochs=3)
+    run, state = fit(dataclasses.replace(chosen, epochs=3), chosen.data())
     record = train("breast-mlp", out=tmp_path, epochs=3, progress=False, log=False, device="cpu")
     found = measure(run.data.test.labels, run.predict(state.module, state.best, run.data.test))
     assert found["roc_auc"][0] == pytest.approx(record["metrics"]["roc_auc"]["value"], abs=1e-4)
@@ -105,7 +105,7 @@ def test_a_run_without_a_folder_is_the_run_of_the_specimen(tmp_path):
 
 def test_students_interval_holds_the_mean_difference_as_often_as_it_says():
     draw = np.random.default_rng(0)
-    found = [practices._student(draw.normal(1.0, 2.0, size=5)) for _ in range(400)]
+    found = [metrics.student(draw.normal(1.0, 2.0, size=5)) for _ in range(400)]
     assert 0.92 < np.mean([one["low"] <= 1.0 <= one["high"] for one in found]) < 0.98
 
 
