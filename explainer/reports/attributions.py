@@ -161,8 +161,14 @@ def case_figure(ex: Explanation, picture: Any, channels: tuple[str, ...]) -> str
         names = list(channels) or channel_names(ex)
         return figures.series_panels(np.asarray(picture, dtype=float), painted(ex), names)
     if ex.modality == "tabular":
-        return figures.bars([_bar(row) for row in _top(ex)])
+        return figures.bars([_bar(row) for row in _top(ex)], unit(ex, repr(ex.target[0])))
     return None
+
+
+def unit(ex: Explanation, of: str) -> str:
+    """What the attributions to the output ``of`` are counted in, in words."""
+    what = "the prediction" if len(ex.class_names) == 1 else f"the {'score' if ex.output == 'raw' else ex.output} of {of}"
+    return f"{'change of' if ex.additive else 'effect on'} {what}"
 
 
 def _bar(row: Mapping[str, Any]) -> dict[str, Any]:

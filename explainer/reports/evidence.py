@@ -285,7 +285,8 @@ def _importance(m: Material, progress: Progress) -> dict[str, Any]:
     if mean is not None:
         m.pictures["importance"] = figures.heat_panel(mean, "mean size of the attribution")
     elif found["top"]:
-        m.pictures["importance"] = figures.bars([{**row, "label": row["feature"]} for row in found["top"][:15]], signed=False)
+        unit = f"mean size of the {attributions.unit(ex, 'the predicted class')}"
+        m.pictures["importance"] = figures.bars([{**row, "label": row["feature"]} for row in found["top"][:15]], unit, signed=False)
     notes = [clean(note) for note in ex.provenance.notes]
     if len(known) < n:
         notes.append(f"{n - len(known)} texts without any word the model knows were left out.")

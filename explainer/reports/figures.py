@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from explainer.reports.wording import beside, number
+from explainer.reports.wording import beside, interval, number
 
 NEGATIVE, POSITIVE, NEUTRAL = "#2166ac", "#b2182b", "#8a94a3"
 _STOPS = np.array([[33, 102, 172], [146, 197, 222], [247, 247, 247], [244, 165, 130], [178, 24, 43]], dtype=float)
-_WIDTH = 640
+_BARS = 480.0  # as wide as bars may be and still be read on a telephone, where they shrink to fit
+_TOP, _PITCH = 18, 17  # where the first bar's row begins, and how far one is below the other
 
 
 def diverging(values: np.ndarray) -> np.ndarray:
@@ -28,39 +29,64 @@ def diverging(values: np.ndarray) -> np.ndarray:
     return np.round(_STOPS[low] * (1 - share) + _STOPS[low + 1] * share).astype(np.uint8)
 
 
-def bars(rows: Sequence[Mapping[str, Any]], signed: bool = True) -> str:
-    """Horizontal bars from zero, each with its number and, where given, its 95 % interval as a line.
+def bars(rows: Sequence[Mapping[str, Any]], unit: str, signed: bool = True) -> str:
+    """Horizontal bars from zero over an axis in ``unit``, each with its number beside its label.
 
-    A row: ``label``, ``value`` and optionally ``low``, ``high``, ``note`` (small text under the label).
+    A row: ``label``, ``value`` and optionally ``low`` and ``high``, its 95 % interval: a line across the bar and, where the labels leave
+    room, small print beside the number.
     """
-    height, top = 20, 6
-    label_width = min(230.0, 8 + 6.4 * max((len(_short(str(row["label"]), 34)) for row in rows), default=10))
+    parts, left = _bar_texts(rows, signed)
+    right, bottom = _BARS - 12, _TOP + _PITCH * len(rows)
     finite = [v for row in rows for v in (row["value"], row.get("low"), row.get("high"), 0.0) if v is not None and np.isfinite(v)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
-    span = (high - low) or 1.0
-    left, right = label_width + (64 if low < 0 else 8), _WIDTH - 66
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    high = high if high > low else low + 1
 
     def x(value: float) -> float:
-        return left + (value - low) / span * (right - left)
+        return left + (value - low) / (high - low) * (right - left)
 
-    largest = max((abs(float(row["value"])) for row in rows), default=0.0)
-    parts = [_line(x(0), top, x(0), top + height * len(rows), 0.8, 0.6)]
+    for tick in ticks(low, high):
+        parts.append(_line(x(tick), _TOP, x(tick), bottom + 4, 0.8, 0.6 if tick == 0 else 0.15))
+        parts.append(_text(x(tick), bottom + 15, number(tick), anchor="middle", size=10))
     for k, row in enumerate(rows):
-        y, value = top + k * height, float(row["value"])
+        y, value = _TOP + _PITCH * k, float(row["value"])
         start, end = sorted((x(0), x(value)))
-        fill = (POSITIVE if value >= 0 else NEGATIVE) if signed else NEGATIVE
-        parts.append(_text(label_width, y + 14, _short(str(row["label"]), 34), anchor="end"))
-        parts.append(f'<rect x="{start:.1f}" y="{y + 4}" width="{max(end - start, 0.6):.1f}" height="12" fill="{fill}"/>')
-        edge = [end, start]
-        if row.get("low") is not None and row.get("high") is not None and np.isfinite([row["low"], row["high"]]).all():
+        fill = POSITIVE if signed and value >= 0 else NEGATIVE
+        parts.append(f'<rect x="{start:.1f}" y="{y + 3}" width="{max(end - start, 0.6):.1f}" height="11" fill="{fill}"/>')
+        if _interval(row) != "–":
             a, b = x(row["low"]), x(row["high"])
-            parts.append(
-                _line(a, y + 10, b, y + 10, 1.4, 0.9) + _line(a, y + 7, a, y + 13, 1.2, 0.9) + _line(b, y + 7, b, y + 13, 1.2, 0.9)
-            )
-            edge = [max(end, b), min(start, a)]
-        anchor, at = ("start", edge[0] + 6) if value >= 0 else ("end", edge[1] - 6)
-        parts.append(_text(at, y + 14, beside(value, largest, sign=signed), anchor=anchor))
-    return _svg(_WIDTH, top + height * len(rows) + 6, parts)
+            parts.append(_line(a, y + 8.5, b, y + 8.5, 1.4, 0.9))
+            parts += [_line(at, y + 5.5, at, y + 11.5, 1.2, 0.9) for at in (a, b)]
+    parts.append(_text(_BARS - 2, bottom + 30, _short(unit, 76), anchor="end", size=11))
+    return _svg(_BARS, bottom + 36, parts)
+
+
+def _bar_texts(rows: Sequence[Mapping[str, Any]], signed: bool) -> tuple[list[str], float]:
+    """Labels, numbers and, where a third of the width is left for the bars, intervals, in columns; and where the bars may begin."""
+    largest = max((abs(float(row["value"])) for row in rows), default=0.0)
+    labels = [_short(str(row["label"]), 28) for row in rows]
+    values = [beside(float(row["value"]), largest, sign=signed) for row in rows]
+    intervals = [_interval(row) for row in rows]
+    parts, right = [], 0.0
+    for texts, title, size in ((labels, "", 12), (values, "", 12), (intervals, "95 % interval", 10)):
+        end = right + 10 + 0.6 * size * max(map(len, [*texts, title]))
+        if texts is intervals and (end > _BARS * 0.64 or set(texts) <= {"–"}):
+            continue
+        right = end
+        column = [(_TOP - 5, title), *((_TOP + _PITCH * k + 13, text) for k, text in enumerate(texts))]
+        parts += [_text(right, y, text, anchor="end", size=size) for y, text in column if text]
+    return parts, right + 14
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return interval(row.get("low"), row.get("high"))
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """The multiples between ``low`` and ``high`` (zero among them) of a round number that makes two to five of them."""
+    rough = (high - low) / 4
+    size = 10.0 ** np.floor(np.log10(rough))
+    step = float(next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= rough * (1 - 1e-9)))
+    return [k * step for k in range(int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9)) + 1)]
 
 
 def reliability(bins: Sequence[Mapping[str, Any]], x_title: str, y_title: str) -> str:
