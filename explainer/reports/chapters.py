@@ -214,10 +214,10 @@ def importance(section: Section, pictures: Pictures, _evidence: Section) -> list
     ]
     if section["of"] == "pixels":
         said = f"The tenth of the pixels with the largest attribution holds {percent(section['top_tenth_share'])} of it, on average."
-        told.append(blocks.text(said))
         if "importance" in pictures:
             caption = "Mean size of the attribution per pixel; white is none, red most."
             told.append(blocks.figures(blocks.figure(pictures["importance"], f"Map of mean attribution. {said}", caption)))
+        told.append(blocks.text(said))
     elif section["top"]:
         top = section["top"][:BARS]
         said = ", ".join(f"{row['feature']} {number(row['value'])}" for row in top)
