@@ -79,6 +79,7 @@ class Context:
     reference_time: np.ndarray | None = None
     rules: Rules | None = None
     parts: str = ""  # why the data were read in parts and kept on disk, where they were
+    order: str = ""  # why the order of the items says nothing, where it does not
 
     def sample(self, most: int) -> Context:
         """The same on ``most`` items drawn at random (always the same ones), in their order; itself where there are no more."""

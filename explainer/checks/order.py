@@ -26,6 +26,8 @@ def order_of_rows(context: Context) -> Finding:
     the adjusted p-value is below ``FALSE_SHARE`` and the effect at least ``EFFECT``. Running numbers and dates are left out.
     """
     view = context.view
+    if context.order:
+        raise NotRun(context.order)
     context.need_rows(LEAST)
     tests: list[dict[str, Any]] = []
     rows = _stretches(view.n)

@@ -482,7 +482,9 @@ def _pictures(files: list[Path], root: Path, folders: list[str] | None) -> Data:
             bad.append((file.relative_to(root).as_posix(), _short(error).replace(str(root), "")))
     names = tuple(f.relative_to(root).as_posix() for f in files)
     labels = None if folders is None else [folders[i] for i in kept]
-    return Data(inputs, labels, "image", names, tuple(bad), np.array(kept, dtype=int), None, str(root), {"origins": origins})
+    order = "The files are read folder by folder: their order says nothing of the data." if len({f.parent for f in files}) > 1 else ""
+    notes = {"origins": origins, "order": order}
+    return Data(inputs, labels, "image", names, tuple(bad), np.array(kept, dtype=int), None, str(root), notes)
 
 
 def _grey_or_colour(picture: Any) -> Any:

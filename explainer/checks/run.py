@@ -108,6 +108,7 @@ def check(
             there_time,
             rules_of(rules),
             "" if parts is None else parts.why,
+            found.notes.get("order", ""),
         )
         return run(context, found, report, only)
 

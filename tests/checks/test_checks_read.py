@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -163,7 +164,7 @@ def test_npz_holding_objects_is_never_unpickled(tmp_path):
 def folder_of_images(path, n=40):
     for i in range(n):
         kind = path / ("cat" if i % 2 else "dog")
-        kind.mkdir(exist_ok=True)
+        kind.mkdir(exist_ok=True, parents=True)
         Image.fromarray((RNG.random((12, 12)) * 255).astype(np.uint8)).save(kind / f"{i:02d}.png")
     return path
 
@@ -184,6 +185,21 @@ def test_a_folder_of_images_gives_labels_and_unreadable_files_as_findings(tmp_pa
     assert state(findings, "blank images").files == ("dog/99.png",)
     assert state(findings, "class balance").evidence["classes"] == {"dog": 20, "cat": 19}
     assert str(tmp_path) not in findings.to_json()
+
+
+def test_the_order_of_files_read_folder_by_folder_is_not_judged(tmp_path):
+    folder_of_images(tmp_path / "nested", 60)
+    files = read(tmp_path / "nested").files
+    assert list(files) == sorted(files)  # all cats, then all dogs
+    finding = check(tmp_path / "nested", only=["order of rows"])[0]
+    assert finding.state == "not run"
+    assert "folder by folder" in finding.message
+    (tmp_path / "flat").mkdir()
+    for i, name in enumerate(files):
+        shutil.copy(tmp_path / "nested" / name, tmp_path / "flat" / f"{i:02d}.png")
+    finding = check(tmp_path / "flat", [name.split("/")[0] for name in files], only=["order of rows"])[0]
+    assert finding.state == "fail"
+    assert "the label comes in runs" in finding.message
 
 
 def test_labels_of_a_folder_may_be_given_for_all_files_or_the_readable_ones(tmp_path):
