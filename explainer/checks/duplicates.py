@@ -11,6 +11,7 @@ import pandas as pd
 from explainer.checks.context import EVIDENCE_SHOWN, FIX_CODE, Check, Context, NotRun, failed, listed, passed, plural, share
 from explainer.checks.finding import Finding
 from explainer.checks.leakage import training
+from explainer.checks.view import View
 from explainer.inputs import MODALITIES
 
 # Independent columns give so many repeats; real columns hang together, and give more. A hundred times more is still no proof
@@ -20,6 +21,15 @@ DEPENDENCE = 100.0
 
 def _coarse(found: int, expected: float) -> bool:
     return expected * DEPENDENCE >= max(found, 1)
+
+
+def _by_chance(expected: float) -> str:
+    """Why repeats are not called copies."""
+    pairs = f"{expected:,.0f}" if expected >= 10 else f"{expected:.2g}"
+    return (
+        f"Independent columns with these values would give {pairs} such pairs by chance, and columns that hang together up to "
+        f"{DEPENDENCE:.0f} times as many: copies and coincidences cannot be told apart."
+    )
 
 
 def exact_duplicates(context: Context) -> Finding:
@@ -40,8 +50,7 @@ def exact_duplicates(context: Context) -> Finding:
     message = f"{share(len(repeated), view.n)} {things} are copies of an earlier one{view.aside}."
     expected = view.chance()
     if _coarse(len(repeated), expected):
-        few = f"{message[:-1]}, but the columns take so few values that copies and coincidences cannot be told apart."
-        return passed(few, **details)
+        return passed(f"{message} {_by_chance(expected)}", **details)
     return failed(message, **details)
 
 
@@ -55,8 +64,6 @@ def near_duplicates(context: Context) -> Finding:
     later = sorted({j for _, j, _ in pairs})
     details: dict[str, Any] = {"value": len(later) / view.n, "threshold": 0.0}
     if not later:
-        if expected * DEPENDENCE >= 1 and view.modality == "tabular":
-            raise NotRun("The columns take so few values that near-copies cannot be told from coincidences.")
         return passed(f"No two unequal {things} are nearly the same.", **details)
     likely = sorted(pairs, key=lambda p: -p[2])[:EVIDENCE_SHOWN]
     shown = [{"rows": [*view.at([i]), *view.at([j])], "likeness": s} for i, j, s in likely]
@@ -71,7 +78,7 @@ def near_duplicates(context: Context) -> Finding:
         }
         message += f" {len(unlike):,} such pairs have different labels." if unlike else ""
     if _coarse(len(later), expected):
-        return passed(f"{message} The columns take so few values that this may be coincidence.", **details)
+        return passed(f"{message} {_by_chance(expected)}", **details)
     return failed(message, **details)
 
 
@@ -87,9 +94,9 @@ def exact_overlap(context: Context) -> Finding:
     pairs = [{"row": view.at([i])[0], "reference row": reference.at([np.argmax(theirs == mine[i])])[0]} for i in shown]
     details |= {"rows": view.at(both), "evidence": {"pairs": pairs}}
     message = f"{share(int(both.sum()), view.n)} {things} stand in the reference set too."
-    expected = (view.chance() / max(1, view.n - 1) + reference.chance() / max(1, reference.n - 1)) * min(view.n, reference.n)
+    expected = view.chance() / max(1, view.n - 1) * reference.n + reference.chance() / max(1, reference.n - 1) * view.n
     if _coarse(int(both.sum()), expected):
-        return passed(f"{message} The columns take so few values that this may be coincidence.", **details)
+        return passed(f"{message} {_by_chance(expected)}", **details)
     return failed(message, **details)
 
 
@@ -104,8 +111,6 @@ def near_overlap(context: Context) -> Finding:
     things = plural(view.noun)
     details: dict[str, Any] = {"value": len(mine) / view.n, "threshold": 0.0}
     if not mine:
-        if expected * DEPENDENCE >= 1 and view.modality == "tabular":
-            raise NotRun("The columns take so few values that near-copies cannot be told from coincidences.")
         return passed(f"None of {view.n:,} {things} is nearly the same as one in the reference set.", **details)
     shown = [
         {"row": view.at([i])[0], "reference row": reference.at([j])[0], "likeness": s}
@@ -114,7 +119,7 @@ def near_overlap(context: Context) -> Finding:
     details |= {"rows": view.at(mine), "evidence": {"pairs": shown}}
     message = f"{share(len(mine), view.n)} {things} are nearly the same as one in the reference set."
     if _coarse(len(mine), expected):
-        return passed(f"{message} The columns take so few values that this may be coincidence.", **details)
+        return passed(f"{message} {_by_chance(expected)}", **details)
     return failed(message, **details)
 
 
@@ -132,7 +137,7 @@ def split_overlap(context: Context) -> Finding:
     usable = np.flatnonzero(~view.blank & (side >= 0))
     table = pd.DataFrame({"key": view.keys[usable], "side": side[usable], "row": usable})
     shared = table.groupby("key")["side"].transform("nunique") > 1
-    pairs, expected = view.pairs
+    pairs, expected, unsought = _nearly(view)
     close = [(i, j, s) for i, j, s in pairs if side[i] != side[j] and min(side[i], side[j]) >= 0 and not (view.blank[i] or view.blank[j])]
     train = training(splits)
     outside = side != list(names).index(train)
@@ -143,23 +148,36 @@ def split_overlap(context: Context) -> Finding:
     exact, near = exact & outside, near & outside & ~exact
     things = plural(view.noun)
     crossing = 1 - float(((np.bincount(side[side >= 0]) / (side >= 0).sum()) ** 2).sum())  # of random pairs, so many cross
-    if _coarse(int(exact.sum()), view.chance() * crossing):
-        exact[:] = False
-    if _coarse(int(near.sum()), expected * crossing):
-        near[:] = False
-    both = exact | near
     total = int((outside & (side >= 0)).sum())
+    those = f"{total:,} {things} outside {train!r}"
+    chance = [view.chance() * crossing, expected * crossing]
+    found = exact | near
+    for repeats, by_chance in zip((exact, near), chance, strict=True):
+        if _coarse(int(repeats.sum()), by_chance):
+            repeats[:] = False
+    both = exact | near
     details: dict[str, Any] = {"value": both.sum() / max(1, total), "threshold": 0.0}
+    if not both.any() and found.any():
+        message = f"{int(found.sum()):,} of {those} stand, exactly or nearly, in another split too."
+        return passed(f"{message} {_by_chance(sum(chance))}{unsought}", **details)
     if not both.any():
-        return passed(f"None of {total:,} {things} outside {train!r} is, or is nearly, one of another split.", **details)
+        return passed(f"None of {those} is{'' if unsought else ', or is nearly,'} one of another split.{unsought}", **details)
     likely = sorted(close, key=lambda p: -p[2])[:EVIDENCE_SHOWN]
     crossings = table[shared & table["row"].isin(np.flatnonzero(exact))].groupby("key")["row"].first().tolist()[:EVIDENCE_SHOWN]
     copies = [{"rows": view.at(table["row"][table["key"] == view.keys[r]].to_numpy())[:10]} for r in crossings]
     evidence = {"equal": int(exact.sum()), "nearly": int(near.sum()), "copies": copies,
                 "pairs": [{"rows": [*view.at([i]), *view.at([j])], "likeness": s} for i, j, s in likely]}  # fmt: skip
     message = f"{share(int(both.sum()), total)} {things} outside {train!r} stand in another split too: "
-    message += f"{int(exact.sum()):,} equal{view.aside}, {int(near.sum()):,} nearly."
+    message += f"{int(exact.sum()):,} equal{view.aside}, {int(near.sum()):,} nearly.{unsought}"
     return failed(message, rows=view.at(both), evidence=evidence, **details)
+
+
+def _nearly(view: View) -> tuple[list[tuple[int, int, float]], float, str]:
+    """The view's near pairs and how many chance would give; or none, and why they were not looked for."""
+    try:
+        return *view.pairs, ""
+    except NotRun as reason:
+        return [], 0.0, f" Near-copies were not looked for. {reason}"
 
 
 def _unique(values: object) -> Sequence[int]:

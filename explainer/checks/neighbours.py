@@ -45,7 +45,8 @@ def close_ranks(view: TableView, other: TableView | None) -> tuple[list[Pair], f
     Ranks, because a difference of 50 is nothing between mansions and much between coffees. A value that many rows have draws those
     within ``VALUE_WIDTH`` of the column's spread to itself: 1.0001 ranks beyond all the rows of 1, and is nearly 1. Identifier
     columns are left out: a row repeated under a new number is a repeat. Also returns how many such pairs chance would give, were
-    columns independent: the product over columns of the share of random pairs that agree in it.
+    columns independent: the product over columns of the share of random pairs that agree in it. Raises NotRun where that is more than
+    there are rows.
 
     Found without a search tree: rows are put into cells as wide as ``RANK_WIDTH`` along the few columns that tell most apart, and
     each is compared with those of its own and of the adjoining cells.
@@ -56,7 +57,7 @@ def close_ranks(view: TableView, other: TableView | None) -> tuple[list[Pair], f
         theirs = {c.name: c for c in other.columns}
         shared = [i for i in shared if names[i] in theirs]
     if not shared:
-        return [], np.inf
+        raise NotRun("No column tells rows apart: each holds one value throughout, merely names the rows, or is not in both tables.")
     keys = view.keys if other is None else np.concatenate(view.keys_against(other))
     kept = view.firsts if other is None else np.arange(len(keys))
     side = np.zeros(len(kept), dtype=bool) if other is None else np.arange(len(keys)) >= view.n
@@ -67,8 +68,11 @@ def close_ranks(view: TableView, other: TableView | None) -> tuple[list[Pair], f
     pairs = view.n * (other.n if other is not None else (view.n - 1) / 2)
     expected = float(np.prod(np.maximum(agree, 1 / max(1, len(left)))) * pairs)
     joint = float(np.logical_and.reduce(close).mean()) * pairs if len(left) else 0.0
-    if expected >= max(1, len(kept)) or joint > 50 * len(kept):  # so coarse a table has more pairs than rows: nothing can be told
-        return [], max(expected, joint)
+    if expected >= max(1, len(kept)) or joint > 50 * len(kept):
+        raise NotRun(
+            f"Some {max(expected, joint):,.0f} pairs of rows would be as close as near-copies by chance, and there are only {len(kept):,} "
+            f"{'unequal rows' if other is None else 'rows'}; near-copies and coincidences cannot be told apart."
+        )
     order = np.argsort(agree, kind="stable")
     a, b = _in_cells([grid[k] for k in order], [close[k] for k in order], kept, side, pairs)
     different = keys[a] != keys[b]

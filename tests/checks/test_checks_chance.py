@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from explainer.checks.frame import TableView
+from explainer.checks.neighbours import close_ranks
 from explainer.checks.outliers import tail_limits
 from explainer.checks.rules import infer_rules
 from explainer.checks.run import check
@@ -28,6 +32,59 @@ def test_rows_copied_with_every_number_slightly_changed_are_near_where_many_rows
         assert finding.rows == (500, 501, 502, 503, 504), (seed, finding.message)
         assert check(copies, reference=frame, only=["overlap, near"])[0].count == 5
         assert check(frame, only=["near duplicates"])[0].state == "pass"
+
+
+def close_pairs(frame, width=0.01):
+    """Every pair of rows within ``width`` of the ranks in each column, counted one by one."""
+    ranks = (frame.rank().to_numpy() - 0.5) / len(frame)
+    gaps = np.abs(ranks[:, None] - ranks[None]).max(axis=2)
+    return int((gaps[np.triu_indices(len(frame), 1)] <= width).sum())
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_so_many_near_pairs_come_by_chance(columns):
+    counted, expected = [], []
+    for seed in range(40):
+        frame = pd.DataFrame(np.random.default_rng(seed).normal(size=(325, columns)))
+        counted.append(close_pairs(frame))
+        expected.append(close_ranks(TableView(frame), None)[1])
+    assert np.mean(expected) == pytest.approx(np.mean(counted), abs=3 * np.std(counted) / 40**0.5)
+
+
+def test_near_duplicates_say_how_many_chance_would_give_not_that_values_are_few():
+    rng = np.random.default_rng(3)
+    amounts = rng.normal(size=294)
+    one = pd.DataFrame({"amount": np.append(amounts, amounts[:31]), "fee": np.repeat([0, 1], [294, 31])})
+    finding = check(one, only=["near duplicates"])[0]
+    assert one["amount"].nunique() == 294
+    assert finding.state == "not run"
+    assert "few values" not in finding.message
+    told = float(re.search(r"Some ([\d,]+) pairs", finding.message)[1].replace(",", ""))
+    assert told == pytest.approx(close_pairs(one), rel=0.1)
+
+
+def test_where_no_two_rows_are_near_that_is_said_though_chance_might_have_given_some():
+    none = set()
+    for seed in range(30):
+        frame = pd.DataFrame(np.random.default_rng(seed).normal(size=(325, 3)))
+        finding = check(frame, only=["near duplicates"])[0]
+        assert finding.state == "pass"
+        near = close_pairs(frame) > 0
+        assert ("No two unequal rows" in finding.message, "by chance" in finding.message) == (not near, near)
+        none.add(near)
+    assert none == {True, False}
+
+
+def test_so_many_equal_pairs_come_by_chance_between_sets_of_unlike_size():
+    told, counted = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        here, there = (pd.DataFrame(rng.integers(0, 6, size=(n, 4))) for n in (60, 900))
+        told.append(
+            float(re.search(r"give ([\d,.]+) such", check(here, reference=there, only=["overlap, exact"])[0].message)[1].replace(",", ""))
+        )
+        counted.append(len(here.merge(there, on=list(range(4)))))
+    assert np.mean(told) == pytest.approx(np.mean(counted), rel=0.1)
 
 
 def test_neighbouring_codes_are_not_nearly_equal():

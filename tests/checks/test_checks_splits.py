@@ -151,6 +151,20 @@ def test_coarse_rows_repeat_by_chance_across_splits(found):
     assert found("overlap between splits", coarse, splits=split(300)).state == "pass"
 
 
+def test_copies_across_splits_are_found_where_near_ones_cannot_be_looked_for(found):
+    rng = np.random.default_rng(0)
+    line = pd.DataFrame({"amount": rng.normal(size=300), "fee": rng.choice([0.0, 5.0], 300, p=[0.98, 0.02])})
+    both = pd.concat([line, line.iloc[:3]], ignore_index=True)
+    finding = found("overlap between splits", both, splits=["train"] * 300 + ["test"] * 3)
+    assert finding.state == "fail"
+    assert finding.count == 3
+    assert "Near-copies were not looked for" in finding.message
+    none = found("overlap between splits", line, splits=split(300))
+    assert none.state == "pass"
+    assert "or is nearly" not in none.message
+    assert "Near-copies were not looked for" in none.message
+
+
 def test_shuffled_rows_show_no_order(found):
     wrong = []
     for seed in SEEDS:
