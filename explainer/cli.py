@@ -174,18 +174,29 @@ def audit(
 def verify(
     report: Annotated[Path, typer.Argument(metavar="REPORT", help="The folder that explainer audit wrote.", show_default=False)],
     expect: Annotated[
-        str | None, typer.Option(metavar="SHA256", help="The evidence sha256 you kept elsewhere.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="SHA256",
+            help="The sha256 you kept elsewhere: the manifest's covers every file; the evidence's only report.json and what it draws.",
+            show_default=False,
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="Also hold this model against the report.", show_default=False)] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Also hold these data against it; with --model, which says how to read them.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="COL", help="The column (npz: the array) of DATA that holds the labels.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Recompute a report's hashes, and name what was changed, is missing or was added."""
+    """Recompute a report's hashes, draw it again from its evidence, and name what was changed, is missing or was added."""
     import dataclasses
 
     import explainer
     from explainer import sources, terminal
 
-    verification = explainer.verify(report, expect=expect, model=None if model is None else sources.resolve_model(model))
+    verification = explainer.verify(report, expect=expect, **sources.resolve_verified(model, data, labels))
     if as_json:
         terminal.emit({"ok": verification.ok, **dataclasses.asdict(verification)})
     else:

@@ -214,6 +214,7 @@ def report_facts(report: Any) -> dict[str, Any]:
         "path": str(report.path),
         "files": list(report.files),
         "evidence_sha256": report.evidence_sha256,
+        "manifest_sha256": report.manifest_sha256,
         "status": report.status,
         "ok": report.ok,
         "outcomes": report.evidence["outcomes"],
@@ -229,7 +230,8 @@ def print_report(facts: Mapping[str, Any]) -> None:
     for entry in facts["not_assessed"]:
         terminal.say(f"  ○ {terminal.escape(entry['topic'])}: [dim]{terminal.escape(entry['reason'])}[/]")
     terminal.say(f"\n{terminal.state(facts['status'])} · {terminal.escape(facts['path'])}: {', '.join(facts['files'])}")
-    terminal.say(f"[dim]evidence sha256 {facts['evidence_sha256']}; check it with: explainer verify {terminal.escape(facts['path'])}[/]")
+    terminal.say(f"[dim]manifest sha256 (keep it elsewhere: it covers every file) {facts['manifest_sha256']}[/]")
+    terminal.say(f"[dim]check it with: explainer verify {terminal.escape(facts['path'])} --expect {facts['manifest_sha256']}[/]")
 
 
 def method_facts(model: Any) -> list[dict[str, Any]]:

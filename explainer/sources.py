@@ -196,6 +196,19 @@ def resolve_audit(
     return wrapped, given
 
 
+def resolve_verified(model: str | None, data: str | None, labels: str | None) -> dict[str, Any]:
+    """Arguments ``model``, ``data`` and ``labels`` of ``verify``. Raises InvalidInput for data without the model that reads them."""
+    if data is None:
+        if labels is not None:
+            raise InvalidInput(f"--labels {labels} names a column of --data, which was not given.")
+        return {"model": None if model is None else resolve_model(model)}
+    if model is None:
+        raise InvalidInput("How to read --data is told by the model; name it too: explainer verify REPORT --model MODEL --data DATA.")
+    wrapped = resolve_model(model)
+    judged = _judged(data, labels, [], wrapped)
+    return {"model": wrapped, "data": judged["data"], "labels": judged["labels"]}
+
+
 def _judged(word: str, labels: str | None, groups: list[str], model: Model) -> dict[str, Any]:
     from explainer.checks.read import read
 

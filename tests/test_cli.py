@@ -292,7 +292,14 @@ def test_audit_writes_a_report_and_verify_finds_every_change(place: Path, run: R
     assert facts["ok"] is (result.exit_code == 0) and {"report.html", "report.pdf", "report.json"} <= set(facts["files"])
     assert any("sex" in o["topic"] for o in (*facts["outcomes"], *facts["not_assessed"]))
     assert run("verify", "report").exit_code == 0
-    assert facts_of(run("verify", "report", "--expect", facts["evidence_sha256"], "--json"))["ok"] is True
+    for kept in ("evidence_sha256", "manifest_sha256"):
+        assert facts_of(run("verify", "report", "--expect", facts[kept], "--json"))["ok"] is True
+    beside = ("--model", "models.py:linear", "--data", "rows.csv", "--labels", "outcome")
+    assert run("verify", "report", *beside).exit_code == 0
+    pd.read_csv("rows.csv").iloc[::-1].to_csv("turned.csv", index=False)
+    turned = run("verify", "report", *beside[:2], "--data", "turned.csv", "--labels", "outcome", "--json")
+    assert [p.split(":")[0] for p in json.loads(turned.stdout)["problems"]] == ["data", "labels"]
+    assert "name it too" in misuse(run("verify", "report", "--data", "rows.csv"))
     with open("report/report.html", "ab") as handle:
         handle.write(b" ")
     changed = run("verify", "report", "--json")

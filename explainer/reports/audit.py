@@ -19,10 +19,10 @@ import numpy as np
 from explainer.errors import InvalidInput, unknown
 from explainer.model import Model, wrap
 from explainer.progress import reporter
-from explainer.reports import attributions, document, evidence, groups, html, pdf, profiles
-from explainer.reports.verify import MANIFEST, listed_files
+from explainer.reports import attributions, document, evidence, forms, groups, pdf, profiles
+from explainer.reports.forms import FORMATS, MANIFEST
+from explainer.reports.verify import listed_files
 
-FORMATS = ("html", "pdf", "json")
 _EVIDENCE_SHARE = 90
 
 
@@ -114,7 +114,8 @@ def audit(
     wanted = _formats(formats)
     if "pdf" in wanted:
         pdf.require()
-    asked = {"method": method, "seed": int(seed), "cases": int(cases), "card": card, "record": record, "date": _date(date)}
+    asked = {"method": method, "seed": int(seed), "cases": int(cases), "card": card, "record": record, "date": _date(date),
+             "formats": wanted}  # fmt: skip
     material = _material(
         model, data, labels, profiles.profile(profile), groups, favourable, reference, reference_labels, sample, name, asked
     )
@@ -122,7 +123,10 @@ def audit(
     _refuse_foreign(folder)
     with reporter(progress, f"Auditing {material.name}") as report:
         found = evidence.assemble(material, lambda done, total: report(int(done / total * _EVIDENCE_SHARE), 100))
-        files, digest = _render(found, material.pictures, wanted)
+        content = forms.canonical(found)
+        digest = hashlib.sha256(content).hexdigest()
+        files = forms.drawn(content, wanted)
+        files[MANIFEST] = forms.canonical(forms.manifest(found, digest, files))
         report(_EVIDENCE_SHARE + 8, 100)
         _write(folder, files)
         report(100, 100)
@@ -136,7 +140,7 @@ def _formats(formats: Sequence[str]) -> tuple[str, ...]:
             raise unknown("report format", one, FORMATS)
     if not given:
         raise InvalidInput(f"No format was asked for; name at least one of {', '.join(FORMATS)}.")
-    return given
+    return tuple(one for one in FORMATS if one in given)
 
 
 def _date(date: str | datetime.date | None) -> str:
@@ -208,28 +212,6 @@ def _numbers(array: np.ndarray, what: str) -> np.ndarray:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
-
-
-def _render(found: Mapping[str, Any], pictures: Mapping[str, str], formats: Sequence[str]) -> tuple[dict[str, bytes], str]:
-    import rfc8785
-
-    content = rfc8785.dumps(dict(found))
-    digest = hashlib.sha256(content).hexdigest()
-    composed = document.compose(found, pictures, digest)
-    files: dict[str, bytes] = {}
-    if "json" in formats:
-        files["report.json"] = content
-    if "html" in formats:
-        files["report.html"] = html.render(composed)
-    if "pdf" in formats:
-        files["report.pdf"] = pdf.render(composed)
-    manifest = {
-        "schema": evidence.SCHEMA, "kind": evidence.KIND, "name": found["name"], "date": found["date"], "profile": found["profile"]["name"],
-        "toolkit": found["toolkit"], "inputs": found["inputs"], "evidence_sha256": digest,
-        "files": {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in files.items()},
-    }  # fmt: skip
-    files[MANIFEST] = rfc8785.dumps(manifest)
-    return files, digest
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -160,14 +160,15 @@ def _verification(sha256: str) -> list[Block]:
         blocks.text("manifest.json lists the sha256 of every file of this report. With the toolkit installed:"),
         {"kind": "code", "text": "explainer verify REPORT_FOLDER"},
         blocks.text(
-            "It recomputes every hash and names what was changed, is missing or was added. Without the toolkit, sha256sum gives the same "
-            "figures. The evidence in this document is that of report.json, whose sha256 is:"
+            "It recomputes every hash, draws HTML and PDF again from report.json where it is of the same version, and names what was "
+            "changed, is missing or was added. Without the toolkit, sha256sum gives the same figures. The evidence in this document is "
+            "that of report.json, whose sha256 is:"
         ),
         {"kind": "code", "text": sha256},
         blocks.text(
             "The report is not signed. Files rewritten together with the manifest can only be noticed against a hash kept elsewhere: that "
-            "of manifest.json, which explainer verify prints, covers every file; the one above covers the evidence. The same "
-            "model, data, date and settings on the same versions and machine give the same bytes."
+            "of manifest.json, which explainer audit prints, covers every file; the one above covers report.json, and what is drawn "
+            "again from it. The same model, data, date and settings on the same versions and machine give the same bytes."
         ),
     ]
 

@@ -16,11 +16,10 @@ from explainer.checks.finding import Finding
 from explainer.errors import Cancelled, ExplainerError, InvalidInput
 from explainer.explanation import versions
 from explainer.model import Model
-from explainer.reports import attributions, figures, groups, judgements, performance, profiles, profiling
+from explainer.reports import attributions, figures, forms, groups, judgements, performance, profiles, profiling
 from explainer.reports.wording import clean
 
 SCHEMA = 1
-KIND = "explainer audit report"
 TITLES = {
     "identity": "Identity and hashes",
     "data": "Data",
@@ -64,6 +63,7 @@ class Material:
     name: str
     date: str
     profile: Mapping[str, Any]
+    formats: tuple[str, ...]
     scores: np.ndarray | None = None
     pictures: dict[str, str] = field(default_factory=dict)
 
@@ -97,13 +97,21 @@ def assemble(material: Material, progress: Progress) -> dict[str, Any]:
     return plain(
         {
             "schema": SCHEMA,
-            "kind": KIND,
+            "kind": forms.KIND,
             "name": material.name,
             "date": material.date,
             "profile": {k: material.profile[k] for k in ("name", "title", "version", "verified")},
             "toolkit": versions()["explainer-toolkit"],
             "inputs": sections["identity"].get("hashes", {}),
-            "settings": {"method": material.method, "seed": material.seed, "cases": material.cases, "sample": material.sample},
+            "settings": {
+                "method": material.method,
+                "seed": material.seed,
+                "cases": material.cases,
+                "sample": material.sample,
+                "formats": material.formats,
+            },
+            "drawing": forms.drawing(),
+            "figures": material.pictures,
             "sections": sections,
             "outcomes": outcomes,
             "not_assessed": whole + partly + [{"topic": topic, "reason": reason} for topic, reason in NEVER],

@@ -1,4 +1,4 @@
-"""``verify``: recompute every hash of a report and name what was changed, is missing or was added."""
+"""``verify``: recompute every hash of a report, draw it again from its evidence, and name what was changed, is missing or was added."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from explainer.errors import CorruptFile, InvalidInput
-
-MANIFEST = "manifest.json"
+from explainer.errors import CorruptFile, ExplainerError, InvalidInput
+from explainer.reports import forms
+from explainer.reports.forms import MANIFEST
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What became of a report's files since it was written; ``str()`` tells it in a few lines."""
+    """What became of a report's files since it was written; ``str()`` tells it in a few lines.
+
+    ``uncovered``: the files that the manifest alone vouches for, with the reason; none where the manifest's own sha256 was expected.
+    """
 
     path: Path
     evidence_sha256: str
@@ -27,6 +30,7 @@ class Verification:
     missing: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    uncovered: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -41,40 +45,41 @@ class Verification:
         for kind in ("changed", "missing", "added"):
             lines += [f"  {kind}: {name}" for name in getattr(self, kind)]
         lines += [f"  {problem}" for problem in self.problems]
+        lines += [f"  not covered: {one}" for one in self.uncovered]
         return "\n".join([*lines, f"  evidence sha256 {self.evidence_sha256}", f"  manifest sha256 {self.manifest_sha256}"])
 
 
 def verify(
     path: str | os.PathLike[str], *, model: Any = None, data: Any = None, labels: Any = None, expect: str | None = None
 ) -> Verification:
-    """Check the report in the folder ``path`` (or beside the file ``path``) against its manifest.
+    """Check the report in the folder ``path`` (or beside the file ``path``) against its manifest and its evidence.
 
-    ``model``, ``data``, ``labels``: where given, hashed and held against the hashes that the report states. ``expect``: a sha256 you
-    kept elsewhere. The manifest's covers every file, also against a manifest rewritten together with them; the evidence's, which
-    each form of the report prints, covers report.json. Raises InvalidInput where there is no report, CorruptFile where its manifest
+    The manifest must say of the report what report.json says, and HTML and PDF must be what report.json draws, byte for byte; where
+    another version drew them, or report.json is not there, they are named as not covered. ``model``, ``data``, ``labels``: where
+    given, hashed and held against the hashes that the report states. ``expect``: a sha256 you kept elsewhere. The manifest's covers
+    every file, also against all of them rewritten together; the evidence's, which each form of the report prints, covers
+    report.json and what can be drawn again from it. Raises InvalidInput where there is no report, CorruptFile where its manifest
     cannot be read.
     """
     folder = Path(path)
     folder = folder.parent if folder.is_file() else folder
     manifest = read_manifest(folder)
-    intact, changed, missing = [], [], []
-    for name, entry in sorted(manifest["files"].items()):
-        file = folder / name
-        if not file.is_file():
-            missing.append(name)
-        elif _sha256(file) != entry["sha256"]:
-            changed.append(name)
-        else:
-            intact.append(name)
+    files = sorted(manifest["files"])
+    present = {name: (folder / name).read_bytes() for name in files if (folder / name).is_file()}
+    intact = {name: b for name, b in present.items() if hashlib.sha256(b).hexdigest() == manifest["files"][name]["sha256"]}
     listed = {*manifest["files"], MANIFEST}
     added = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() and str(p.relative_to(folder)) not in listed)
-    problems = _inconsistent(folder, manifest) + _other_inputs(manifest, model, data, labels)
-    own = _sha256(folder / MANIFEST)
-    if expect is not None and expect.strip().lower() not in (own, manifest["evidence_sha256"]):
-        problems.append(f"sha256: {expect} was expected; the manifest has {own}, the evidence {manifest['evidence_sha256']}")
+    problems, uncovered = _against_evidence(manifest, intact)
+    problems += _other_inputs(manifest, model, data, labels)
+    own, stated = _sha256(folder / MANIFEST), manifest["evidence_sha256"]
+    known = None if expect is None else expect.strip().lower()
+    if known not in (None, own, stated):
+        problems.append(f"sha256: {expect} was expected; the manifest has {own}, the evidence {stated}")
     return Verification(
-        folder, manifest["evidence_sha256"], own, tuple(intact), tuple(changed), tuple(missing), tuple(added), tuple(problems)
-    )
+        folder, stated, own, tuple(intact), changed=tuple(name for name in present if name not in intact),
+        missing=tuple(name for name in files if name not in present), added=tuple(added), problems=tuple(problems),
+        uncovered=() if known == own else tuple(uncovered),
+    )  # fmt: skip
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -118,19 +123,44 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _inconsistent(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """A manifest that contradicts itself or the evidence it lists."""
-    stated = manifest["files"].get("report.json", {}).get("sha256", manifest["evidence_sha256"])
-    problems = [] if stated == manifest["evidence_sha256"] else ["manifest: the evidence sha256 is not that of report.json"]
-    file = folder / "report.json"
-    if file.is_file():
+def _against_evidence(manifest: Mapping[str, Any], intact: Mapping[str, bytes]) -> tuple[list[str], list[str]]:
+    """What contradicts the evidence in report.json, and which files it says nothing about."""
+    content = intact.get("report.json")
+    if content is None:
+        return [], ["every file: without report.json as it was, there is nothing but the manifest to hold them against"]
+    try:
+        evidence = json.loads(content)
+        written = {f"report.{name}" for name in evidence["settings"]["formats"]}
+        expected = forms.manifest(evidence, hashlib.sha256(content).hexdigest(), intact)
+        redrawn, uncovered = _redrawn(content, evidence, intact)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ["report.json is not the evidence of a report"], []
+    told, listed = sorted({*manifest, *expected} - {"files"}), manifest["files"]
+    problems = [f"manifest: {_named(key)} not as in report.json" for key in told if manifest.get(key) != expected.get(key)]
+    problems += [f"manifest: not the size of {name}" for name in intact if listed[name].get("bytes") != len(intact[name])]
+    problems += [f"manifest: {name} was written with this report, and is not listed" for name in sorted(written - {*listed})]
+    problems += [f"manifest: {name} was not written with this report" for name in sorted({*listed} - written)]
+    problems += [f"{name}: not what report.json draws" for name, drawn in redrawn.items() if drawn != intact[name]]
+    return problems, uncovered
+
+
+def _named(key: str) -> str:
+    return {"inputs": "the hashes of model and data are", "evidence_sha256": "the evidence sha256 is"}.get(key, f"the {key} is")
+
+
+def _redrawn(content: bytes, evidence: Mapping[str, Any], intact: Mapping[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
+    """HTML and PDF drawn anew, and those that cannot be, with the reason."""
+    drawn = [name for name in forms.FORMATS if name != "json" and f"report.{name}" in intact]
+    if evidence["drawing"] != forms.drawing():
+        return {}, [f"report.{name}: drawn by another version than this one, so it cannot be drawn again" for name in drawn]
+    found: dict[str, bytes] = {}
+    uncovered = []
+    for name in drawn:
         try:
-            inputs = json.loads(file.read_bytes()).get("inputs")
-        except (ValueError, AttributeError):
-            return [*problems, "report.json is not readable"]
-        if inputs != manifest.get("inputs"):
-            problems.append("manifest: the hashes of model and data are not those in report.json")
-    return problems
+            found |= forms.drawn(content, (name,))
+        except ExplainerError as error:
+            uncovered.append(f"report.{name}: {error}")
+    return found, uncovered
 
 
 def _other_inputs(manifest: Mapping[str, Any], model: Any, data: Any, labels: Any) -> list[str]:

@@ -20,7 +20,7 @@ import rfc8785
 import explainer
 import explainer.reports.audit
 from explainer.errors import Cancelled, CorruptFile, InvalidInput, UnknownName
-from explainer.reports import document, evidence, pdf
+from explainer.reports import document, evidence, forms, pdf
 
 DATE = "2026-05-31"
 NAMES = ["no", "yes"]
@@ -295,15 +295,69 @@ def test_a_manifest_rewritten_for_other_inputs_contradicts_the_evidence(copy: Pa
     assert not explainer.verify(copy).ok
 
 
-def test_a_page_rewritten_with_its_manifest_is_found_by_the_manifests_hash(copy: Path, report: explainer.reports.audit.Report) -> None:
+def relist(folder: Path, **stated: object) -> None:
+    """Write the manifest anew for the files there, as a forger would, with what else is ``stated``."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    for name, entry in manifest["files"].items():
+        content = (folder / name).read_bytes()
+        entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    manifest["evidence_sha256"] = hashlib.sha256((folder / "report.json").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_bytes(rfc8785.dumps(manifest | stated))
+
+
+def test_a_page_rewritten_with_its_manifest_is_not_what_the_evidence_draws(
+    copy: Path, report: explainer.reports.audit.Report, model: explainer.Model, tmp_path: Path
+) -> None:
     assert explainer.verify(copy, expect=report.manifest_sha256).ok
-    page = (copy / "report.html").read_bytes().replace(b"fail", b"pass")
-    (copy / "report.html").write_bytes(page)
+    (copy / "report.html").write_bytes((copy / "report.html").read_bytes().replace(b"fail", b"pass"))
+    relist(copy)
+    found = explainer.verify(copy, expect=report.evidence_sha256)
+    assert not found.ok and found.changed == () and found.problems == ("report.html: not what report.json draws",)
+    assert "expected" in explainer.verify(copy, expect=report.manifest_sha256).problems[-1]
+    shutil.copy(report.path / "report.html", copy)
+    shutil.copy(small(model, tmp_path / "other").pdf, copy / "report.pdf")
+    relist(copy)
+    assert explainer.verify(copy, expect=report.evidence_sha256).problems == ("report.pdf: not what report.json draws",)
+
+
+def test_what_another_version_drew_is_told_to_be_covered_by_the_manifests_hash_alone(
+    report: explainer.reports.audit.Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "drawing", lambda: "another")
+    found = explainer.verify(report.path, expect=report.evidence_sha256)
+    assert found.ok and [told.split(":")[0] for told in found.uncovered] == ["report.html", "report.pdf"]
+    assert "not covered: report.html: drawn by another version" in str(found)
+    assert explainer.verify(report.path, expect=report.manifest_sha256).uncovered == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("date", "2031-01-01"), ("name", "another"), ("profile", "general"), ("toolkit", "9.9"), ("added", 1)]
+)
+def test_a_manifest_that_says_what_the_evidence_does_not_is_found(copy: Path, key: str, value: object) -> None:
+    relist(copy, **{key: value})
+    assert explainer.verify(copy).problems == (f"manifest: the {key} is not as in report.json",)
+
+
+def test_a_size_and_a_file_left_out_or_put_in_are_found(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_bytes())
-    manifest["files"]["report.html"]["sha256"] = hashlib.sha256(page).hexdigest()
+    manifest["files"]["report.html"]["bytes"] += 1
     (copy / "manifest.json").write_bytes(rfc8785.dumps(manifest))
-    assert explainer.verify(copy).ok
-    assert "expected" in explainer.verify(copy, expect=report.manifest_sha256).problems[0]
+    assert explainer.verify(copy).problems == ("manifest: not the size of report.html",)
+    del manifest["files"]["report.pdf"]
+    (copy / "report.pdf").unlink()
+    (copy / "notes.txt").write_text("x")
+    (copy / "manifest.json").write_bytes(rfc8785.dumps(manifest | {"files": {**manifest["files"], "notes.txt": {"sha256": ""}}}))
+    relist(copy)
+    assert explainer.verify(copy).problems == (
+        "manifest: report.pdf was written with this report, and is not listed",
+        "manifest: notes.txt was not written with this report",
+    )
+
+
+def test_a_report_without_its_evidence_is_vouched_for_by_the_manifest_alone(model: explainer.Model, tmp_path: Path) -> None:
+    report = small(model, tmp_path / "r", formats="html")
+    assert "without report.json" in explainer.verify(report.path).uncovered[0]
+    assert explainer.verify(report.path, expect=report.manifest_sha256).uncovered == ()
 
 
 def test_a_full_disk_leaves_nothing_and_keeps_the_old_report(model: explainer.Model, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
