@@ -63,7 +63,7 @@ def test_full_verification_measures_stability():
     rough = explainer.explain(model, x, "shap", algorithm="permutation", budget=80, verify="full").verdict.checks["stability"]
     fine = explainer.explain(model, x, "shap", algorithm="exact", verify="full").verdict.checks["stability"]
     assert rough.value < 1
-    assert fine.value == 1
+    assert fine.status == "not run" and "draws nothing at random" in fine.reason
 
 
 def test_evaluate_ranks_right_above_wrong():
