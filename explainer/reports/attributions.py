@@ -17,16 +17,19 @@ SHOWN = 10
 WORDS_SHOWN = 160
 TOLD = 0.1  # a word is marked from this share of the largest attribution on
 FEWEST_TEXTS = 3
+ADVERSE = "most confident adverse decision"
 BUDGET = 500  # evaluations per row for the overall importance: an average over rows forgives more noise than one case does
 SAMPLE: Mapping[str, int] = {"tabular": 60, "image": 24, "text": 24, "series": 24}
 
 
-def choose(scores: np.ndarray, labels: np.ndarray | None, task: str, cases: int) -> tuple[list[tuple[int, str]], list[str]]:
+def choose(
+    scores: np.ndarray, labels: np.ndarray | None, task: str, cases: int, favourable: int | str | None = None
+) -> tuple[list[tuple[int, str]], list[str]]:
     """Rows to explain, ``[(row, rule)]``, by rules that leave no choice to the author; and which rule found no row.
 
     Classification, in turn: the wrong prediction of highest probability, the smallest gap between the two most probable classes,
-    the right prediction of highest probability. Regression: the largest, the median and the smallest absolute error. Ties go to
-    the earlier row.
+    the right prediction of highest probability; and, where a favourable class is named and all of these are predicted to be of it,
+    the surest of the others. Regression: the largest, the median and the smallest absolute error. Ties go to the earlier row.
     """
     ranked = _rankings(scores, labels, task)
     taken: set[int] = set()
@@ -40,7 +43,17 @@ def choose(scores: np.ndarray, labels: np.ndarray | None, task: str, cases: int)
             continue
         taken.add(row)
         found.append((row, rule))
+    against = adverse(scores, task, favourable)
+    if cases and against is not None and not against[list(taken)].any():
+        rows = np.flatnonzero(against)
+        found += [(int(rows[scores[rows].max(1).argmax()]), ADVERSE)] if len(rows) else []
+        missing += [] if len(rows) else [ADVERSE]
     return found, sorted(set(missing))
+
+
+def adverse(scores: np.ndarray, task: str, favourable: int | str | None) -> np.ndarray | None:
+    """Which rows are decided against the person ``(n,)``; None where that is not known."""
+    return None if task == "regression" or favourable is None else scores.argmax(1) != favourable
 
 
 def _rankings(scores: np.ndarray, labels: np.ndarray | None, task: str) -> list[tuple[str, np.ndarray]]:

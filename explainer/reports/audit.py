@@ -21,6 +21,7 @@ from explainer.model import Model, wrap
 from explainer.progress import reporter
 from explainer.reports import attributions, document, evidence, forms, groups, pdf, profiles
 from explainer.reports.forms import FORMATS, MANIFEST
+from explainer.reports.material import Material
 from explainer.reports.verify import listed_files
 
 _EVIDENCE_SHARE = 90
@@ -99,7 +100,8 @@ def audit(
         or None (then nothing is said about performance).
     profile : which requirements to answer: "general", "finance", "medical", "legal" or "eu-ai-act".
     groups : DataFrame of protected attributes, one row per row of ``data``; they need not be columns of it.
-    favourable : the class that is good for the person; without it the second of two classes is assumed, and the report says so.
+    favourable : the class that is good for the person, of a regression "high" or "low"; without it rates per group are shown, and
+        fairness is not judged. Where a class is named, at least one case explained is a decision against the person.
     reference, reference_labels : the training set, to look for overlap and drift.
     cases : how many predictions to explain singly, chosen by rule.
     sample : how many rows the overall importance rests on; by default it depends on the kind of data.
@@ -154,7 +156,7 @@ def _date(date: str | datetime.date | None) -> str:
 
 
 def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], given_groups: Any, favourable: Any, reference: Any,
-              reference_labels: Any, sample: int | None, name: str | None, asked: Mapping[str, Any]) -> evidence.Material:  # fmt: skip
+              reference_labels: Any, sample: int | None, name: str | None, asked: Mapping[str, Any]) -> Material:  # fmt: skip
     wrapped = wrap(model)
     rows = wrapped.canonical(data)
     if asked["cases"] < 0 or (sample is not None and sample < 1):
@@ -162,7 +164,7 @@ def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], gi
     if reference_labels is not None and reference is None:
         raise InvalidInput("reference_labels came without reference; pass the reference data too.")
     known = None if reference is None else wrapped.canonical(reference)
-    return evidence.Material(
+    return Material(
         model=wrapped,
         data=rows,
         labels=read_labels(labels, wrapped, len(rows), "labels"),
@@ -170,8 +172,7 @@ def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], gi
         reference=known,
         reference_labels=None if known is None else read_labels(reference_labels, wrapped, len(known), "reference_labels"),
         sample=int(sample or attributions.SAMPLE[wrapped.modality]),
-        favourable=groups.favourable_index(favourable, wrapped.class_names) if wrapped.task == "classification" else None,
-        favourable_stated=favourable is not None,
+        favourable=groups.favourable_of(favourable, wrapped.task, wrapped.class_names),
         name=evidence.clean(name or wrapped.name),
         profile=profile,
         **asked,

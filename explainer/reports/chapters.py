@@ -9,12 +9,13 @@ from explainer.metrics import ECE_BINS
 from explainer.reports import blocks
 from explainer.reports.attributions import FEWEST_TEXTS, TOLD
 from explainer.reports.blocks import Block
-from explainer.reports.groups import FOUR_FIFTHS
-from explainer.reports.wording import beside, count, interval, number, percent, shown
+from explainer.reports.fairness import FOUR_FIFTHS
+from explainer.reports.wording import badge, beside, chance, count, interval, number, percent, shown
 
 Section = Mapping[str, Any]
 Pictures = Mapping[str, str]
 BARS = 15
+CLASSES = 4
 # In the order a reader needs them: what could not be judged stands before what passed.
 CHECKED = {
     "fail": "Checks that failed",
@@ -83,7 +84,7 @@ def _measured(f: Section) -> str:
     parts = [number(f["value"])] if f["value"] is not None else []
     parts += [f"({interval(*f['interval'])})"] if f["interval"] else []
     parts += [f"limit {number(f['threshold'])}"] if f["threshold"] is not None else []
-    parts += [f"p = {number(f['p'], 2)}"] if f["p"] is not None else []
+    parts += [chance(f["p"])] if f["p"] is not None else []
     return ", ".join(parts).replace(", (", " (") or "–"
 
 
@@ -132,36 +133,59 @@ def _confusion_words(section: Section) -> str:
     return ("most frequent confusions: " + "; ".join(said) if said else "none") + "."
 
 
-def groups(section: Section, _pictures: Pictures, _evidence: Section) -> list[Block]:
-    told: list[Block] = []
-    if section["selection"]:
-        told.append(blocks.text(_group_rules(section)))
-    if section["assumed"]:
-        words = f"The favourable outcome was not named; {section['selection']} was taken. Name it with favourable=."
-        told.append(blocks.note("warn", "Assumed", words))
+def groups(section: Section, _pictures: Pictures, evidence: Section) -> list[Block]:
+    told: list[Block] = [blocks.text(_group_rules(section))]
+    if section["unnamed"]:
+        told.append(blocks.note("not assessed", badge("not assessed"), f"Fairness of selection. {section['unnamed']}"))
+    told.append(blocks.outcomes([o for o in evidence["outcomes"] if o["section"] == "groups"]))
     for one in section["tables"]:
-        paired = " × " in one["attribute"] and section["selection"]
         told.append(blocks.heading(f"By {one['attribute']}" + (f" ({one['note']})" if one["note"] else ""), level=3))
-        told.append(blocks.outcomes([{"status": one["status"], "topic": "Four-fifths ratio", "text": one["reason"]}]))
-        if section["selection"]:
-            rows = [[_group(g), f"{g['n']:,}", _rate(g, "selection"), _ratio(g), _p(g)] for g in one["groups"]]
-            columns = "Group < 2.2 | Rows > 0.8 | Selection rate > 2.2 | Ratio > 2.2 | p > 0.9"
-            told.append(blocks.table(f"Selection by {one['attribute']}, 95 % intervals in brackets", columns, rows))
-        if not paired:
+        if one.get("status") == "not run":
+            told.append(blocks.note("not run", badge("not run"), f"Four-fifths ratio. {one['reason']}"))
+        told.append(_selected(one) if section["selection"] else _predicted(one))
+        if " × " not in one["attribute"]:
             told += _group_errors(one)
-    if len(told) and any(" × " in one["attribute"] for one in section["tables"]) and section["selection"]:
+    if any(" × " in one["attribute"] for one in section["tables"]):
         told.append(blocks.text("Errors by pairs of attributes are in report.json."))
     return told
 
 
+def _selected(one: Section) -> Block:
+    rows = [[_group(g), f"{g['n']:,}", _rate(g, "selection"), _ratio(g), _p(g)] for g in one["groups"]]
+    columns = "Group < 2.2 | Rows > 0.8 | Selection rate > 2.2 | Ratio > 2.2 | p > 0.9"
+    return blocks.table(f"Selection by {one['attribute']}, 95 % intervals in brackets", columns, rows)
+
+
+def _predicted(one: Section) -> Block:
+    """What is predicted per group, in the order of the classes: information, not held against anything."""
+    caption = f"What is predicted by {one['attribute']}, 95 % intervals in brackets; not judged"
+    shown_ = [g for g in one["groups"] if not g["suppressed"]]
+    classes = list(shown_[0]["predicted"])[:CLASSES] if shown_ and "predicted" in shown_[0] else []
+    if not classes:
+        rows = [[_group(g), f"{g['n']:,}", number(g.get("estimate"))] for g in one["groups"]]
+        return blocks.table(caption, "Group < 2.2 | Rows > 0.8 | Mean prediction > 2.2", rows)
+    if len(shown_[0]["predicted"]) > CLASSES:
+        caption += f" (the first {CLASSES} classes; the others are in report.json)"
+    rows = [[_group(g), f"{g['n']:,}", *(_rate(g.get("predicted", {}).get(c, {}), "rate") for c in classes)] for g in one["groups"]]
+    return blocks.table(caption, " | ".join(["Group < 1.6", "Rows > 0.8", *(f"{c.replace(' | ', ' ')} > 2" for c in classes)]), rows)
+
+
 def _group_rules(section: Section) -> str:
     rules = section["rules"]
+    small = (
+        f"Groups under {rules['small_below']} rows or {percent(rules['small_share'])} of all are marked small and not judged; no figure is "
+        f"shown that is of fewer than {rules['suppressed_below']} rows."
+    )
+    gaps = (
+        f"Error rates of a group are held against those of the others by Fisher's exact test, corrected for all comparisons (Holm); "
+        f"under {rules['significance']:g} they warn."
+    )
+    if not section["selection"]:
+        return f"{gaps} {small}"
     return (
         f"Selected means: {section['selection']}. The ratio compares a group's selection rate with that of the most selected group "
         f"judged. Under {rules['four_fifths']:g} it is flagged, and fails where the difference is also significant (Fisher's exact test, "
-        f"p below {rules['significance']:g}, not corrected for the number of comparisons). Groups under {rules['small_below']} rows or "
-        f"{percent(rules['small_share'])} of all are marked small and not judged; under {rules['suppressed_below']} rows no figure "
-        "is shown."
+        f"p below {rules['significance']:g}, not corrected for the number of comparisons). {gaps} {small}"
     )
 
 
@@ -185,9 +209,10 @@ def _group(g: Section) -> str:
 
 
 def _rate(g: Section, key: str) -> str:
+    of = f" of {g[key + '_n']:,}" if key in ("true_positive", "false_positive") and key in g else ""
     if g.get(key) is None:
-        return "–"
-    return f"{percent(g[key])} [{100 * g[key + '_low']:.0f}, {100 * g[key + '_high']:.0f}]"
+        return f"–{of}"
+    return f"{percent(g[key])} [{100 * g[key + '_low']:.0f}, {100 * g[key + '_high']:.0f}]{of}"
 
 
 def _ratio(g: Section) -> str:
@@ -199,8 +224,7 @@ def _ratio(g: Section) -> str:
 
 
 def _p(g: Section) -> str:
-    p = g.get("p")
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "–" if g.get("p") is None else chance(g["p"]).removeprefix("p ").removeprefix("= ")
 
 
 def importance(section: Section, pictures: Pictures, _evidence: Section) -> list[Block]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from explainer.checks.finding import Finding
 from explainer.errors import Cancelled, ExplainerError, InvalidInput
 from explainer.explanation import versions
 from explainer.model import Model
-from explainer.reports import attributions, figures, forms, groups, judgements, performance, profiles, profiling
-from explainer.reports.wording import clean
+from explainer.reports import explained, fairness, figures, forms, groups, judgements, performance, profiles, profiling
+from explainer.reports.material import Material, Progress
+from explainer.reports.wording import clean, sentence
 
 SCHEMA = 1
 TITLES = {
@@ -42,33 +42,6 @@ NEVER = (
 )
 
 
-@dataclass
-class Material:
-    """All that was given to an audit, checked and in canonical form."""
-
-    model: Model
-    data: Any
-    labels: np.ndarray | None
-    groups: Any
-    reference: Any
-    reference_labels: np.ndarray | None
-    method: str
-    seed: int
-    cases: int
-    sample: int
-    favourable: int | None
-    favourable_stated: bool
-    card: str | None
-    record: Mapping[str, Any] | None
-    name: str
-    date: str
-    profile: Mapping[str, Any]
-    formats: tuple[str, ...]
-    scores: np.ndarray | None = None
-    pictures: dict[str, str] = field(default_factory=dict)
-
-
-Progress = Callable[[int, int], None]
 # Section and its share of the work, for the progress bar.
 _STEPS = (("identity", 3), ("data", 3), ("checks", 14), ("performance", 15), ("groups", 5), ("importance", 35), ("cases", 15), ("card", 0))
 
@@ -80,7 +53,7 @@ def assemble(material: Material, progress: Progress) -> dict[str, Any]:
     whole: list[dict[str, str]] = []
     partly: list[dict[str, str]] = []
     makers = {"identity": _identity, "data": _data, "checks": _checks, "performance": _performance, "groups": _groups,
-              "importance": _importance, "cases": _cases, "card": _card}  # fmt: skip
+              "importance": explained.importance, "cases": explained.cases, "card": _card}  # fmt: skip
     done = 0
     for name, share in _STEPS:
         progress(done, 100)
@@ -139,10 +112,21 @@ def _attempt(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _answered(sections: Mapping[str, Any]) -> dict[str, bool]:
-    """Which kinds of evidence exist: the sections, and among the checks those on overlap and drift."""
-    ran = [f["check"] for f in sections["checks"].get("findings", []) if f["state"] in ("pass", "fail")]
-    have = {name: bool(section["assessed"]) for name, section in sections.items()}
-    return {**have, "overlap": any("overlap" in c.lower() for c in ran), "drift": any("drift" in c.lower() for c in ran)}
+    """Which kinds of evidence there are: what was looked at and gave an answer, not what has a chapter."""
+    ran = {f["check"].lower() for f in sections["checks"].get("findings", []) if f["state"] in ("pass", "fail")}
+    cases = sections["cases"].get("cases", [])
+    sound = [case for case in cases if case["verdict"]["status"] in ("pass", "warn")]
+    return {
+        **{name: bool(section["assessed"]) for name, section in sections.items()},
+        "cases": bool(sound),
+        "trust": bool(cases) and len(sound) == len(cases),
+        "adverse": any(case["adverse"] for case in sound),
+        "ratio": any(table.get("status", "not run") != "not run" for table in sections["groups"].get("tables", [])),
+        "overlap": any("overlap" in name for name in ran),
+        "drift": any("drift" in name for name in ran),
+        "personal": "personal data" in ran,
+        "reidentification": "re-identification" in ran,
+    }
 
 
 def hashes(model: Model, data: Any, labels: Any, groups_frame: Any = None, reference: Any = None, reference_labels: Any = None,
@@ -193,16 +177,16 @@ def _data(m: Material, _progress: Progress) -> dict[str, Any]:
 def _checks(m: Material, progress: Progress) -> dict[str, Any]:
     coarse = None if m.groups is None else groups.coarse(m.groups)
     findings = explainer.check(
-        m.data, _named_labels(m, m.labels), modality=m.model.modality, model=m.model, reference=m.reference,
-        reference_labels=_named_labels(m, m.reference_labels), groups=coarse, progress=progress,
+        m.data, m.named(m.labels), modality=m.model.modality, model=m.model, reference=m.reference,
+        reference_labels=m.named(m.reference_labels), groups=coarse, progress=progress,
     )  # fmt: skip
     rows = [_finding(f) for f in findings]
     return {
         "findings": rows,
         "counts": dict(findings.counts),
-        "outcomes": [{"status": f["state"], "topic": _sentence(f["check"]), "text": f["message"]} for f in rows if f["state"] != "not run"],
+        "outcomes": [{"status": f["state"], "topic": sentence(f["check"]), "text": f["message"]} for f in rows if f["state"] != "not run"],
         "not_assessed": [
-            {"topic": f"Data check: {_sentence(f['check'])}", "reason": f["message"].removeprefix("Not run: ")}
+            {"topic": f"Data check: {sentence(f['check'])}", "reason": f["message"].removeprefix("Not run: ")}
             for f in rows
             if f["state"] == "not run"
         ],
@@ -219,28 +203,10 @@ def _finding(f: Finding) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _named_labels(m: Material, labels: np.ndarray | None) -> np.ndarray | None:
-    """Labels by name, so that findings speak of classes as people do."""
-    return labels if labels is None or m.model.task == "regression" else np.array(m.model.class_names, dtype=object)[labels]
-
-
-def _sentence(name: str) -> str:
-    text = name.replace("_", " ").strip()
-    return text[:1].upper() + text[1:]
-
-
-def scores_of(m: Material) -> np.ndarray:
-    """Scores of all rows, computed once per audit, in batches."""
-    if m.scores is None:
-        parts = [m.model.scores(inputs_.take(m.data, slice(i, i + 512))) for i in range(0, len(m.data), 512)]
-        m.scores = np.concatenate(parts)
-    return m.scores
-
-
 def _performance(m: Material, _progress: Progress) -> dict[str, Any]:
     if m.labels is None:
         raise InvalidInput("No labels were given; performance cannot be measured without them.")
-    scores = scores_of(m)
+    scores = m.all_scores()
     if m.model.task == "regression":
         found = performance.regression(m.labels, scores[:, 0], m.seed)
         m.pictures["residuals"] = figures.residuals(found["bins"])
@@ -256,108 +222,57 @@ def _performance(m: Material, _progress: Progress) -> dict[str, Any]:
 def _groups(m: Material, _progress: Progress) -> dict[str, Any]:
     if m.groups is None:
         raise InvalidInput("No protected attributes were named, so nothing is known about how the model treats groups.")
-    scores = scores_of(m)
-    names = m.model.class_names
-    if m.model.task == "regression":
-        selected = scores[:, 0] > np.median(scores[:, 0])
-        error = None if m.labels is None else np.abs(scores[:, 0] - m.labels)
-        tables = groups.by_group(m.groups, selected, None, None, error)
-        what: str | None = "a prediction above the median (scoring rate)"
+    found = _decided(m)
+    tables, lacking = groups.by_group(m.groups, found)
+    judged = []
+    if found.selected is None:
+        lacking = [{"topic": "Fairness of selection between groups", "reason": _unnamed(m)}, *lacking]
     else:
-        predicted = scores.argmax(1)
-        right = None if m.labels is None else predicted == m.labels
-        selected = None if m.favourable is None else predicted == m.favourable
-        good = None if m.favourable is None or m.labels is None else m.labels == m.favourable
-        tables = groups.by_group(m.groups, selected, good, right, None)
-        what = None if m.favourable is None else f"prediction {names[m.favourable]!r}"
-    named = [(f"Selection rates by {clean(t['attribute'])}", t) for t in tables]
+        for table in tables:
+            fairness.compare(table)
+        judged += [
+            {"topic": f"Selection rates by {clean(t['attribute'])}", "status": t["status"], "text": clean(t["reason"])} for t in tables
+        ]
+    if found.right is not None:
+        judged += fairness.gaps(tables[: len(m.groups.columns)])
+    else:
+        why = (
+            "No labels were given."
+            if m.labels is None
+            else "Mean errors per group are shown; whether chance makes them differ is not tested."
+        )
+        lacking.append({"topic": "Error rates between groups", "reason": why})
     return {
         "tables": tables,
-        "selection": what,
-        "assumed": what is not None and m.model.task != "regression" and not m.favourable_stated,
-        "rules": {"four_fifths": groups.FOUR_FIFTHS, "small_below": groups.SMALL_BELOW, "small_share": groups.SMALL_SHARE,
-                  "suppressed_below": groups.SUPPRESSED_BELOW, "significance": groups.SIGNIFICANCE},
-        "outcomes": [{"status": t["status"], "topic": topic, "text": clean(t["reason"])} for topic, t in named if t["status"] != "not run"],
-        "not_assessed": [{"topic": topic, "reason": t["reason"]} for topic, t in named if t["status"] == "not run"],
+        "selection": _selection(m),
+        "unnamed": _unnamed(m) if found.selected is None else "",
+        "rules": {"four_fifths": fairness.FOUR_FIFTHS, "small_below": groups.SMALL_BELOW, "small_share": groups.SMALL_SHARE,
+                  "suppressed_below": groups.SUPPRESSED_BELOW, "significance": fairness.SIGNIFICANCE},
+        "outcomes": [one for one in judged if one["status"] != "not run"],
+        "not_assessed": [{"topic": one["topic"], "reason": one["text"]} for one in judged if one["status"] == "not run"] + lacking,
     }  # fmt: skip
 
 
-def _importance(m: Material, progress: Progress) -> dict[str, Any]:
-    n = len(m.data)
-    known = _explainable(m)
-    rows = np.sort(np.random.default_rng(m.seed).choice(known, min(len(known), m.sample), replace=False))
-    budget = attributions.BUDGET
-    ex = explainer.explain(m.model, inputs_.take(m.data, rows), m.method, budget=budget, seed=m.seed, verify=False, progress=progress)
-    channels = tuple(m.model.feature_names) if m.model.modality == "series" else ()
-    found, mean = attributions.importance(ex, channels, m.seed)
-    if mean is not None:
-        m.pictures["importance"] = figures.heat_panel(mean, "mean size of the attribution")
-    elif found["top"]:
-        unit = f"mean size of the {attributions.unit(ex, 'the predicted class')}"
-        m.pictures["importance"] = figures.bars([{**row, "label": row["feature"]} for row in found["top"][:15]], unit, signed=False)
-    notes = [clean(note) for note in ex.provenance.notes]
-    if len(known) < n:
-        notes.append(f"{n - len(known)} texts without any word the model knows were left out.")
-    return {
-        **found,
-        "of_rows": n,
-        "budget": budget,
-        "method": ex.method,
-        "output": ex.output,
-        "parameters": dict(ex.provenance.parameters),
-        "notes": notes,
-    }
+def _decided(m: Material) -> groups.Decisions:
+    if m.model.task == "regression":
+        return groups.estimates(m.all_scores(), m.labels, m.favourable)
+    return groups.decisions(m.all_scores(), m.labels, m.favourable, m.model.class_names)
 
 
-def _explainable(m: Material) -> np.ndarray:
-    """Rows that can be explained: a text without one word the model knows cannot."""
-    unknown_share = getattr(getattr(m.model, "preprocess", None), "unknown_share", None)
-    if m.model.modality != "text" or unknown_share is None:
-        return np.arange(len(m.data))
-    return np.flatnonzero(np.asarray(unknown_share(m.data)) < 1)
+def _selection(m: Material) -> str | None:
+    if m.favourable is None:
+        return None
+    if isinstance(m.favourable, str):
+        return f"a prediction {'above' if m.favourable == 'high' else 'below'} the median (scoring rate)"
+    return f"prediction {m.model.class_names[m.favourable]!r}"
 
 
-def _cases(m: Material, progress: Progress) -> dict[str, Any]:
-    if m.cases == 0:
-        raise InvalidInput("No explained cases were asked for (cases=0).")
-    scores = scores_of(m)
-    chosen, without = attributions.choose(scores, m.labels, m.model.task, m.cases)
-    given = inputs_.take(m.data, np.array([row for row, _ in chosen]))
-    ex = explainer.explain(m.model, given, m.method, seed=m.seed, verify="full", progress=progress)
-    names = m.model.class_names
-    channels = tuple(m.model.feature_names) if m.model.modality == "series" else ()
-    cases, outcomes = [], []
-    lacking: dict[tuple[str, str], list[int]] = {}
-    for k, (row, rule) in enumerate(chosen):
-        one = ex[k]
-        found: dict[str, Any] = {"row": row, "rule": rule, **attributions.case(one, channels)}
-        if m.model.task == "regression":
-            found.update(predicted=float(scores[row, 0]), label=None if m.labels is None else float(m.labels[row]))
-        else:
-            found.update(predicted=names[int(scores[row].argmax())], probability=float(scores[row].max()),
-                         label=None if m.labels is None else names[int(m.labels[row])])  # fmt: skip
-        if m.model.modality == "text":
-            found["words"] = attributions.words(one, m.data[row])
-        picture = given[k] if m.model.modality in ("image", "series") else None
-        drawn = attributions.case_figure(one, picture, channels)
-        if drawn:
-            m.pictures[f"case {row}"] = drawn
-        status = found["verdict"]["status"]
-        topic = f"Explanation of row {row}"
-        if status == "not run":
-            lacking.setdefault(("Trust in the explanation", found["verdict"]["reason"]), []).append(row)
-        else:
-            outcomes.append({"status": status, "topic": topic, "text": found["verdict"]["reason"]})
-        for check in found["verdict"]["checks"]:
-            if check["status"] == "not run":
-                lacking.setdefault((f"Check of explanations: {_sentence(check['name'])}", check["reason"]), []).append(row)
-        cases.append(found)
-    unmet = [{"topic": f"A case by the rule “{rule}”", "reason": "No row is left that fits it."} for rule in without]
-    return {
-        "cases": cases,
-        "outcomes": outcomes,
-        "not_assessed": unmet + [{"topic": topic, "reason": clean(reason)} for topic, reason in lacking],
-    }
+def _unnamed(m: Material) -> str:
+    choices = ("high", "low") if m.model.task == "regression" else m.model.class_names[:12]
+    named = ", ".join(clean(name) for name in choices)
+    return (
+        f"Which outcome is good for the person was not named, and is not guessed. Name it with favourable= (--favourable), one of: {named}."
+    )
 
 
 def _card(m: Material, _progress: Progress) -> dict[str, Any]:

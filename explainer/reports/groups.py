@@ -1,24 +1,23 @@
-"""Figures per protected group: selection rates with intervals, ratios against the best group, error rates, small cells named.
-
-The ratio is the one of the four-fifths rule (29 CFR 1607.4(D)) and of New York City's bias audits (6 RCNY 5-301); both are
-measures, and whether they apply is not decided here.
-"""
+"""Figures per protected group: rates of selection or prediction with intervals, error rates, small cells named and not shown."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 
 from explainer.errors import InvalidInput, unknown
-from explainer.metrics import Z, wilson
+from explainer.metrics import wilson
+from explainer.reports.wording import clean
 
 SUPPRESSED_BELOW = 10
 SMALL_BELOW = 30
 SMALL_SHARE = 0.02
-FOUR_FIFTHS = 0.8
-SIGNIFICANCE = 0.05
+CROSSED = 3  # attributes taken in pairs
+MOST_CELLS = 24  # of a pair of attributes
 MISSING = "unknown"
 
 
@@ -41,15 +40,60 @@ def frame_of(groups: Any, rows: int) -> Any:
     return frame.reset_index(drop=True)
 
 
-def favourable_index(favourable: Any, class_names: tuple[str, ...]) -> int | None:
-    """The class that is good for the person: as named; else the second of two classes; else unknown (None)."""
+def favourable_of(favourable: Any, task: str, class_names: tuple[str, ...]) -> int | str | None:
+    """The outcome that is good for the person: a class by name or index, of a regression "high" or "low"; None where it is not named.
+
+    It is never guessed: which of two classes is good decides which group is disadvantaged. Raises UnknownName.
+    """
     if favourable is None:
-        return 1 if len(class_names) == 2 else None
+        return None
+    if task == "regression":
+        if favourable not in ("high", "low"):
+            raise unknown("favourable outcome of a regression", favourable, ("high", "low"))
+        return str(favourable)
     if isinstance(favourable, (int, np.integer)) and not isinstance(favourable, bool) and 0 <= favourable < len(class_names):
         return int(favourable)
     if str(favourable) in class_names:
         return class_names.index(str(favourable))
     raise unknown("favourable class", favourable, class_names)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What is counted per group, each ``(n,)`` or None where it has no meaning.
+
+    ``selected``: the model gives the favourable outcome; ``good``: the label is favourable; ``right``: the prediction is right;
+    ``error``: absolute error of a regression; ``estimate``: its prediction. ``predicted``: per class, whether it is predicted.
+    """
+
+    selected: np.ndarray | None = None
+    good: np.ndarray | None = None
+    right: np.ndarray | None = None
+    error: np.ndarray | None = None
+    estimate: np.ndarray | None = None
+    predicted: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def decisions(scores: np.ndarray, labels: np.ndarray | None, favourable: int | str | None, class_names: tuple[str, ...]) -> Decisions:
+    """What a classification's scores ``(n, classes)`` decide, ``favourable`` a class or None."""
+    predicted = scores.argmax(1)
+    return Decisions(
+        selected=None if favourable is None else predicted == favourable,
+        good=None if favourable is None or labels is None else labels == favourable,
+        right=None if labels is None else predicted == labels,
+        predicted={clean(name): predicted == k for k, name in enumerate(class_names)},
+    )
+
+
+def estimates(scores: np.ndarray, labels: np.ndarray | None, favourable: int | str | None) -> Decisions:
+    """What a regression's scores ``(n, 1)`` decide: selected is what lies on the favourable side of the median (scoring rate)."""
+    values = scores[:, 0]
+    middle = np.median(values)
+    return Decisions(
+        selected=None if favourable is None else values > middle if favourable == "high" else values < middle,
+        error=None if labels is None else np.abs(values - labels),
+        estimate=values,
+    )
 
 
 def values_of(column: Any) -> tuple[np.ndarray, str]:
@@ -82,44 +126,49 @@ def _label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
-def by_group(
-    groups: Any, selected: np.ndarray | None, good: np.ndarray | None, right: np.ndarray | None, error: np.ndarray | None
-) -> list[Any]:
-    """One table per attribute, and per pair of attributes when there are two or three.
+def by_group(groups: Any, found: Decisions) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """One table per attribute and per pair of attributes, and which intersections there are none of.
 
-    ``selected``: the model gives the favourable outcome; ``good``: the label is favourable; ``right``: prediction is right;
-    ``error``: absolute error of a regression; each ``(n,)`` or None where it has no meaning.
+    Of more than three attributes those with the fewest groups are paired, of equals those whose smallest group is largest.
     """
     columns = {str(name): values_of(groups[name]) for name in groups.columns}
-    tables = [_table(name, values, note, selected, good, right, error) for name, (values, note) in columns.items()]
-    if 2 <= len(columns) <= 3:
-        for (a, (va, _)), (b, (vb, _)) in combinations(columns.items(), 2):
-            both = np.array([f"{x} × {y}" for x, y in zip(va, vb, strict=True)], dtype=object)
-            both[(va == MISSING) | (vb == MISSING)] = MISSING
-            if len(set(both)) <= 24:
-                tables.append(_table(f"{a} × {b}", both, "", selected, good, right, error))
-    return tables
+    tables = [_table(name, values, note, found) for name, (values, note) in columns.items()]
+    fewest = sorted(columns, key=lambda name: _spread(columns[name][0]))[:CROSSED]
+    crossed = [name for name in columns if name in fewest]
+    lacking = []
+    for a, b in combinations(crossed, 2):
+        both = _crossed(columns[a][0], columns[b][0])
+        if len(set(both)) <= MOST_CELLS:
+            tables.append(_table(f"{a} × {b}", both, "", found))
+        else:
+            lacking.append({"topic": f"The intersection {clean(f'{a} × {b}')}", "reason": f"It has more than {MOST_CELLS} groups."})
+    if len(columns) > 2:
+        lacking.append({"topic": "Further intersections of protected attributes", "reason": _uncrossed(len(columns), crossed)})
+    return tables, lacking
 
 
-def _table(name: str, values: np.ndarray, note: str, selected: Any, good: Any, right: Any, error: Any) -> dict[str, Any]:
-    n = len(values)
-    rows = [_row(value, values == value, n, selected, good, right, error) for value in _ordered(values)]
-    table: dict[str, Any] = {"attribute": name, "note": note, "unknown": int((values == MISSING).sum()), "groups": rows}
-    if selected is None:
-        table.update(
-            best=None, lowest=None, status="not run", reason="No favourable class is named, so there is no selection rate to compare."
-        )
-        return table
-    counted = [row for row in rows if not row["small"] and row["group"] != MISSING]
-    if len(counted) < 2:
-        reason = f"Fewer than two known groups have at least {SMALL_BELOW} rows and {SMALL_SHARE:.0%} of all; no ratio is judged."
-        table.update(best=None, lowest=None, status="not run", reason=reason)
-        return table
-    best = max(counted, key=lambda row: row["selection"])
-    for row in rows:
-        if row["group"] != MISSING and not row["suppressed"] and best["selection"] > 0:
-            row.update(_ratio(row, best))
-    return {**table, **_judgement(name, counted, best)}
+def _spread(values: np.ndarray) -> tuple[int, int]:
+    counts = np.unique(values[values != MISSING].astype(str), return_counts=True)[1]
+    return len(counts), -int(counts.min(initial=len(values)))
+
+
+def _crossed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    both = np.array([f"{x} × {y}" for x, y in zip(a, b, strict=True)], dtype=object)
+    both[(a == MISSING) | (b == MISSING)] = MISSING
+    return both
+
+
+def _uncrossed(attributes: int, crossed: list[str]) -> str:
+    if attributes <= CROSSED:
+        return "Attributes are taken in pairs, never three together."
+    named = ", ".join(clean(name) for name in crossed)
+    said = f"Of {attributes} attributes only {named} are taken in pairs, those with the fewest and evenest groups"
+    return f"{said}; never three together. Name others, at most {CROSSED}, as groups (--group)."
+
+
+def _table(name: str, values: np.ndarray, note: str, found: Decisions) -> dict[str, Any]:
+    rows = [_row(value, values == value, len(values), found) for value in _ordered(values)]
+    return {"attribute": name, "note": note, "unknown": int((values == MISSING).sum()), "groups": rows}
 
 
 def _ordered(values: np.ndarray) -> list[str]:
@@ -131,68 +180,32 @@ def _ordered(values: np.ndarray) -> list[str]:
     return sorted(set(values), key=key)
 
 
-def _row(value: str, inside: np.ndarray, n: int, selected: Any, good: Any, right: Any, error: Any) -> dict[str, Any]:
+def _row(value: str, inside: np.ndarray, n: int, found: Decisions) -> dict[str, Any]:
     count = int(inside.sum())
     row: dict[str, Any] = {"group": value, "n": count, "share": count / n, "suppressed": count < SUPPRESSED_BELOW,
                            "small": count < SMALL_BELOW or count < SMALL_SHARE * n}  # fmt: skip
     if row["suppressed"]:
         return row
-    if selected is not None:
-        row.update(_proportion("selection", selected[inside]))
-        if good is not None:
-            row.update(_proportion("true_positive", selected[inside & good]))
-            row.update(_proportion("false_positive", selected[inside & ~good]))
-    if right is not None:
-        row.update(_proportion("accuracy", right[inside]))
-    if error is not None:
-        row["mae"] = float(error[inside].mean())
+    if found.selected is not None:
+        row.update(proportion("selection", found.selected[inside]))
+        if found.good is not None:
+            row.update(proportion("true_positive", found.selected[inside & found.good]))
+            row.update(proportion("false_positive", found.selected[inside & ~found.good]))
+    if found.predicted:
+        row["predicted"] = {name: proportion("rate", hits[inside]) for name, hits in found.predicted.items()}
+    if found.right is not None:
+        row.update(proportion("accuracy", found.right[inside]))
+    if found.error is not None:
+        row["mae"] = float(found.error[inside].mean())
+    if found.estimate is not None:
+        row["estimate"] = float(found.estimate[inside].mean())
     return row
 
 
-def _proportion(name: str, hits: np.ndarray) -> dict[str, float | int | None]:
+def proportion(name: str, hits: np.ndarray) -> dict[str, float | int | None]:
+    """A share with its interval and the rows it is of; where these are too few, their number alone."""
     n = len(hits)
+    if n < SUPPRESSED_BELOW:
+        return {name: None, f"{name}_low": None, f"{name}_high": None, f"{name}_n": n}
     low, high = wilson(float(hits.sum()), n)
-    rate = float(hits.mean()) if n else None
-    return {name: rate, f"{name}_low": low if n else None, f"{name}_high": high if n else None, f"{name}_n": n}
-
-
-def _ratio(row: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
-    """Ratio of selection rates with its 95 % log interval (Katz et al. 1978) and Fisher's exact two-sided p."""
-    from scipy.stats import fisher_exact
-
-    ratio = row["selection"] / best["selection"]
-    if row is best:
-        return {"ratio": 1.0, "ratio_low": None, "ratio_high": None, "p": None}
-    a, b = round(row["selection"] * row["n"]), round(best["selection"] * best["n"])
-    p = float(fisher_exact([[a, row["n"] - a], [b, best["n"] - b]])[1])
-    if a == 0:
-        return {"ratio": ratio, "ratio_low": 0.0, "ratio_high": None, "p": p}
-    half = Z * np.sqrt(1 / a - 1 / row["n"] + 1 / b - 1 / best["n"])
-    return {"ratio": ratio, "ratio_low": float(ratio * np.exp(-half)), "ratio_high": float(ratio * np.exp(half)), "p": p}
-
-
-def _judgement(name: str, counted: list[dict[str, Any]], best: dict[str, Any]) -> dict[str, Any]:
-    """Fail: a counted group is under four fifths and the difference is significant; warn: under it, not significant."""
-    if best["selection"] == 0:
-        return {
-            "best": None,
-            "lowest": None,
-            "status": "not run",
-            "reason": "No group receives the favourable outcome, so there is no ratio.",
-        }
-    lowest = min(counted, key=lambda row: row["ratio"])
-    facts = {"best": best["group"], "lowest": lowest["group"]}
-    said = f"{name} “{lowest['group']}” is selected at {lowest['ratio']:.3g} times the rate of “{best['group']}”"
-    if lowest["ratio"] >= FOUR_FIFTHS - 1e-12:  # 0.36 / 0.45 is four fifths, whatever the last bit says
-        return {**facts, "status": "pass", "reason": f"{said}, at or above four fifths."}
-    if lowest["p"] is not None and lowest["p"] < SIGNIFICANCE:
-        return {
-            **facts,
-            "status": "fail",
-            "reason": f"{said}, under four fifths, and the difference is significant (Fisher's exact p = {lowest['p']:.2g}).",
-        }
-    return {
-        **facts,
-        "status": "warn",
-        "reason": f"{said}, under four fifths; with this many rows it may be chance (Fisher's exact p = {lowest['p']:.2g}).",
-    }
+    return {name: float(hits.mean()), f"{name}_low": low, f"{name}_high": high, f"{name}_n": n}

@@ -10,6 +10,14 @@ from typing import Any
 
 from explainer.errors import unknown
 
+# What the kinds of evidence are called beside the sections.
+KINDS = {
+    "cases": "an explained case that no check failed",
+    "trust": "explanations that all pass their checks", "adverse": "an explained adverse decision", "ratio": "a ratio of selection rates",
+    "overlap": "overlap with the training data", "drift": "drift", "personal": "a search for personal data",
+    "reidentification": "re-identification",
+}  # fmt: skip
+
 
 @cache
 def _packs() -> dict[str, Any]:
@@ -31,8 +39,8 @@ def profile(name: str) -> dict[str, Any]:
             "packs": {pack: data["packs"][pack] for pack in found["packs"]}}  # fmt: skip
 
 
-def answers(found: Mapping[str, Any], sections: Mapping[str, bool]) -> list[dict[str, Any]]:
-    """Per requirement: evidence present, partly present or not assessed, given which ``sections`` were assessed.
+def answers(found: Mapping[str, Any], answered: Mapping[str, bool]) -> list[dict[str, Any]]:
+    """Per requirement: evidence present, partly present or not assessed, given which kinds of it there are (``answered``).
 
     "evidence given" says that the report holds what the requirement asks to see, never that the requirement is met.
     """
@@ -40,12 +48,13 @@ def answers(found: Mapping[str, Any], sections: Mapping[str, bool]) -> list[dict
     for name, pack in found["packs"].items():
         for requirement in pack["requirements"]:
             wanted = requirement["evidence"]
-            have = [s for s in wanted if sections.get(s)]
-            lacking = [s for s in wanted if not sections.get(s)]
+            have = [s for s in wanted if answered.get(s)]
+            lacking = [s for s in wanted if not answered.get(s)]
             complete = have and not lacking and not requirement["gap"]
             status = "evidence given" if complete else "partly" if have else "not assessed"
             rows.append(
                 {"pack": name, "instrument": pack["instrument"], "paragraph": requirement["paragraph"], "text": requirement["text"],
-                 "status": status, "evidence": have, "lacking": lacking, "gap": requirement["gap"]}
+                 "status": status, "evidence": [KINDS.get(k, k) for k in have], "lacking": [KINDS.get(k, k) for k in lacking],
+                 "gap": requirement["gap"]}
             )  # fmt: skip
     return rows

@@ -54,6 +54,11 @@ def percent(value: Any) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{100 * float(value):.1f}\N{NO-BREAK SPACE}%"
 
 
+def chance(p: float) -> str:
+    """A p-value with its sign: "p = 0.018"; below a thousandth its digits mean nothing, and none is 0."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
 def interval(low: Any, high: Any, as_percent: bool = False) -> str:
     """An interval "low to high"; "–" where it is unknown."""
     show = percent if as_percent else number
@@ -63,6 +68,12 @@ def interval(low: Any, high: Any, as_percent: bool = False) -> str:
 def count(n: int, one: str, many: str | None = None) -> str:
     """A number with its noun: "1 row", "3 rows"."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def sentence(name: str) -> str:
+    """A name of the code as the beginning of a sentence: "sampling_error" is "Sampling error"."""
+    text = name.replace("_", " ").strip()
+    return text[:1].upper() + text[1:]
 
 
 def badge(status: str) -> str:

@@ -20,7 +20,8 @@ import rfc8785
 import explainer
 import explainer.reports.audit
 from explainer.errors import Cancelled, CorruptFile, InvalidInput, UnknownName
-from explainer.reports import document, evidence, forms, pdf
+from explainer.reports import document, evidence, forms, pdf, profiles
+from explainer.reports.attributions import choose
 
 DATE = "2026-05-31"
 NAMES = ["no", "yes"]
@@ -235,6 +236,64 @@ def test_cases_follow_their_rules(report: explainer.reports.audit.Report) -> Non
         assert case["verdict"]["status"] in ("pass", "warn", "fail", "not run") and case["verdict"]["reason"]
 
 
+def test_one_case_at_least_is_a_decision_against_the_person_where_it_is_known() -> None:
+    scores = np.array([[0.1, 0.9], [0.45, 0.55], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    labels = np.array([0, 1, 1, 0, 0])
+    kept = [(0, "most confident error"), (1, "least sure"), (2, "most confident right")]
+    assert choose(scores, labels, "classification", 3) == (kept, [])
+    assert choose(scores, labels, "classification", 3, 1) == ([*kept, (4, "most confident adverse decision")], [])
+    assert choose(scores, labels, "classification", 3, 0) == (kept, [])  # "1" is adverse then, and there already
+    assert choose(scores[:3], labels[:3], "classification", 3, 1) == (kept, ["most confident adverse decision"])
+    assert choose(scores, labels, "classification", 0, 1) == ([], [])
+
+
+def answered(statuses: tuple[str, ...], adverse: bool = False, ratio: str = "not run", ran: tuple[str, ...] = ()) -> dict[str, str]:
+    """What the requirements are answered with, by paragraph, given how cases, ratio and checks ended."""
+    sections: dict[str, dict] = {name: {"assessed": True} for name in evidence.TITLES}
+    sections["cases"]["cases"] = [{"verdict": {"status": s}, "adverse": adverse} for s in statuses]
+    sections["groups"]["tables"] = [{"status": ratio}, {}]
+    sections["checks"]["findings"] = [{"check": name, "state": "pass"} for name in ran]
+    found = profiles.profile("finance")
+    return {row["paragraph"]: row["status"] for row in profiles.answers(found, evidence._answered(sections))}
+
+
+def test_evidence_is_given_only_by_what_was_judged_and_did_not_fail() -> None:
+    assert answered(("pass", "warn"), ratio="fail")["1607.4(D)"] == "evidence given"
+    assert answered(("pass", "warn"))["1607.4(D)"] == "partly" and answered(("pass",))["MEASURE 2.11"] == "partly"
+    assert answered(("pass", "warn"))["MEASURE 2.9"] == "evidence given"
+    assert answered(("pass", "fail"))["MEASURE 2.9"] == answered(("fail", "fail"))["MEASURE 2.9"] == "partly"
+    assert answered(("pass", "not run"))["MEASURE 2.9"] == "partly"
+
+
+def test_an_adverse_decision_is_answered_by_an_adverse_case_alone() -> None:
+    def given(adverse: bool, status: str = "pass") -> list[str]:
+        sections: dict[str, dict] = {name: {"assessed": True} for name in evidence.TITLES}
+        sections["cases"]["cases"] = [{"verdict": {"status": status}, "adverse": adverse}]
+        rows = profiles.answers(profiles.profile("finance"), evidence._answered(sections))
+        return next(row["evidence"] for row in rows if row["pack"] == "reg-b")
+
+    assert "an explained adverse decision" in given(True)
+    assert "an explained adverse decision" not in given(False) and "an explained adverse decision" not in given(True, "fail")
+
+
+def test_privacy_is_answered_by_the_checks_that_ran() -> None:
+    assert answered(())["MEASURE 2.10"] == "not assessed"
+    assert answered((), ran=("Personal data", "Re-identification"))["MEASURE 2.10"] == "partly"
+    (row,) = [r for r in profiles.profile("finance")["packs"]["nist-ai-rmf"]["requirements"] if r["paragraph"] == "MEASURE 2.10"]
+    assert "personal data" not in row["gap"]
+
+
+def test_without_a_favourable_outcome_nothing_is_judged_and_the_rates_are_shown(model: explainer.Model, tmp_path: Path) -> None:
+    frame, labels, sex = make(160, 1)
+    found = explainer.audit(model, frame, labels, groups=sex, out=tmp_path / "r", date=DATE, cases=1, sample=5, formats=("html", "json"))
+    topics = [o["topic"] for o in found.evidence["outcomes"] if o["section"] == "groups"]
+    assert topics == ["Error rates by sex"] and "Fairness of selection between groups" in found.not_assessed
+    page = re.sub(r"<[^>]+>", " ", found.html.read_text("utf-8"))
+    assert "is not guessed" in page and "one of: no, yes" in page and "What is predicted by sex" in page and "Four-fifths" not in page
+    yes = score(frame).argmax(1)[sex["sex"] == "f"].mean()
+    assert f"{100 * yes:.1f}\u00a0%" in page
+
+
 def test_only_the_cases_inputs_are_told(report: explainer.reports.audit.Report) -> None:
     frame, _, _ = make(160, 1)
     shown = {c["row"] for c in report.evidence["sections"]["cases"]["cases"]}
@@ -432,13 +491,20 @@ def test_a_regression_is_reported_with_residuals(tmp_path: Path) -> None:
         return (2 * f["income"] - f["debt"]).to_numpy(dtype=float)
 
     model = explainer.wrap(predict, modality="tabular", task="regression", class_names=["price"], background=frame.iloc[:10])
-    found = explainer.audit(
-        model, frame, predict(frame) + rng.normal(scale=0.3, size=80), groups=sex, out=tmp_path / "r", date=DATE, sample=5
-    )
+    given = {"groups": sex, "date": DATE, "sample": 5}
+    labels = predict(frame) + rng.normal(scale=0.3, size=80)
+    found = explainer.audit(model, frame, labels, out=tmp_path / "r", **given)
+    groups = found.evidence["sections"]["groups"]
+    women = predict(frame)[sex["sex"] == "f"]
+    assert groups["selection"] is None and groups["tables"][0]["groups"][0]["estimate"] == pytest.approx(women.mean(), rel=1e-4)
+    low = explainer.audit(model, frame, labels, out=tmp_path / "low", favourable="low", formats="json", **given)
+    rate = (women < np.median(predict(frame))).mean()
+    assert low.evidence["sections"]["groups"]["tables"][0]["groups"][0]["selection"] == pytest.approx(rate, rel=1e-4)
     section = found.evidence["sections"]["performance"]
     assert section["assessed"] and section["metrics"][0]["name"] == "r2" and section["metrics"][0]["value"] > 0.9
     assert [c["rule"] for c in found.evidence["sections"]["cases"]["cases"]] == ["largest error", "median error", "smallest error"]
-    assert "over the prediction, with 95 %" in found.html.read_text("utf-8")
+    page = found.html.read_text("utf-8")
+    assert "over the prediction, with 95 %" in page and "one of: high, low" in page and "Mean prediction" in page
 
 
 def images(n: int) -> tuple[np.ndarray, np.ndarray, object]:
@@ -491,15 +557,14 @@ def test_status_is_the_worst_outcome() -> None:
 
 
 def test_every_profile_answers_each_of_its_requirements() -> None:
-    from explainer.reports import profiles
-
-    every = {name: True for name in (*evidence.TITLES, "overlap", "drift")}
+    every = {name: True for name in (*evidence.TITLES, *profiles.KINDS)}
+    known = {profiles.KINDS.get(name, name) for name in every}
     for name in profiles.names():
         found = profiles.profile(name)
         assert found["verified"] is False
         rows = profiles.answers(found, every)
-        assert rows and {s for row in rows for s in row["evidence"]} <= set(every)
-        assert all(row["gap"] or row["status"] == "evidence given" for row in rows)
+        assert rows and {s for row in rows for s in row["evidence"]} <= known
+        assert all(row["gap"] or row["status"] == "evidence given" for row in rows) and not any(row["lacking"] for row in rows)
         assert {row["status"] for row in profiles.answers(found, {})} == {"not assessed"}
 
 
