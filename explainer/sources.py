@@ -220,7 +220,8 @@ def _judged(word: str, labels: str | None, groups: list[str], model: Model) -> d
     if found.unreadable:
         raise InvalidInput(f"{word} cannot be read whole: {found.unreadable[0][0]}: {found.unreadable[0][1]}. Repair it first.")
     frame = found.inputs if hasattr(found.inputs, "columns") else None
-    return {"data": found.inputs, "labels": found.labels, "groups": _columns(frame, groups, word) if groups else None}
+    given = {"data": found.inputs, "labels": found.labels, "groups": _columns(frame, groups, word) if groups else None}
+    return given | ({"source": Path(word)} if Path(word).is_file() else {})
 
 
 def _columns(frame: Any, names: list[str], word: str) -> Any:

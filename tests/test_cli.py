@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -291,6 +292,9 @@ def test_audit_writes_a_report_and_verify_finds_every_change(place: Path, run: R
     facts = facts_of(result)
     assert facts["ok"] is (result.exit_code == 0) and {"report.html", "report.pdf", "report.json"} <= set(facts["files"])
     assert any("sex" in o["topic"] for o in (*facts["outcomes"], *facts["not_assessed"]))
+    told = json.loads(Path("report/report.json").read_bytes())
+    assert told["inputs"]["data file"] == hashlib.sha256(Path("rows.csv").read_bytes()).hexdigest()
+    assert "sex" in told["sections"]["data"]["unused"] and "outcome" not in told["sections"]["data"]["unused"]
     assert run("verify", "report").exit_code == 0
     for kept in ("evidence_sha256", "manifest_sha256"):
         assert facts_of(run("verify", "report", "--expect", facts[kept], "--json"))["ok"] is True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, chance, count, failed, listed, passed
 from explainer.checks.documents import DRIFT_WORDS, TextView
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
@@ -223,7 +223,7 @@ def label_drift(context: Context) -> Finding:
     details: dict[str, Any] = {"value": test["distance"], "threshold": EFFECT, "p": test["p"], "evidence": test}
     if test["p"] < FALSE_SHARE and test["distance"] >= EFFECT:
         most = f", most in {test['most changed']!r}" if test.get("most changed") else ""
-        return failed(f"The labels differ from the reference set's by {test['distance']:.2f}{most} (p = {test['p']:.2g}).", **details)
+        return failed(f"The labels differ from the reference set's by {test['distance']:.2f}{most} ({chance(test['p'])}).", **details)
     return passed(f"The labels are spread as in the reference set (difference {test['distance']:.3f}).", **details)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, chance, count, failed, listed, passed
 from explainer.checks.drift import compare_counts, significant
 from explainer.checks.finding import Finding
 from explainer.checks.frame import TableView
@@ -52,7 +52,7 @@ def missingness_pattern(context: Context) -> Finding:
     evidence: dict[str, Any] = {"pairs": (found or tests)[:EVIDENCE_SHOWN], "missing together": _together([c.name for c in holed], missing)}
     little = _little(view, rows)
     evidence |= {"Little's test": little} if little else {}
-    note = f" Little's test of missing completely at random: p = {little['p']:.2g}." if little else ""
+    note = f" Little's test of missing completely at random: {chance(little['p'])}." if little else ""
     note += f" {ROWS_MOST:,} of {view.n:,} rows, drawn with seed 0, were tested." if view.n > ROWS_MOST else ""
     details: dict[str, Any] = {"value": sure[0]["effect"] if sure else 0.0, "threshold": EFFECT, "evidence": evidence}
     if not found:

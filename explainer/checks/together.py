@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, count, failed, listed, passed
+from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, chance, count, failed, listed, passed
 from explainer.checks.drift import FALSE_SHARE, LEAST, features
 from explainer.checks.finding import Finding
 from explainer.inputs import MODALITIES
@@ -57,7 +57,7 @@ def together(context: Context) -> Finding:
     }
     details: dict[str, Any] = {"value": auc, "threshold": TOLD, "p": p, "evidence": evidence}
     asked = f"a classifier tells {count(len(rows[0]), context.view.noun)} from {len(rows[1]):,} of the reference set with AUC {auc:.3f} "
-    asked += f"(p = {by_classifier:.2g}); maximum mean discrepancy {max(shift, 0) ** 0.5:.3f} (p = {by_kernel:.2g})"
+    asked += f"({chance(by_classifier)}); maximum mean discrepancy {max(shift, 0) ** 0.5:.3f} ({chance(by_kernel)})"
     if p < FALSE_SHARE and auc >= TOLD:
         most = f", most by {listed(map(repr, on))}" if on else ""
         return failed(f"Taken together the columns differ from the reference set{most}: {asked}.", columns=on, count=len(on), **details)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from explainer.checks.read import as_frame
 from explainer.errors import InvalidInput, unknown
 from explainer.model import Model, wrap
 from explainer.progress import reporter
@@ -89,6 +90,7 @@ def audit(
     card: str | None = None,
     record: Mapping[str, Any] | None = None,
     date: str | datetime.date | None = None,
+    source: str | os.PathLike[str] | None = None,
     progress: Any = False,
     formats: Sequence[str] = FORMATS,
 ) -> Report:
@@ -96,18 +98,21 @@ def audit(
 
     Parameters
     ----------
-    data, labels : what to assess the model on, best data it never saw; labels as class indices or names, numbers for a regression,
+    data, labels : what to assess the model on, best data it never saw; columns of a table that the model does not read are named, and
+        looked at by the data checks; labels as class indices or names, numbers for a regression,
         or None (then nothing is said about performance).
     profile : which requirements to answer: "general", "finance", "medical", "legal" or "eu-ai-act".
     groups : DataFrame of protected attributes, one row per row of ``data``; they need not be columns of it.
     favourable : the class that is good for the person, of a regression "high" or "low"; without it rates per group are shown, and
         fairness is not judged. Where a class is named, at least one case explained is a decision against the person.
-    reference, reference_labels : the training set, to look for overlap and drift.
+    reference, reference_labels : the training set, to look for overlap and drift; for a model of tables that has no background of
+        its own, absent columns take its values.
     cases : how many predictions to explain singly, chosen by rule.
     sample : how many rows the overall importance rests on; by default it depends on the kind of data.
     out : folder of the report, ``audit-NAME`` where it is None. A report already there is replaced; other files never are.
     card, record : model card (Markdown) and training record, printed as supplied.
     date : the report's date, an input like any other (today in UTC by default): the same inputs give the same bytes.
+    source : the file that the data were read from: its name and the sha256 of its bytes are told.
     progress : False, True (a bar) or a callable ``(done, total)``, which may raise Cancelled.
 
     A part that cannot be computed is listed as not assessed, with the reason. Raises InvalidInput and UnknownName for arguments
@@ -117,7 +122,7 @@ def audit(
     if "pdf" in wanted:
         pdf.require()
     asked = {"method": method, "seed": int(seed), "cases": int(cases), "card": card, "record": record, "date": _date(date),
-             "formats": wanted}  # fmt: skip
+             "formats": wanted, "source": _source(source)}  # fmt: skip
     material = _material(
         model, data, labels, profiles.profile(profile), groups, favourable, reference, reference_labels, sample, name, asked
     )
@@ -149,10 +154,16 @@ def _date(date: str | datetime.date | None) -> str:
     if date is None:
         return datetime.datetime.now(datetime.UTC).date().isoformat()
     try:
-        text = date.isoformat() if isinstance(date, datetime.date) else str(date)
-        return datetime.date.fromisoformat(text[:10]).isoformat()
+        day = date.date() if isinstance(date, datetime.datetime) else date
+        return (day if isinstance(day, datetime.date) else datetime.date.fromisoformat(str(day))).isoformat()
     except ValueError:
         raise InvalidInput(f"{date!r} is not a date; write it as in 2026-05-31.") from None
+
+
+def _source(source: str | os.PathLike[str] | None) -> Path | None:
+    if source is not None and not Path(source).is_file():
+        raise InvalidInput(f"source={str(source)!r} is no file; name the one file that the data were read from, or leave it out.")
+    return None if source is None else Path(source)
 
 
 def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], given_groups: Any, favourable: Any, reference: Any,
@@ -164,19 +175,39 @@ def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], gi
     if reference_labels is not None and reference is None:
         raise InvalidInput("reference_labels came without reference; pass the reference data too.")
     known = None if reference is None else wrapped.canonical(reference)
+    known_labels = None if known is None else read_labels(reference_labels, wrapped, len(known), "reference_labels")
+    read = read_labels(labels, wrapped, len(rows), "labels")
     return Material(
         model=wrapped,
         data=rows,
-        labels=read_labels(labels, wrapped, len(rows), "labels"),
+        whole=_whole(data, read, wrapped),
+        labels=read,
         groups=None if given_groups is None else groups.frame_of(given_groups, len(rows)),
         reference=known,
-        reference_labels=None if known is None else read_labels(reference_labels, wrapped, len(known), "reference_labels"),
+        reference_labels=known_labels,
+        whole_reference=None if known is None else _whole(reference, known_labels, wrapped),
         sample=int(sample or attributions.SAMPLE[wrapped.modality]),
         favourable=groups.favourable_of(favourable, wrapped.task, wrapped.class_names),
         name=evidence.clean(name or wrapped.name),
         profile=profile,
         **asked,
     )
+
+
+def _whole(data: Any, labels: np.ndarray | None, model: Model) -> Any:
+    """A table with all the columns that came, those the model reads first; None where it reads all. The labels are not of them."""
+    frame = as_frame(data)
+    if model.modality != "tabular" or not model.feature_names or not hasattr(frame, "columns"):
+        return None
+    unread = [name for name in frame.columns if name not in model.feature_names and not _repeats(frame[name], labels, model)]
+    return frame.loc[:, [*model.feature_names, *unread]] if unread else None
+
+
+def _repeats(column: Any, labels: np.ndarray | None, model: Model) -> bool:
+    try:
+        return labels is not None and np.array_equal(read_labels(column, model, len(labels), str(column.name)), labels)  # type: ignore[arg-type]
+    except InvalidInput:
+        return False
 
 
 def read_labels(labels: Any, model: Model, rows: int, what: str) -> np.ndarray | None:
@@ -187,28 +218,45 @@ def read_labels(labels: Any, model: Model, rows: int, what: str) -> np.ndarray |
     if array.shape != (rows,):
         raise InvalidInput(f"{what} has shape {array.shape} for {rows} rows of data; pass one label per row.")
     if model.task == "regression":
-        return _numbers(array, what)
+        return _numbers(array, what, "labels are numbers")
     k = len(model.class_names)
+    valid = f"labels are class indices 0 to {k - 1} or class names ({', '.join(model.class_names[:12])})"
     named = {name: i for i, name in enumerate(model.class_names)}
     if array.dtype.kind in "OUS" and all(str(v) in named for v in array):
         return np.array([named[str(v)] for v in array], dtype=np.int64)
-    numbers = _numbers(array, what)
-    bad = (numbers != np.round(numbers)) | (numbers < 0) | (numbers >= k)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        shown = ", ".join(model.class_names[:12])
-        raise InvalidInput(f"{what} row {row} is {array[row]!r}; labels are class indices 0 to {k - 1} or class names ({shown}).")
+    if array.dtype.kind in "OUS" and any(str(v) in named for v in array):
+        _present(array, what)
+        _refuse(array, np.array([str(v) not in named for v in array]), what, valid)
+    numbers = _numbers(array, what, valid)
+    _refuse(array, (numbers != np.round(numbers)) | (numbers < 0) | (numbers >= k), what, valid)
     return numbers.astype(np.int64)
 
 
-def _numbers(array: np.ndarray, what: str) -> np.ndarray:
+def _numbers(array: np.ndarray, what: str, valid: str) -> np.ndarray:
+    _present(array, what)
+    _refuse(array, np.array([not _is_number(v) for v in array]), what, valid)
+    return array.astype(float)
+
+
+def _is_number(value: Any) -> bool:
     try:
-        numbers = array.astype(float)
+        return bool(np.isfinite(float(value)))
     except (TypeError, ValueError):
-        raise InvalidInput(f"{what} holds {array.ravel()[0]!r}, which is neither a number nor one of the model's class names.") from None
-    if not np.isfinite(numbers).all():
-        raise InvalidInput(f"{what} row {int(np.flatnonzero(~np.isfinite(numbers))[0])} is missing; drop the rows without a label.")
-    return numbers
+        return False
+
+
+def _present(array: np.ndarray, what: str) -> None:
+    import pandas as pd
+
+    missing = np.flatnonzero(pd.isna(array))
+    if len(missing):
+        raise InvalidInput(f"{what} row {missing[0]} is missing ({len(missing)} in all); drop the rows without a label.")
+
+
+def _refuse(array: np.ndarray, bad: np.ndarray, what: str, valid: str) -> None:
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InvalidInput(f"{what} row {row} is {array[row]!r}; {valid}.")
 
 
 def _slug(name: str) -> str:

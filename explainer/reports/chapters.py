@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from explainer.checks.context import chance
 from explainer.metrics import ECE_BINS
 from explainer.reports import blocks
 from explainer.reports.attributions import FEWEST_TEXTS, TOLD
 from explainer.reports.blocks import Block
 from explainer.reports.fairness import FOUR_FIFTHS
-from explainer.reports.wording import badge, beside, chance, count, interval, number, percent, shown
+from explainer.reports.wording import badge, beside, count, interval, number, percent, shown
 
 Section = Mapping[str, Any]
 Pictures = Mapping[str, str]
@@ -27,7 +28,10 @@ CHECKED = {
 
 def data(section: Section, _pictures: Pictures, _evidence: Section) -> list[Block]:
     reference = f" The reference set has {section['reference_rows']:,}." if section.get("reference_rows") else ""
-    told = [blocks.text(f"{count(section['rows'], 'row')} of {section['modality']} data.{reference}")]
+    source = f" Read from {section['source']['name']}." if section.get("source") else ""
+    told = [blocks.text(f"{count(section['rows'], 'row')} of {section['modality']} data.{reference}{source}")]
+    if section.get("unused"):
+        told.append(blocks.text(f"Not read by the model, and looked at by the data checks alone: {', '.join(section['unused'])}."))
     if "facts" in section:
         told.append(blocks.facts([(k[:1].upper() + k[1:], shown(v, 4)) for k, v in section["facts"].items()]))
     if "columns" in section:
@@ -95,6 +99,8 @@ def performance(section: Section, pictures: Pictures, evidence: Section) -> list
         blocks.outcomes([o for o in evidence["outcomes"] if o["section"] == "performance"]),
         blocks.table(caption, "Metric < 3 | Value > 1 | 95 % interval > 1.6 | Better is < 1", rows),
     ]
+    if "by_class" in section:
+        told += _by_class(section)
     drawn = []
     if "reliability" in pictures:
         drawn.append(_reliability(section, pictures["reliability"]))
@@ -111,6 +117,14 @@ def performance(section: Section, pictures: Pictures, evidence: Section) -> list
     if "confusion" in section and "confusion" not in pictures:
         told.append(blocks.table("The most frequent confusions", "True < 2 | Predicted < 2 | Rows > 1", _confused(section)))
     return told
+
+
+def _by_class(section: Section) -> list[Block]:
+    kinds = ("sensitivity", "specificity", "ppv", "npv")
+    rows = [[c["class"], *(_rate(c, kind) for kind in kinds)] for c in section["by_class"][:40]]
+    caption = "Each class as the positive one, against the rest, with 95 % Wilson intervals in brackets"
+    columns = "Positive < 1.4 | Sensitivity (recall) > 2 | Specificity > 2 | PPV (precision) > 2 | NPV > 2"
+    return [blocks.text(section["decision"]), blocks.table(caption, columns, rows)]
 
 
 def _reliability(section: Section, svg: str) -> dict[str, str]:
@@ -209,7 +223,7 @@ def _group(g: Section) -> str:
 
 
 def _rate(g: Section, key: str) -> str:
-    of = f" of {g[key + '_n']:,}" if key in ("true_positive", "false_positive") and key in g else ""
+    of = f" of {g[key + '_n']:,}" if key not in ("selection", "rate", "accuracy") and key in g else ""  # those are of all rows
     if g.get(key) is None:
         return f"–{of}"
     return f"{percent(g[key])} [{100 * g[key + '_low']:.0f}, {100 * g[key + '_high']:.0f}]{of}"

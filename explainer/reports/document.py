@@ -13,7 +13,8 @@ from explainer.reports.wording import badge, count, interval, number, percent, s
 _ORDER = ("fail", "error", "warn")
 _LISTED = 16
 _HASHED = {
-    "model": "Model", "data": "Data", "labels": "Labels", "groups": "Protected attributes", "reference": "Reference data",
+    "model": "Model", "data": "Data", "data file": "Data file, its bytes", "all columns": "Data, all columns", "labels": "Labels",
+    "groups": "Protected attributes", "reference": "Reference data",
     "reference labels": "Reference labels", "card": "Model card", "record": "Training record",
 }  # fmt: skip
 _CHAPTERS = {

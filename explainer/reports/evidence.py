@@ -14,7 +14,6 @@ from explainer import inputs as inputs_
 from explainer.checks.finding import Finding
 from explainer.errors import Cancelled, ExplainerError, InvalidInput
 from explainer.explanation import versions
-from explainer.model import Model
 from explainer.reports import explained, fairness, figures, forms, groups, judgements, performance, profiles, profiling
 from explainer.reports.material import Material, Progress
 from explainer.reports.wording import clean, sentence
@@ -129,20 +128,21 @@ def _answered(sections: Mapping[str, Any]) -> dict[str, bool]:
     }
 
 
-def hashes(model: Model, data: Any, labels: Any, groups_frame: Any = None, reference: Any = None, reference_labels: Any = None,
-           card: str | None = None, record: Mapping[str, Any] | None = None) -> dict[str, str]:  # fmt: skip
+def hashes(m: Material) -> dict[str, str]:
     """sha256 of everything a report rests on; what was not given is left out."""
-    found = {"model": model.fingerprint(), "data": inputs_.sha256(data)}
-    for name, array in (("labels", labels), ("reference labels", reference_labels)):
+    found = {"model": m.model.fingerprint(), "data": inputs_.sha256(m.data)}
+    if m.source is not None:
+        found["data file"] = hashlib.sha256(m.source.read_bytes()).hexdigest()
+    for name, array in (("labels", m.labels), ("reference labels", m.reference_labels)):
         if array is not None:
             found[name] = labels_sha256(array)
-    for name, given in (("groups", groups_frame), ("reference", reference)):
+    for name, given in (("all columns", m.whole), ("groups", m.groups), ("reference", m.reference)):
         if given is not None:
             found[name] = inputs_.sha256(given)
-    if card is not None:
-        found["card"] = hashlib.sha256(card.encode()).hexdigest()
-    if record is not None:
-        found["record"] = hashlib.sha256(json.dumps(plain(record), sort_keys=True).encode()).hexdigest()
+    if m.card is not None:
+        found["card"] = hashlib.sha256(m.card.encode()).hexdigest()
+    if m.record is not None:
+        found["record"] = hashlib.sha256(json.dumps(plain(m.record), sort_keys=True).encode()).hexdigest()
     return found
 
 
@@ -159,7 +159,7 @@ def _identity(m: Material, _progress: Progress) -> dict[str, Any]:
         "not_assessed": blind if m.model.framework == "function" else [],
         "model": {"name": m.model.name, "framework": m.model.framework, "kind": m.model.modality, "task": m.model.task,
                   "outputs": list(m.model.class_names), "features": len(m.model.feature_names), "device": str(m.model.device)},
-        "hashes": hashes(m.model, m.data, m.labels, m.groups, m.reference, m.reference_labels, m.card, m.record),
+        "hashes": hashes(m),
         "versions": versions(*dict.fromkeys((*packages, "pandas", "scipy", "shap", "typst"))),
         "seed": m.seed,
     }  # fmt: skip
@@ -167,17 +167,26 @@ def _identity(m: Material, _progress: Progress) -> dict[str, Any]:
 
 def _data(m: Material, _progress: Progress) -> dict[str, Any]:
     found = profiling.profile_data(m.data, m.model.modality, m.labels, m.model.class_names, m.model.task)
-    if m.reference is not None:
+    lacking = []
+    if m.source is not None:
+        found["source"] = {"name": clean(m.source.name)}
+    if m.unread:
+        found["unused"] = [clean(name) for name in m.unread]
+        why = f"{', '.join(found['unused'])}: not read by the model, and looked at by the data checks alone."
+        lacking.append({"topic": "Columns that the model does not use", "reason": why})
+    if m.reference is None:
+        why = "No reference set was given, so overlap and drift against it are unknown."
+        lacking.append({"topic": "Independence from the training data", "reason": why})
+    else:
         found["reference_rows"] = len(m.reference)
-        return found
-    return {**found, "not_assessed": [{"topic": "Independence from the training data",
-                                       "reason": "No reference set was given, so overlap and drift against it are unknown."}]}  # fmt: skip
+    return {**found, "not_assessed": lacking}
 
 
 def _checks(m: Material, progress: Progress) -> dict[str, Any]:
     coarse = None if m.groups is None else groups.coarse(m.groups)
+    data, reference = (m.data, m.reference) if m.whole is None else (m.whole, m.whole_reference)
     findings = explainer.check(
-        m.data, m.named(m.labels), modality=m.model.modality, model=m.model, reference=m.reference,
+        data, m.named(m.labels), modality=m.model.modality, model=m.model, reference=m.reference if reference is None else reference,
         reference_labels=m.named(m.reference_labels), groups=coarse, progress=progress,
     )  # fmt: skip
     rows = [_finding(f) for f in findings]
@@ -206,17 +215,28 @@ def _finding(f: Finding) -> dict[str, Any]:
 def _performance(m: Material, _progress: Progress) -> dict[str, Any]:
     if m.labels is None:
         raise InvalidInput("No labels were given; performance cannot be measured without them.")
+    found, outcomes = _measured(m, m.labels)
+    beside = judgements.baseline(m.record)
+    why = "No training record was given that has a simpler model's figures beside the model's."
+    return {
+        **found,
+        "outcomes": outcomes + ([beside] if beside else []),
+        "not_assessed": [] if beside else [{"topic": "Comparison with a simpler model", "reason": why}],
+    }
+
+
+def _measured(m: Material, labels: np.ndarray) -> tuple[dict[str, Any], list[dict[str, str]]]:
     scores = m.all_scores()
     if m.model.task == "regression":
-        found = performance.regression(m.labels, scores[:, 0], m.seed)
+        found = performance.regression(labels, scores[:, 0], m.seed)
         m.pictures["residuals"] = figures.residuals(found["bins"])
-        return {**found, "outcomes": [judgements.regression(found)]}
-    found = performance.classification(m.labels, scores, m.model.class_names, m.seed)
+        return found, [judgements.regression(found)]
+    found = performance.classification(labels, scores, m.model.class_names, m.seed)
     bins = found["calibration"]
     m.pictures["reliability"] = figures.reliability(bins["bins"], bins["of"], bins["observed"])
     if len(m.model.class_names) <= 12:
         m.pictures["confusion"] = figures.confusion(found["confusion"], m.model.class_names)
-    return {**found, "outcomes": [judgements.skill(found), judgements.calibrated(found)]}
+    return found, [judgements.skill(found), judgements.calibrated(found)]
 
 
 def _groups(m: Material, _progress: Progress) -> dict[str, Any]:

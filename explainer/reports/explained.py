@@ -8,7 +8,7 @@ import numpy as np
 
 import explainer
 from explainer import inputs as inputs_
-from explainer.errors import InvalidInput
+from explainer.errors import InvalidInput, Unsupported
 from explainer.reports import attributions, figures
 from explainer.reports.material import Material, Progress
 from explainer.reports.wording import clean, sentence
@@ -19,7 +19,7 @@ def importance(m: Material, progress: Progress) -> dict[str, Any]:
     known = _explainable(m)
     rows = np.sort(np.random.default_rng(m.seed).choice(known, min(len(known), m.sample), replace=False))
     budget = attributions.BUDGET
-    ex = explainer.explain(m.model, inputs_.take(m.data, rows), m.method, budget=budget, seed=m.seed, verify=False, progress=progress)
+    ex = _explain(m, rows, budget=budget, verify=False, progress=progress)
     channels = tuple(m.model.feature_names) if m.model.modality == "series" else ()
     found, mean = attributions.importance(ex, channels, m.seed)
     if mean is not None:
@@ -28,6 +28,8 @@ def importance(m: Material, progress: Progress) -> dict[str, Any]:
         unit = f"mean size of the {attributions.unit(ex, 'the predicted class')}"
         m.pictures["importance"] = figures.bars([{**row, "label": row["feature"]} for row in found["top"][:15]], unit, signed=False)
     notes = [clean(note) for note in ex.provenance.notes]
+    if m.background is not None:
+        notes.append(f"The model has no background of its own: an absent column takes the values of {len(m.background)} reference rows.")
     if len(known) < n:
         notes.append(f"{n - len(known)} texts without any word the model knows were left out.")
     return {
@@ -39,6 +41,16 @@ def importance(m: Material, progress: Progress) -> dict[str, Any]:
         "parameters": dict(ex.provenance.parameters),
         "notes": notes,
     }
+
+
+def _explain(m: Material, rows: np.ndarray, **how: Any) -> Any:
+    """Explanations of these rows; what is lacking is said in the words of a report."""
+    try:
+        return explainer.explain(m.model, inputs_.take(m.data, rows), m.method, background=m.background, seed=m.seed, **how)
+    except Unsupported as error:
+        if m.model.modality != "tabular" or m.model.background is not None or m.reference is not None:
+            raise
+        raise Unsupported(f"{error} In a report, a reference set stands in for them: reference= (--reference).") from error
 
 
 def _explainable(m: Material) -> np.ndarray:
@@ -55,8 +67,8 @@ def cases(m: Material, progress: Progress) -> dict[str, Any]:
     scores = m.all_scores()
     chosen, without = attributions.choose(scores, m.labels, m.model.task, m.cases, m.favourable)
     against = attributions.adverse(scores, m.model.task, m.favourable)
-    given = inputs_.take(m.data, np.array([row for row, _ in chosen]))
-    ex = explainer.explain(m.model, given, m.method, seed=m.seed, verify="full", progress=progress)
+    rows = np.array([row for row, _ in chosen])
+    given, ex = inputs_.take(m.data, rows), _explain(m, rows, verify="full", progress=progress)
     names = m.model.class_names
     channels = tuple(m.model.feature_names) if m.model.modality == "series" else ()
     cases, outcomes = [], []

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from explainer.checks.context import chance
 from explainer.metrics import Z
 from explainer.reports.groups import MISSING, SMALL_BELOW, SMALL_SHARE
-from explainer.reports.wording import chance, clean, percent
+from explainer.reports.wording import clean, percent
 
 FOUR_FIFTHS = 0.8
 SIGNIFICANCE = 0.05

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from explainer.reports.performance import CALIBRATION_TOLERANCE
+from explainer.metrics import LOWER
+from explainer.reports.performance import CALIBRATION_TOLERANCE, TITLES
 from explainer.reports.wording import clean, interval, number, percent
 
 
@@ -58,3 +59,33 @@ def calibrated(found: Mapping[str, Any]) -> dict[str, str]:
         text = f"{said}. The deviation is real but under the tolerance of {CALIBRATION_TOLERANCE}."
         return {"status": "pass", "topic": "Calibration", "text": text}
     return {"status": "warn", "topic": "Calibration", "text": f"{said}. Stated probabilities should not be read at face value."}
+
+
+def baseline(record: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Held against the simpler model that the training record measured beside it; None where there is none."""
+    known = (record or {}).get("baseline")
+    known = known if isinstance(known, Mapping) else {}
+    ours, theirs = _values((record or {}).get("metrics")), _values(known.get("metrics"))
+    shared = [name for name in TITLES if name in ours and name in theirs]
+    if not shared:
+        return None
+    better = [name for name in shared if (theirs[name] < ours[name] if name in LOWER else theirs[name] > ours[name])]
+    topic, named = "Better than a simpler model", f"the recorded baseline ({clean(known.get('name', 'unnamed'))})"
+    if not better:
+        return {
+            "status": "pass",
+            "topic": topic,
+            "text": f"By its training record, the model is no worse than {named} on any metric.",
+        }
+    told = [f"{TITLES[name].partition(' (')[0]} ({number(theirs[name])} against {number(ours[name])})" for name in better]
+    said = f"By its training record, {named} is better than the model on {', '.join(told)}, of {len(shared)} metrics."
+    against = (record or {}).get("against_baseline")
+    if isinstance(against, Mapping) and against.get("metric") in TITLES and against.get("standing"):
+        said += f" On {TITLES[against['metric']].partition(' (')[0]} the model {clean(against['standing'])} it."
+    return {"status": "warn", "topic": topic, "text": said}
+
+
+def _values(metrics: Any) -> dict[str, float]:
+    """The figures of a training record by name, with or without their intervals."""
+    found = {name: m.get("value") if isinstance(m, Mapping) else m for name, m in metrics.items()} if isinstance(metrics, Mapping) else {}
+    return {name: float(v) for name, v in found.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}

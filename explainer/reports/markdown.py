@@ -10,11 +10,12 @@ _MARKS = re.compile(r"(\*\*|__|`)(.+?)\1")
 
 
 def blocks_of(text: str, level: int = 3) -> list[dict[str, Any]]:
-    """Blocks of a Markdown text, its highest heading at ``level``; links keep their words only."""
-    blocks: list[dict[str, Any]] = []
+    """Blocks of a Markdown text, its highest heading at ``level``; links keep their words only, front matter its plain entries."""
     paragraph: list[str] = []
     lines = text.split("\n")
-    i = 0
+    end = lines.index("---", 1) if lines[0] == "---" and "---" in lines[1:] else -1
+    blocks: list[dict[str, Any]] = _front(lines[1:end]) if end > 0 else []
+    i = end + 1
 
     def flush() -> None:
         if paragraph:
@@ -52,6 +53,21 @@ def blocks_of(text: str, level: int = 3) -> list[dict[str, Any]]:
         i += 1
     flush()
     return blocks
+
+
+def _front(lines: list[str]) -> list[dict[str, Any]]:
+    """The entries of front matter (YAML) that are one value or a list of values, as facts; nested ones are for machines."""
+    found: dict[str, list[str]] = {}
+    key = ""
+    for line in lines:
+        entry = re.fullmatch(r"([\w-]+):\s*(.*)", line)
+        if entry:
+            key = entry[1]
+            found[key] = [entry[2].strip("\"'")] if entry[2] else []
+        elif key and re.fullmatch(r"\s*- [^:]+", line):
+            found[key].append(line.strip("- \"'"))
+    items = [[key.replace("_", " "), ", ".join(values)] for key, values in found.items() if values]
+    return [{"kind": "facts", "items": items}] if items else []
 
 
 def _table(lines: list[str]) -> list[dict[str, Any]]:

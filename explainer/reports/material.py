@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from explainer import inputs as inputs_
+from explainer.features import BACKGROUND_ROWS
 from explainer.model import Model
 
 
@@ -18,10 +20,12 @@ class Material:
 
     model: Model
     data: Any
+    whole: Any  # the table with the columns that the model does not read; None where there are none
     labels: np.ndarray | None
     groups: Any
     reference: Any
     reference_labels: np.ndarray | None
+    whole_reference: Any
     method: str
     seed: int
     cases: int
@@ -33,8 +37,23 @@ class Material:
     date: str
     profile: Mapping[str, Any]
     formats: tuple[str, ...]
+    source: Path | None
     scores: np.ndarray | None = None
     pictures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def unread(self) -> list[str]:
+        """Names of the columns that came with the data and that the model does not read."""
+        return [] if self.whole is None else [str(name) for name in self.whole.columns[len(self.model.feature_names) :]]
+
+    @property
+    def background(self) -> Any:
+        """Rows whose values absent columns take, where the model has none of its own: some of the reference; else None."""
+        if self.model.modality != "tabular" or self.model.background is not None or self.reference is None:
+            return None
+        count = min(BACKGROUND_ROWS, len(self.reference))
+        rows = np.sort(np.random.default_rng(self.seed).choice(len(self.reference), count, replace=False))
+        return inputs_.take(self.reference, rows)
 
     def all_scores(self) -> np.ndarray:
         """Scores of all rows, computed once per audit, in batches."""

@@ -10,7 +10,7 @@ import numpy as np
 from explainer.metrics import ECE_BINS, LEVEL, LOWER, RESAMPLES, Z, bin_index, intervals, wilson
 
 CALIBRATION_TOLERANCE = 0.05
-_TITLES = {
+TITLES = {
     "accuracy": "Accuracy",
     "top5_accuracy": "Top-5 accuracy",
     "balanced_accuracy": "Balanced accuracy (mean recall of the classes)",
@@ -35,6 +35,7 @@ def classification(labels: np.ndarray, probabilities: np.ndarray, class_names: S
     n, k = probabilities.shape
     predicted = probabilities.argmax(1)
     counts = np.bincount(labels, minlength=k)
+    confusion = np.bincount(labels * k + predicted, minlength=k * k).reshape(k, k)
     return {
         "rows": n,
         "errors": int((predicted != labels).sum()),
@@ -42,9 +43,37 @@ def classification(labels: np.ndarray, probabilities: np.ndarray, class_names: S
         "draws": draws_for(n),
         "majority": {"class": class_names[int(counts.argmax())], "share": float(counts.max() / n)},
         "calibration": calibration(labels, probabilities, class_names, seed),
-        "confusion": np.bincount(labels * k + predicted, minlength=k * k).reshape(k, k).tolist(),
+        "confusion": confusion.tolist(),
+        "decision": _decision(class_names),
+        "by_class": by_class(confusion, class_names),
         "class_names": list(class_names),
     }
+
+
+def _decision(class_names: Sequence[str]) -> str:
+    threshold = f", which is a threshold of 0.5 on the probability of {class_names[1]!r}" if len(class_names) == 2 else ""
+    return f"Decision rule: the class of highest probability is predicted{threshold}. Other thresholds are not tried."
+
+
+def by_class(confusion: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Sensitivity, specificity and predictive values of each class against the rest, with Wilson's intervals and what they are of.
+
+    ``confusion (classes, classes)``: rows are the true class, columns the predicted one.
+    """
+    total, true, given = confusion.sum(), confusion.sum(1), confusion.sum(0)
+    rows = []
+    for k, name in enumerate(class_names):
+        hits = confusion[k, k]
+        rest = total - true[k] - given[k] + hits
+        shares = {"sensitivity": (hits, true[k]), "specificity": (rest, total - true[k]), "ppv": (hits, given[k]),
+                  "npv": (rest, total - given[k])}  # fmt: skip
+        rows.append({"class": name} | {key: found for kind, (part, n) in shares.items() for key, found in _share(kind, part, n).items()})
+    return rows
+
+
+def _share(name: str, hits: Any, n: Any) -> dict[str, Any]:
+    low, high = wilson(hits, n)
+    return {name: float(hits / n) if n else None, f"{name}_low": low, f"{name}_high": high, f"{name}_n": int(n)}
 
 
 def regression(labels: np.ndarray, predictions: np.ndarray, seed: int) -> dict[str, Any]:
@@ -107,9 +136,10 @@ def reliability_axes(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.
 def _listed(labels: np.ndarray, predictions: np.ndarray, seed: int) -> list[dict[str, Any]]:
     """The metrics that these rows allow, in the order of their titles."""
     found = intervals(labels, predictions, seed, draws_for(len(labels)))
+    titles = TITLES | ({"roc_auc": "ROC AUC (unweighted mean over the classes, each against the rest)"} if predictions.shape[1] > 2 else {})
     return [
         {"name": name, "title": title, "better": "lower" if name in LOWER else "higher", "value": value, "low": low, "high": high}
-        for name, title in _TITLES.items()
+        for name, title in titles.items()
         if name in found
         for value, low, high in [found[name]]
         if np.isfinite(value)

@@ -54,11 +54,6 @@ def percent(value: Any) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{100 * float(value):.1f}\N{NO-BREAK SPACE}%"
 
 
-def chance(p: float) -> str:
-    """A p-value with its sign: "p = 0.018"; below a thousandth its digits mean nothing, and none is 0."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
 def interval(low: Any, high: Any, as_percent: bool = False) -> str:
     """An interval "low to high"; "–" where it is unknown."""
     show = percent if as_percent else number

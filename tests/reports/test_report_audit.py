@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import errno
 import hashlib
 import json
@@ -467,6 +468,10 @@ def test_wrong_arguments_say_what_is_valid(model: explainer.Model, tmp_path: Pat
         small(model, tmp_path / "r", formats=("htm",))
     with pytest.raises(InvalidInput, match="2026-05-31"):
         small(model, tmp_path / "r", date="31.5.2026")
+    with pytest.raises(InvalidInput, match="2026-05-31garbage"):
+        small(model, tmp_path / "r", date="2026-05-31garbage")
+    with pytest.raises(InvalidInput, match="is no file"):
+        small(model, tmp_path / "r", source=tmp_path)
     frame, labels, sex = make(30, 1)
     with pytest.raises(InvalidInput, match="one label per row"):
         explainer.audit(model, frame, labels[:-1], out=tmp_path / "r")
@@ -475,6 +480,59 @@ def test_wrong_arguments_say_what_is_valid(model: explainer.Model, tmp_path: Pat
     with pytest.raises(InvalidInput, match="one row of attributes"):
         explainer.audit(model, frame, labels, groups=sex.iloc[1:], out=tmp_path / "r")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["yes", None, "no"], "labels row 1 is missing"),
+        (["yes", float("nan"), "no"], "labels row 1 is missing"),
+        (["yes", "no", "nope"], "labels row 2 is 'nope'; labels are class indices 0 to 1 or class names"),
+        (["granted", "no", "yes"], "labels row 0 is 'granted'"),
+        (["granted", "refused", "granted"], "labels row 0 is 'granted'"),
+        ([0.0, float("nan"), 1.0], "labels row 1 is missing"),
+        ([0, 1, 2], "labels row 2 is"),
+    ],
+)
+def test_a_label_that_is_missing_or_unknown_is_named_by_its_row(model: explainer.Model, labels: list, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        explainer.reports.audit.read_labels(pd.Series(labels, dtype=object), model, 3, "labels")
+
+
+def test_a_date_with_a_time_is_that_day() -> None:
+    assert explainer.reports.audit._date(datetime.datetime(2026, 5, 31, 12, tzinfo=datetime.UTC)) == "2026-05-31"
+
+
+def test_columns_that_the_model_does_not_read_are_named_and_checked(model: explainer.Model, tmp_path: Path) -> None:
+    frame, labels, _ = make(60, 1)
+    wide = frame.assign(contact=[f"person{i}@example.com" for i in range(60)], outcome=np.array(NAMES)[labels])
+    wide.to_csv(tmp_path / "rows.csv", index=False)
+    found = explainer.audit(
+        model, wide, labels, source=tmp_path / "rows.csv", out=tmp_path / "r", date=DATE, cases=0, sample=5, formats=("html", "json")
+    )
+    data, checks = found.evidence["sections"]["data"], found.evidence["sections"]["checks"]
+    assert data["unused"] == ["contact"] and "Columns that the model does not use" in found.not_assessed
+    assert next(f for f in checks["findings"] if f["check"] == "personal data")["state"] == "fail"
+    assert found.evidence["inputs"]["data file"] == hashlib.sha256((tmp_path / "rows.csv").read_bytes()).hexdigest()
+    page = found.html.read_text("utf-8")
+    assert "Read from rows.csv." in page and "looked at by the data checks alone: contact." in page
+    assert explainer.verify(found.path, model=model, data=wide, labels=labels).ok
+    plain = small(model, tmp_path / "plain", formats="json", cases=0)
+    assert "unused" not in plain.evidence["sections"]["data"] and plain.evidence["inputs"]["data"] == found.evidence["inputs"]["data"]
+
+
+def test_a_model_without_background_is_explained_by_the_reference(tmp_path: Path) -> None:
+    frame, labels, _ = make(60, 1)
+    bare = explainer.wrap(score, modality="tabular", class_names=NAMES, feature_names=list(frame.columns))
+    alone = explainer.audit(bare, frame, labels, out=tmp_path / "a", date=DATE, cases=1, sample=5, formats="json").evidence["sections"]
+    assert not alone["importance"]["assessed"] and "reference" in alone["importance"]["reason"]
+    known = make(200, 2)[0]
+    found = explainer.audit(bare, frame, labels, reference=known, out=tmp_path / "b", date=DATE, cases=1, sample=5, formats="json")
+    sections = found.evidence["sections"]
+    assert sections["importance"]["assessed"] and "50 reference rows" in sections["importance"]["notes"][-1]
+    drawn = np.sort(np.random.default_rng(0).choice(200, 50, replace=False))
+    (case,) = sections["cases"]["cases"]
+    assert case["base"] == pytest.approx(score(known.iloc[drawn])[:, NAMES.index(case["predicted"])].mean(), abs=1e-3)
 
 
 def test_labels_by_name_and_by_index_give_the_same_report(model: explainer.Model, tmp_path: Path) -> None:

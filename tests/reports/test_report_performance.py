@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from explainer.reports import judgements, performance
@@ -31,6 +32,46 @@ def test_metrics_equal_those_of_scikit_learn(k: int) -> None:
     }  # fmt: skip
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-6), name
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_each_class_against_the_rest_equals_scikit_learn(k: int) -> None:
+    labels, p = made(400, k, seed=2)
+    names, predicted = [f"c{i}" for i in range(k)], p.argmax(1)
+    found = performance.classification(labels, p, names, 0)
+    recall = sk.recall_score(labels, predicted, average=None)
+    precision = sk.precision_score(labels, predicted, average=None)
+    for i, row in enumerate(found["by_class"]):
+        (tn, fp), (fn, tp) = sk.confusion_matrix(labels == i, predicted == i)
+        assert row["class"] == names[i]
+        assert (row["sensitivity"], row["ppv"]) == (pytest.approx(recall[i]), pytest.approx(precision[i]))
+        assert (row["specificity"], row["npv"]) == (pytest.approx(tn / (tn + fp)), pytest.approx(tn / (tn + fn)))
+        assert [row[f"{kind}_n"] for kind in ("sensitivity", "specificity", "ppv", "npv")] == [tp + fn, tn + fp, tp + fp, tn + fn]
+        bounds = binomtest(int(tp), int(tp + fn)).proportion_ci(method="wilson")
+        assert (row["sensitivity_low"], row["sensitivity_high"]) == pytest.approx((bounds.low, bounds.high))
+    assert ("threshold of 0.5 on the probability of 'c1'" in found["decision"]) == (k == 2)
+    area = next(m["title"] for m in found["metrics"] if m["name"] == "roc_auc")
+    assert ("unweighted mean over the classes" in area) == (k > 2)
+
+
+def test_a_class_that_is_never_predicted_has_no_predictive_value() -> None:
+    row = performance.by_class(np.array([[5, 0], [3, 0]]), ["a", "b"])[1]
+    assert row["ppv"] is None and row["ppv_n"] == 0 and row["sensitivity"] == 0 and row["npv"] == 5 / 8
+
+
+def test_a_baseline_that_is_better_on_a_metric_is_an_outcome() -> None:
+    record = {
+        "metrics": {"accuracy": {"value": 0.924, "low": 0.9}, "roc_auc": 0.911, "log_loss": 0.21, "parameters": 7},
+        "baseline": {"name": "boosting", "metrics": {"accuracy": {"value": 0.94}, "roc_auc": 0.908, "log_loss": 0.19}},
+        "against_baseline": {"metric": "roc_auc", "standing": "ties with"},
+    }
+    found = judgements.baseline(record)
+    assert found["status"] == "warn" and "(boosting) is better than the model on Accuracy (0.94 against 0.924), Log loss" in found["text"]
+    assert "ROC AUC (" not in found["text"] and "On ROC AUC the model ties with it" in found["text"] and "of 3 metrics" in found["text"]
+    record["baseline"]["metrics"] = {"accuracy": 0.9, "log_loss": 0.5}
+    assert judgements.baseline(record)["status"] == "pass"
+    for none in (None, {}, {"metrics": {"accuracy": 0.9}}, {"baseline": {"metrics": {"accuracy": 0.9}}}):
+        assert judgements.baseline(none) is None
 
 
 def test_regression_metrics_equal_those_of_scikit_learn() -> None:

@@ -38,3 +38,10 @@ def test_markdown_of_a_card_becomes_blocks() -> None:
     assert found[2]["items"] == ["one", "two more"]
     assert [c["title"] for c in found[3]["columns"]] == ["a", "b"] and found[3]["rows"] == [["1", "2"]]
     assert found[4]["text"] == "code # not a heading"
+
+
+def test_front_matter_of_a_card_becomes_facts() -> None:
+    card = "---\nlicense: apache-2.0\ntags:\n- one\n- two\nmodel-index:\n- name: x\n  results:\n  - value: 0.9\n---\n\n# Title\n"
+    facts, heading = blocks_of(card)
+    assert facts == {"kind": "facts", "items": [["license", "apache-2.0"], ["tags", "one, two"]]} and heading["text"] == "Title"
+    assert [b["kind"] for b in blocks_of("---\nno end")] == ["text"]
