@@ -146,9 +146,19 @@ def audit(
         list[str] | None, typer.Option(metavar="COL", help="A protected attribute; may be given again.", show_default=False)
     ] = None,
     favourable: Annotated[
-        str | None, typer.Option(metavar="CLASS", help="The class that is good for the person.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="The class that is good for the person (regression: high or low); without it fairness is not judged.",
+            show_default=False,
+        ),
     ] = None,
-    reference: Annotated[str | None, typer.Option(metavar="DATA", help="The training data: overlap and drift.", show_default=False)] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="The training data: overlap, drift, and a background where the model has none.", show_default=False
+        ),
+    ] = None,
     method: Annotated[str, typer.Option(help='A method of "explainer methods", or auto.')] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed gives the same report.")] = 0,
     date: Annotated[

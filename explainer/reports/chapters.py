@@ -306,10 +306,26 @@ def _case(c: Section, picture: str | None) -> list[Block]:
             told.append(blocks.table(caption, "Part < 3 | Attribution > 1", [row[:2] for row in rows]))
         else:
             told.append(blocks.table(caption, "Part < 3 | Attribution > 1 | Standard error > 1", rows))
+    if "reasons" in c:
+        told += _reasons(c["reasons"])
     if len(c["verdict"]["checks"]) > 1:
         rows = [[blocks.cell(k["status"]), k["name"].replace("_", " "), k["reason"]] for k in c["verdict"]["checks"]]
         told.append(blocks.table("Checks of this explanation", "Outcome < 0.9 | Check < 1.4 | Reason < 5", rows))
     return told
+
+
+def _reasons(found: Section) -> list[Block]:
+    caption = f"Principal reasons against {found['against']}, whose mean score is {number(found['base'])}; cutoff {number(found['cutoff'])}"
+    verdict = {"status": found["verdict"]["status"], "topic": "Trust in these reasons", "text": found["verdict"]["reason"]}
+    if found["why_none"]:
+        return [blocks.outcomes([verdict]), blocks.text(f"No specific reason can be told. {found['why_none']}")]
+    rows = [
+        [r["text"] + ("" if r["distinguishable"] else " (within its error)"), number(-r["value"]), interval(-r["high"], -r["low"]),
+         "; ".join(r["facts"]) or "–"]
+        for r in found["reasons"]
+    ]  # fmt: skip
+    columns = "Reason < 2 | Lowered the score by > 1.2 | 95 % interval > 1.5 | Because < 3"
+    return [blocks.outcomes([verdict]), blocks.table(caption, columns, rows)]
 
 
 def _sum(c: Section) -> str:

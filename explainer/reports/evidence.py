@@ -120,6 +120,7 @@ def _answered(sections: Mapping[str, Any]) -> dict[str, bool]:
         "cases": bool(sound),
         "trust": bool(cases) and len(sound) == len(cases),
         "adverse": any(case["adverse"] for case in sound),
+        "reasons": any("reasons" in case and case["reasons"]["verdict"]["status"] in ("pass", "warn") for case in cases),
         "ratio": any(table.get("status", "not run") != "not run" for table in sections["groups"].get("tables", [])),
         "overlap": any("overlap" in name for name in ran),
         "drift": any("drift" in name for name in ran),

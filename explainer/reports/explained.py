@@ -9,7 +9,7 @@ import numpy as np
 import explainer
 from explainer import inputs as inputs_
 from explainer.errors import InvalidInput, Unsupported
-from explainer.reports import attributions, figures
+from explainer.reports import adverse, attributions, figures
 from explainer.reports.material import Material, Progress
 from explainer.reports.wording import clean, sentence
 
@@ -68,7 +68,8 @@ def cases(m: Material, progress: Progress) -> dict[str, Any]:
     chosen, without = attributions.choose(scores, m.labels, m.model.task, m.cases, m.favourable)
     against = attributions.adverse(scores, m.model.task, m.favourable)
     rows = np.array([row for row, _ in chosen])
-    given, ex = inputs_.take(m.data, rows), _explain(m, rows, verify="full", progress=progress)
+    given, whole = inputs_.take(m.data, rows), 2 if adverse.asked(m) else 1
+    ex = _explain(m, rows, verify="full", progress=lambda done, total: progress(done, whole * total))
     names = m.model.class_names
     channels = tuple(m.model.feature_names) if m.model.modality == "series" else ()
     cases, outcomes = [], []
@@ -98,7 +99,12 @@ def cases(m: Material, progress: Progress) -> dict[str, Any]:
             if check["status"] == "not run":
                 lacking.setdefault((f"Check of explanations: {sentence(check['name'])}", check["reason"]), []).append(row)
         cases.append(found)
-    unmet = [{"topic": f"A case by the rule “{rule}”", "reason": "No row is left that fits it."} for rule in without]
+    told, unmet = adverse.reasons(m, [c["row"] for c in cases if c["adverse"]], lambda done, total: progress(total + done, 2 * total))
+    for found in (c for c in cases if c["row"] in told):
+        found["reasons"] = told[found["row"]]
+        outcomes.append({"topic": f"Reasons for row {found['row']}", "text": found["reasons"]["verdict"]["reason"],
+                         "status": found["reasons"]["verdict"]["status"]})  # fmt: skip
+    unmet += [{"topic": f"A case by the rule “{rule}”", "reason": "No row is left that fits it."} for rule in without]
     return {
         "cases": cases,
         "outcomes": outcomes,

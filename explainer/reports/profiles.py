@@ -13,7 +13,8 @@ from explainer.errors import unknown
 # What the kinds of evidence are called beside the sections.
 KINDS = {
     "cases": "an explained case that no check failed",
-    "trust": "explanations that all pass their checks", "adverse": "an explained adverse decision", "ratio": "a ratio of selection rates",
+    "trust": "explanations that all pass their checks", "adverse": "an explained adverse decision",
+    "reasons": "principal reasons that are stable", "ratio": "a ratio of selection rates",
     "overlap": "overlap with the training data", "drift": "drift", "personal": "a search for personal data",
     "reidentification": "re-identification",
 }  # fmt: skip

@@ -277,6 +277,27 @@ def test_an_adverse_decision_is_answered_by_an_adverse_case_alone() -> None:
     assert "an explained adverse decision" not in given(False) and "an explained adverse decision" not in given(True, "fail")
 
 
+def test_an_adverse_case_has_its_principal_reasons_where_the_profile_asks(report: explainer.reports.audit.Report) -> None:
+    cases = report.evidence["sections"]["cases"]["cases"]
+    against = [c for c in cases if c["predicted"] == "no"]
+    assert against and [c["row"] for c in cases if "reasons" in c] == [c["row"] for c in against]
+    told, frame, known = against[0]["reasons"], make(160, 1)[0], make(200, 2)[0]
+    model = explainer.wrap(score, modality="tabular", class_names=NAMES, background=make(20, 9)[0])
+    found = explainer.reason_codes(model, frame.iloc[[against[0]["row"]]], target="yes", applicants=known)
+    assert [r["text"] for r in told["reasons"]] == [r.text for r in found[0].reasons]
+    assert [r["value"] for r in told["reasons"]] == pytest.approx([r.value for r in found[0].reasons], abs=1e-5)
+    assert told["against"] == "all 200 applicants" and told["verdict"]["status"] == found[0].verdict.status
+    assert f"Reasons for row {against[0]['row']}" in [o["topic"] for o in report.evidence["outcomes"]]
+    assert "Principal reasons against all 200 applicants" in report.html.read_text("utf-8")
+
+
+def test_reasons_that_cannot_be_had_are_not_assessed(model: explainer.Model, tmp_path: Path) -> None:
+    found = small(model, tmp_path / "r", profile="finance", formats="json")
+    entry = next(e for e in found.evidence["not_assessed"] if e["topic"] == "Principal reasons of adverse decisions")
+    assert "no favourable class is named" in entry["reason"] and "explainer reasons MODEL" in entry["reason"]
+    assert "Principal reasons of adverse decisions" not in small(model, tmp_path / "g", formats="json").not_assessed
+
+
 def test_privacy_is_answered_by_the_checks_that_ran() -> None:
     assert answered(())["MEASURE 2.10"] == "not assessed"
     assert answered((), ran=("Personal data", "Re-identification"))["MEASURE 2.10"] == "partly"
