@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from explainer import frames
 from explainer.errors import CorruptFile, InvalidInput
+from explainer.inputs import sha256
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["pass", "warn", "fail", "not run"]
-SCHEMA = 1
+SCHEMA = 2
 _WORST: tuple[Status, ...] = ("fail", "warn", "pass", "not run")
 
 
@@ -252,6 +254,7 @@ class Explanation:
             "verdicts": [[dataclasses.asdict(c) for c in v.checks.values()] for v in self.verdicts],
             "provenance": dataclasses.asdict(self.provenance),
             "inputs": _pack(self.inputs, "inputs", arrays),
+            "inputs_sha256": sha256(self.inputs),  # of one instance it is not that of the batch, which the provenance names
             "extras": {k: [_pack(e, f"extras.{k}.{i}", arrays) for i, e in enumerate(v)] for k, v in self.extras.items()},
         }
         for name in ("values", "base_values", "scores", "stderr"):
@@ -285,8 +288,13 @@ def load(path: str | os.PathLike[str]) -> Any:
         manifest = json.loads((folder / "manifest.json").read_text())
         with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        if manifest["schema"] > SCHEMA:
-            raise CorruptFile(f"{folder} was written with schema {manifest['schema']}; this version reads up to {SCHEMA}.")
+        if manifest["schema"] != SCHEMA:
+            raise CorruptFile(
+                f"{folder} was written with schema {manifest['schema']}, and this version reads schema {SCHEMA}. Compute and save it again."
+            )
+        inputs = _unpack(manifest["inputs"], arrays)
+        if sha256(inputs) != manifest["inputs_sha256"]:
+            raise CorruptFile(f"The inputs in {folder} are not those that were explained: their sha256 differs. Compute and save it again.")
         return Explanation(
             values=arrays["values"],
             axes=tuple(manifest["axes"]),
@@ -294,7 +302,7 @@ def load(path: str | os.PathLike[str]) -> Any:
             scores=arrays["scores"],
             target=tuple(manifest["target"]),
             feature_names=tuple(tuple(names) for names in manifest["feature_names"]),
-            inputs=_unpack(manifest["inputs"], arrays),
+            inputs=inputs,
             method=manifest["method"],
             modality=manifest["modality"],
             output=manifest["output"],
@@ -333,7 +341,7 @@ def _pack(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
         arrays[key] = value
         return {"array": key}
     if hasattr(value, "iloc"):
-        return {"frame": json.loads(value.to_json(orient="split", double_precision=15)), "dtypes": [str(t) for t in value.dtypes]}
+        return {"frame": frames.packed(value)}
     if isinstance(value, (list, tuple)):
         return {"list": [_pack(v, f"{key}.{i}", arrays) for i, v in enumerate(value)]}
     return {"value": value}
@@ -343,10 +351,7 @@ def _unpack(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
     if "array" in entry:
         return arrays[entry["array"]]
     if "frame" in entry:
-        import pandas as pd
-
-        frame = pd.DataFrame(entry["frame"]["data"], columns=entry["frame"]["columns"], index=entry["frame"]["index"])
-        return frame.astype(dict(zip(frame.columns, entry["dtypes"], strict=True)))
+        return frames.unpacked(entry["frame"])
     if "list" in entry:
         return [_unpack(v, arrays) for v in entry["list"]]
     return entry["value"]

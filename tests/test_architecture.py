@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # One floor per line, the ground floor first. A module imports from its own floor and from those below it.
 FLOORS = (
     ("errors",),
-    ("explanation", "inputs", "progress", "metrics"),
+    ("explanation", "frames", "inputs", "progress", "metrics"),
     ("faults", "scored"),
     ("target", "state", "features", "model", "adapters"),
     ("coalitions",),

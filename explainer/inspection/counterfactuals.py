@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from explainer import frames
 from explainer.coalitions import Budget, Clock
 from explainer.errors import InvalidInput, unknown
 from explainer.explanation import Provenance
@@ -100,21 +101,21 @@ class Counterfactuals:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it as one JSON file."""
-        packed: Any = {"originals": _packed(self.originals), "rows": _packed(self.rows)}
+        packed: Any = {"originals": frames.packed(self.originals), "rows": frames.packed(self.rows)}
         return saving.save(dataclasses.replace(self, **packed), path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Counterfactuals:
         """Read what :meth:`save` wrote. Raises InvalidInput, CorruptFile."""
         found = saving.load(path, cls.__name__)
-        outputs, columns = len(found["class_names"]), len(found["originals"]["columns"])
+        tables = {name: frames.unpacked(found[name]) for name in ("originals", "rows")}
+        outputs, columns = len(found["class_names"]), len(tables["originals"].columns)
         kinds = {"instance": np.int64, "changed": bool}
         shapes = {"original_scores": (-1, outputs), "scores": (-1, outputs), "changed": (-1, columns)}
         names = ("original_scores", "instance", "scores", "changed", "distance", "plausibility", "diversity")
         arrays = {name: np.array(found[name], dtype=kinds.get(name, float)).reshape(shapes.get(name, (-1,))) for name in names}
         words = {name: tuple(found[name]) for name in ("targets", "reasons", "class_names")}
-        frames = {name: _unpacked(found[name]) for name in ("originals", "rows")}
-        return cls(**{**found, **arrays, **words, **frames, "provenance": saving.provenance(found["provenance"])})
+        return cls(**{**found, **arrays, **words, **tables, "provenance": saving.provenance(found["provenance"])})
 
 
 def counterfactuals(
@@ -406,20 +407,3 @@ def _interval(model: Model, target: Any) -> tuple[float, float]:
 
 def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
-
-
-def _packed(frame: pd.DataFrame) -> dict[str, Any]:
-    """A table in JSON: values, types, and the categories of each category."""
-    types = [{"categories": list(t.categories), "ordered": bool(t.ordered)} if hasattr(t, "categories") else str(t) for t in frame.dtypes]
-    return {"columns": [str(c) for c in frame.columns], "types": types, "data": frame.astype(object).to_numpy().tolist()}
-
-
-def _unpacked(entry: Mapping[str, Any]) -> pd.DataFrame:
-    import pandas as pd
-
-    columns = {}
-    for j, (name, kind) in enumerate(zip(entry["columns"], entry["types"], strict=True)):
-        values = [row[j] for row in entry["data"]]
-        dtype = pd.CategoricalDtype(kind["categories"], kind["ordered"]) if isinstance(kind, Mapping) else kind
-        columns[name] = pd.Series(values, dtype=dtype)
-    return pd.DataFrame(columns)
