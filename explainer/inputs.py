@@ -3,15 +3,17 @@
 | modality | accepted | canonical |
 | --- | --- | --- |
 | tabular | DataFrame (pandas, polars), ``(n, columns)``, list of dicts | pandas DataFrame in the model's column order |
-| image | ``(n, H, W[, C])``, list of PIL images or arrays | one float32 array |
-| text | list of str, one str | list of str |
+| image | ``(n, H, W[, C])``, list of PIL images or arrays | one float32 array; bytes and uint16 between 0 and 1, floats as they are |
+| text | list of str, one str, a column | list of str |
 | series | list of ``(T, channels)``, ``(n, T, channels)`` | list of float32 ``(T, channels)`` |
+
+Tensors are taken as the arrays they are.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -21,19 +23,24 @@ from explainer.errors import InvalidInput, unknown
 Modality = Literal["tabular", "image", "text", "series"]
 MODALITIES: tuple[Modality, ...] = ("tabular", "image", "text", "series")
 
+_CHANNELS = (1, 3, 4)
+_SIDE = 8  # pixels: an array with two sides of as many and a few channels looks like one picture
 _EXACT = 2.0**53  # whole numbers up to here are float64 too
 _TENS = 10.0 ** np.arange(20)
 _BLOCK = 2**13  # numbers whose decimals are sought at once: as many as stay near at hand
 
 
-def canonical(inputs: Any, modality: Modality, feature_names: Sequence[str] = ()) -> Any:
-    """Check ``inputs`` and bring them to the canonical form of ``modality``; InvalidInput says what is wrong and where."""
+def canonical(inputs: Any, modality: Modality, feature_names: Sequence[str] = (), like: Any = None) -> Any:
+    """Check ``inputs`` and bring them to the canonical form of ``modality``; InvalidInput says what is wrong and where.
+
+    ``like``: canonical inputs of the same model, which tell the categories of a column and the shape of a picture.
+    """
     readers = {"tabular": _table, "image": _images, "text": _texts, "series": _series}
     if modality not in readers:
         raise unknown("modality", modality, MODALITIES)
     if inputs is None:
         raise InvalidInput(f"No inputs came (None); pass a batch of {modality} inputs.")
-    result = readers[modality](inputs, tuple(feature_names))
+    result = readers[modality](_plain(inputs), tuple(feature_names), like)
     if len(result) == 0:
         raise InvalidInput(f"The {modality} input is empty (0 rows); pass at least one.")
     return result
@@ -47,6 +54,26 @@ def take(inputs: Any, index: Any) -> Any:
         return inputs[index]
     index = np.asarray(index)
     return [inputs[int(i)] for i in (np.flatnonzero(index) if index.dtype == bool else index)]
+
+
+def handed_out(inputs: Any) -> Any:
+    """A copy of canonical inputs, for a callee that is not ours: it may write into what it gets."""
+    if isinstance(inputs, list):
+        return [one.copy() if isinstance(one, np.ndarray) else one for one in inputs]
+    return inputs.copy()
+
+
+def categorised(frame: Any, like: Any) -> Any:
+    """``frame`` whose columns that are categories in ``like`` have those categories, and after them values of their own."""
+    import pandas as pd
+
+    made = {}
+    for name, dtype in like.dtypes.items():
+        if not isinstance(dtype, pd.CategoricalDtype) or name not in frame.columns:
+            continue
+        own = [value for value in frame[name].dropna().unique() if value not in dtype.categories]
+        made[name] = frame[name].astype(pd.CategoricalDtype([*dtype.categories, *own], dtype.ordered))
+    return frame.assign(**made) if made else frame
 
 
 def join(parts: Sequence[Any]) -> Any:
@@ -144,9 +171,21 @@ def sha256(inputs: Any) -> str:
     return digest.hexdigest()
 
 
-def _table(inputs: Any, names: tuple[str, ...]) -> Any:
+def _plain(inputs: Any) -> Any:
+    """Tensors and sparse matrices, or a list of them, as arrays."""
+    if isinstance(inputs, (list, tuple)):
+        return [_plain(one) if hasattr(one, "detach") else one for one in inputs]
+    if hasattr(inputs, "detach"):
+        tensor = inputs.detach().cpu()
+        return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+    return inputs.toarray() if hasattr(inputs, "toarray") else inputs
+
+
+def _table(inputs: Any, names: tuple[str, ...], like: Any) -> Any:
     import pandas as pd
 
+    if hasattr(inputs, "collect") and not hasattr(inputs, "to_pandas"):  # a lazy table of polars
+        inputs = inputs.collect()
     if hasattr(inputs, "to_pandas") and not isinstance(inputs, pd.DataFrame):
         inputs = inputs.to_pandas()
     if isinstance(inputs, pd.Series):
@@ -154,23 +193,15 @@ def _table(inputs: Any, names: tuple[str, ...]) -> Any:
     if isinstance(inputs, (list, tuple)) and inputs and isinstance(inputs[0], dict):
         inputs = pd.DataFrame(list(inputs))
     if isinstance(inputs, pd.DataFrame):
-        frame = inputs
-        if names:
-            missing = [name for name in names if name not in frame.columns]
-            if missing:
-                raise InvalidInput(
-                    f"The table lacks {len(missing)} of the model's {len(names)} columns: {', '.join(missing[:8])}. "
-                    f"It has: {', '.join(map(str, list(frame.columns)[:12]))}. Add the missing columns (empty is allowed where "
-                    "the model takes missing values)."
-                )
-            frame = frame.loc[:, list(names)]
+        frame = _columns(inputs, names)
     else:
         array = np.asarray(inputs)
         if array.ndim == 1 and array.dtype != object and (not names or len(array) == len(names)) and len(array):
             array = array[None]
         if array.ndim != 2 or (names and array.shape[1] != len(names)):
             wanted = f"(rows, {len(names)})" if names else "(rows, columns)"
-            raise InvalidInput(f"A table of shape {wanted} or a DataFrame is needed; an array of shape {array.shape} came.")
+            came = f"an array of shape {array.shape}" if array.ndim else type(inputs).__name__
+            raise InvalidInput(f"A table of shape {wanted} or a DataFrame is needed; {came} came.")
         frame = pd.DataFrame(array, columns=list(names) or [f"x{i}" for i in range(array.shape[1])])
         frame = frame.infer_objects()
     if len(frame.columns) == 0:
@@ -180,43 +211,103 @@ def _table(inputs: Any, names: tuple[str, ...]) -> Any:
     if infinite.any():
         row, column = np.argwhere(infinite)[0]
         raise InvalidInput(f"Row {row}, column {numbers.columns[column]!r} is infinite; replace it by a number or leave it empty.")
-    return frame
+    return frame if like is None else categorised(frame, like)
 
 
-def _images(inputs: Any, _names: tuple[str, ...]) -> np.ndarray:
+def _columns(frame: Any, names: tuple[str, ...]) -> Any:
+    """The columns ``names`` of ``frame``, or all of them, found by what their labels are as text."""
+    labels = [str(label) for label in frame.columns]
+    distinct(labels, "The table")
+    place = {label: k for k, label in enumerate(labels)}
+    wanted = list(names) or labels
+    missing = [name for name in wanted if name not in place]
+    if missing:
+        raise InvalidInput(
+            f"The table lacks {len(missing)} of the model's {len(names)} columns: {', '.join(missing[:8])}. "
+            f"It has: {', '.join(labels[:12])}. Add the missing columns (empty is allowed where the model takes missing values)."
+        )
+    return frame.iloc[:, [place[name] for name in wanted]].set_axis(wanted, axis=1)
+
+
+def distinct(names: Sequence[str], what: str) -> None:
+    """Raise InvalidInput where two of ``names`` are the same."""
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InvalidInput(f"{what} has several columns of one name: {', '.join(twice[:8])}. Give each column a name of its own.")
+
+
+def _images(inputs: Any, _names: tuple[str, ...], like: Any) -> np.ndarray:
     if isinstance(inputs, np.ndarray) and inputs.dtype != object:
-        array = inputs
+        array = _one_or_many(_unit(inputs), like)
     else:
         listed = inputs if isinstance(inputs, (list, tuple)) else [inputs]
         pictures = [_picture(one) for one in listed]
         shapes = {p.shape for p in pictures}
         if len(shapes) > 1:
             raise InvalidInput(f"The images differ in shape ({', '.join(map(str, sorted(shapes)[:4]))}); resize them to one shape.")
-        array = np.stack(pictures) if pictures else np.empty((0, 1, 1))
-    if array.ndim == 2:
-        array = array[None]
-    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[-1] not in (1, 3, 4) and array.shape[1] in (1, 3)):
+        array = np.stack(pictures) if pictures else np.empty((0, 1, 1), dtype=np.float32)
+    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[-1] not in _CHANNELS and array.shape[1] in _CHANNELS):
         raise InvalidInput(
             f"Images of shape (n, H, W) or (n, H, W, C) are needed; {array.shape} came. "
-            "Move the channel axis last: np.moveaxis(images, 1, -1)."
+            "Move the channel axis last: np.moveaxis(images, 1, -1), or images.permute(0, 2, 3, 1) of a tensor."
         )
-    if array.dtype.kind not in "fiub":
-        raise InvalidInput(f"Images must be numbers; an array of {array.dtype} came.")
-    array = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
     return _finite(array, "image")
+
+
+def _one_or_many(array: np.ndarray, like: Any) -> np.ndarray:
+    """``array`` with the axis that counts pictures, which one picture alone lacks."""
+    if array.ndim == 2:
+        return array[None]
+    if array.ndim != 3 or array.shape[-1] not in _CHANNELS or min(array.shape[:2]) < _SIDE:
+        return array
+    known = None if like is None else like.shape[1:]
+    if array.shape == known:
+        return array[None]
+    if array.shape[1:] == known:
+        return array
+    n, height, channels = array.shape
+    raise InvalidInput(
+        f"An array of shape {array.shape} may be one picture of {n} x {height} with {channels} channels, or {n} pictures of {height} x "
+        f"{channels}. Pass images[None] for the one, images[..., None] for the many, or wrap() the model with background= pictures."
+    )
 
 
 def _picture(one: Any) -> np.ndarray:
     if hasattr(one, "convert"):  # PIL
-        picture = one if one.mode in ("L", "RGB") else one.convert("L" if one.mode in ("1", "I", "I;16", "F", "LA") else "RGB")
-        return np.asarray(picture, dtype=np.uint8)
+        if one.mode == "I":
+            raise InvalidInput(
+                "A picture of mode I (whole numbers of 32 bits) does not say its range. Pass an array of what the model takes, such as "
+                "np.asarray(picture) / 65535 for one that was read from a file of 16 bits."
+            )
+        kept = one.mode in ("L", "RGB", "F") or one.mode.startswith("I;16")
+        one = one if kept else one.convert("L" if one.mode in ("1", "LA") else "RGB")
     array = np.asarray(one)
     if array.ndim not in (2, 3):
         raise InvalidInput(f"An image of shape (H, W) or (H, W, C) is needed; {array.shape} came.")
-    return array
+    return _unit(array)
 
 
-def _texts(inputs: Any, _names: tuple[str, ...]) -> list[str]:
+def _unit(array: np.ndarray) -> np.ndarray:
+    """float32: floats and booleans as they are, bytes and uint16 divided by the largest they can hold."""
+    if array.dtype.kind in "fb":
+        return array.astype(np.float32)
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
+        return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
+    if array.dtype.kind in "iu":
+        raise InvalidInput(
+            f"Images of {array.dtype} do not say their range. Pass images.astype('uint8') where they hold 0 to 255 (they become 0 to 1), "
+            "uint16 where they hold 0 to 65535, or floats as the model takes them."
+        )
+    raise InvalidInput(f"Images must be numbers; an array of {array.dtype} came.")
+
+
+def _texts(inputs: Any, _names: tuple[str, ...], _like: Any) -> list[str]:
+    if isinstance(inputs, Mapping) or (hasattr(inputs, "columns") and len(inputs.columns) != 1):
+        columns = list(inputs) if isinstance(inputs, Mapping) else list(inputs.columns)
+        shown = ", ".join(map(str, columns[:8]))
+        raise InvalidInput(f"{type(inputs).__name__} with {len(columns)} columns came ({shown}); pass the one that holds the texts.")
+    if hasattr(inputs, "columns"):
+        inputs = inputs[inputs.columns[0]]
     texts = [inputs] if isinstance(inputs, str) else list(inputs)
     for i, text in enumerate(texts):
         if not isinstance(text, str):
@@ -226,11 +317,13 @@ def _texts(inputs: Any, _names: tuple[str, ...]) -> list[str]:
     return [str(text) for text in texts]
 
 
-def _series(inputs: Any, names: tuple[str, ...]) -> list[np.ndarray]:
-    if isinstance(inputs, np.ndarray) and inputs.dtype != object and inputs.ndim == 2:
+def _series(inputs: Any, names: tuple[str, ...], _like: Any) -> list[np.ndarray]:
+    if hasattr(inputs, "columns") or (isinstance(inputs, np.ndarray) and inputs.dtype != object and inputs.ndim == 2):
         inputs = [inputs]
     series = []
     for i, one in enumerate(inputs):
+        if hasattr(one, "columns") and set(names) <= set(map(str, one.columns)):
+            one = _table(one, names, None)
         try:
             array = np.asarray(one, dtype=np.float32)
         except (TypeError, ValueError):

@@ -67,7 +67,10 @@ class Model(ABC):
         self.returns: Returns = "value" if task == "regression" else returns
         self.class_names = tuple(str(c) for c in class_names)
         self.feature_names = tuple(str(f) for f in feature_names)
-        self.background = None if background is None else self.canonical(background)
+        inputs_.distinct(self.feature_names, f"{self.name}: feature_names=")
+        self.background: Any = None
+        if background is not None:
+            self.background = self.canonical(background)
 
     @abstractmethod
     def raw(self, inputs: Any, at_once: int | None = None) -> np.ndarray:
@@ -82,7 +85,7 @@ class Model(ABC):
 
     def canonical(self, inputs: Any) -> Any:
         """``inputs`` checked and in the canonical form of this model's modality. Raises InvalidInput."""
-        return inputs_.canonical(inputs, self.modality, self.feature_names)
+        return inputs_.canonical(inputs, self.modality, self.feature_names, self.background)
 
     def scores(self, inputs: Any, output: str = "probability") -> np.ndarray:
         """Scores ``(n, outputs)`` on the scale asked for.

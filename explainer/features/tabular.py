@@ -11,6 +11,7 @@ import numpy as np
 from explainer.errors import InvalidInput
 from explainer.features.base import Cells, Features
 from explainer.features.conditional import Donors
+from explainer.inputs import categorised
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,8 @@ class Columns(Features):
         self.repeats = len(background) if donors is None else donors.repeats
         self._instances = len(frame)
         # Instances and background in one frame, so that each column has one dtype that holds the values of both.
-        self._pool = pd.concat([frame, background], ignore_index=True)
+        frame = categorised(frame, background)
+        self._pool = pd.concat([frame, categorised(background, frame)], ignore_index=True)
         self._blocks, self._others = _blocks(self._pool, len(frame))
         marginal = f"mean over {len(background)} background rows" if len(background) > 1 else "value of the baseline row"
         self.absence = absence or (marginal if donors is None else donors.absence)
