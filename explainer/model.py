@@ -67,8 +67,9 @@ class Model(ABC):
         self.returns: Returns = "value" if task == "regression" else returns
         self.class_names = tuple(str(c) for c in class_names)
         self.feature_names = tuple(str(f) for f in feature_names)
-        inputs_.distinct(self.feature_names, f"{self.name}: feature_names=")
+        inputs_.distinct(self.feature_names, f"The background or feature_names= of {self.name}")
         self.background: Any = None
+        self._labels = {str(label): label for label in background.columns} if hasattr(background, "iloc") and modality == "tabular" else {}
         if background is not None:
             self.background = self.canonical(background)
 
@@ -86,6 +87,13 @@ class Model(ABC):
     def canonical(self, inputs: Any) -> Any:
         """``inputs`` checked and in the canonical form of this model's modality. Raises InvalidInput."""
         return inputs_.canonical(inputs, self.modality, self.feature_names, self.background)
+
+    def handed_out(self, inputs: Any) -> Any:
+        """A copy of canonical inputs for code that is not ours, with the columns labelled as in the background it came with."""
+        copied = inputs_.handed_out(inputs)
+        if any(name is not label for name, label in self._labels.items()):
+            copied.columns = [self._labels.get(name, name) for name in copied.columns]
+        return copied
 
     def scores(self, inputs: Any, output: str = "probability") -> np.ndarray:
         """Scores ``(n, outputs)`` on the scale asked for.

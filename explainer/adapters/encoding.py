@@ -116,6 +116,9 @@ class Steps:
         return (padded, lengths) if self.lengths else padded
 
 
+OWN = (Columns, Pixels, Steps)  # they write into nothing they get
+
+
 def default_preprocess(module: nn.Module, modality: str, columns: int) -> Any:
     """The encoder used where none was given. Raises InvalidInput for text, which has no tokeniser of its own."""
     if modality == "text":

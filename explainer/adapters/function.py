@@ -8,22 +8,27 @@ from typing import Any
 
 import numpy as np
 
+from explainer.adapters.outputs import held, names_of_classes
 from explainer.errors import ExplainerError, InvalidInput
 from explainer.inputs import take
 from explainer.model import Model
+
+_PROBED = 64  # background rows on which a function is asked what it gives
 
 
 class FunctionModel(Model):
     """A callable ``inputs -> (n, outputs)`` or ``(n,)`` behind the Model face; seen from outside only."""
 
-    def __init__(self, function: Callable[[Any], Any], preprocess: Callable[[Any], Any] | None, **names: Any) -> None:
+    def __init__(self, function: Callable[[Any], Any], preprocess: Callable[[Any], Any] | None, told: Any = None, **names: Any) -> None:
         self._function = function
         self.preprocess = preprocess
+        self._told = told
         super().__init__(**names)
 
     def raw(self, inputs: Any, at_once: int | None = None) -> np.ndarray:
-        given = inputs if self.preprocess is None else self.preprocess(inputs)
         try:
+            given = self.handed_out(inputs)
+            given = given if self.preprocess is None else self.preprocess(given)
             scores = np.asarray(self._function(given), dtype=np.float64)
         except (ExplainerError, MemoryError):
             raise  # the engine halves its batch after a MemoryError
@@ -31,7 +36,11 @@ class FunctionModel(Model):
             raise InvalidInput(f"{self.name} could not score {_describe(inputs)}: {type(error).__name__}: {error}") from error
         if scores.shape[:1] != (len(inputs),):
             raise InvalidInput(f"{self.name} gave scores of shape {scores.shape} for {len(inputs)} inputs; (n,) or (n, outputs) is needed.")
-        return scores.reshape(len(inputs), -1)
+        rows = scores.reshape(len(inputs), -1)
+        if self.task == "classification":
+            alone = rows.shape[1] == 1  # one number per row is the probability of the second of two classes
+            held(rows, "probability" if alone and self._told is None else self._told, self.name)
+        return rows
 
     def fingerprint(self) -> str:
         """sha256 of the function's code and constants; what it closes over is not seen."""
@@ -63,7 +72,7 @@ def wrap_function(function: Callable[[Any], Any], **options: Any) -> FunctionMod
     name = options["name"] or getattr(function, "__name__", type(function).__name__)
     common = {
         "modality": options["modality"], "feature_names": feature_names, "background": background, "task": task,
-        "returns": options["returns"] or "probability", "name": name,
+        "returns": options["returns"] or "probability", "told": options["returns"], "name": name,
     }  # fmt: skip
     if names is None:
         names = _count_outputs(function, options["preprocess"], common)
@@ -74,7 +83,5 @@ def _count_outputs(function: Callable[[Any], Any], preprocess: Any, common: dict
     if common["background"] is None:
         raise InvalidInput("wrap() of a function needs class_names=[...] (or background=, on which its outputs can be counted).")
     probe = FunctionModel(function, preprocess, class_names=("?",), **common)
-    width = probe.raw(take(probe.background, slice(0, 1))).shape[1]
-    if common["task"] == "regression":
-        return ["value"] if width == 1 else [f"output {j}" for j in range(width)]
-    return [f"class {j}" for j in range(max(2, width))]
+    width = probe.raw(take(probe.background, slice(0, _PROBED))).shape[1]
+    return names_of_classes(None, width, probe.task, probe.name)

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 import numpy as np
 
 from explainer.adapters.answers import REQUESTS, rows_of, scores_in
-from explainer.adapters.outputs import as_rows, check_probabilities, names_of_classes, returned
+from explainer.adapters.outputs import as_rows, held, names_of_classes
 from explainer.adapters.sender import Sender, TooLarge
 from explainer.errors import InvalidInput, unknown
 from explainer.inputs import Modality, canonical, take
@@ -55,7 +55,8 @@ class HttpModel(Model):
         return f"{count} of {len(given)} inputs have no finite score, the first is row {row}: {self.name} answered null or NaN for it."
 
     def _ask(self, rows: Any) -> np.ndarray:
-        given = rows if self.preprocess is None else self.preprocess(rows)
+        given = self.handed_out(rows)
+        given = given if self.preprocess is None else self.preprocess(given)
         body = self._request(given) if callable(self._request) else rows_of(given, self._request)
         answer = self._sender.post(body)
         if callable(self._response):
@@ -66,12 +67,8 @@ class HttpModel(Model):
         else:
             found = scores_in(answer, self._response, self.class_names, self.name)
         scores = as_rows(found, len(rows), self.name)
-        told = scores[np.isfinite(scores).all(axis=1)]
-        if len(told) and self.task == "classification":
-            if self._told is None:
-                returned(told, None, self.task, self.name)
-            elif self._told == "probability":
-                check_probabilities(told, self.name)
+        if self.task == "classification":
+            held(scores, self._told, self.name)
         return scores
 
     def fingerprint(self) -> str:

@@ -74,7 +74,8 @@ class OnnxModel(Model):
             yield from (same[start : start + limit] for start in range(0, len(same), limit))
 
     def _score(self, batch: Any) -> np.ndarray:
-        feeds = feeds_of(self._encode, batch, self._specs, self.name)
+        given = batch if self.preprocess is None else self.handed_out(batch)
+        feeds = feeds_of(self._encode, given, self._specs, self.name)
         return run(self.session, feeds, self._output, len(batch), self.name)[0]
 
     def fingerprint(self) -> str:

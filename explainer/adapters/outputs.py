@@ -37,6 +37,13 @@ def returned(rows: np.ndarray, told: Returns | None, task: str | None, what: str
     raise InvalidInput(f"What {what} gives cannot be told: {why} (the first row is {shown}). {_ASK}")
 
 
+def held(rows: np.ndarray, told: Returns | None, what: str) -> None:
+    """Raise InvalidInput where scores of a classifier are not what they were told, or seemed, to be; rows with NaN are for others."""
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if len(rows):
+        returned(rows, told, None, what)
+
+
 def check_probabilities(rows: np.ndarray, what: str) -> None:
     """Raise InvalidInput where numbers that were called probabilities lie outside [0, 1]; NaN is for others to judge."""
     outside = rows[(rows < -_SUMS) | (rows > 1 + _SUMS)]

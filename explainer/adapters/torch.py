@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from explainer import state
 from explainer.adapters import composing, pace, strides
-from explainer.adapters.encoding import Arguments, default_preprocess, first_layer, made_up, wanted_width
+from explainer.adapters.encoding import OWN, Arguments, default_preprocess, first_layer, made_up, wanted_width
 from explainer.adapters.entries import Entry, SeveralEntries, widths_of
 from explainer.errors import ExplainerError, InvalidInput, UnknownName, Unsupported
 from explainer.faults import out_of_memory
@@ -138,7 +138,7 @@ class TorchModel(Model):
         if isinstance(inputs, composing.Composed):
             return inputs.encoded(channels_last)
         try:
-            encoded = self.preprocess(inputs)
+            encoded = self.preprocess(inputs if isinstance(self.preprocess, OWN) else self.handed_out(inputs))
         except ExplainerError:
             raise
         except Exception as error:
@@ -298,8 +298,7 @@ def wrap_torch(
         module = copy.deepcopy(core).to(device)
     names = _feature_names(core, modality, feature_names, preprocess, background)
     encoder = preprocess if preprocess is not None else default_preprocess(core, modality, len(names))
-    given = background if background is None else canonical(background, modality, names)
-    draft = TorchModel(module, encoder, modality=modality, class_names=("?",), feature_names=names, background=given)
+    draft = TorchModel(module, encoder, modality=modality, class_names=("?",), feature_names=names, background=background)
     draft.entry = Entry(output, None if class_names is None else widths_of([class_names] if isinstance(class_names, str) else class_names))
     probe, activation = _probe(draft)
     outputs = probe.shape[1] if probe is not None else _outputs(core)
@@ -328,12 +327,12 @@ def wrap_torch(
         class_names=class_names,
         task=task,
         returns=returns or _returns(core, probe, activation),
-        background=given,
+        background=background,
         name=name or type(core).__name__,
     )
     model._channels_last = draft._channels_last
     model._sample, model.entry = draft._sample, Entry(output, model.entry.widths, draft.entry.found)
-    model.padding_counts = modality in ("text", "series") and _padding_counts(draft, given)
+    model.padding_counts = modality in ("text", "series") and _padding_counts(draft, draft.background)
     return model
 
 
