@@ -11,6 +11,8 @@ import numpy as np
 
 from explainer.errors import Unsupported
 
+_ZERO, _LIGHT_ZERO = 1, 1e-35  # LightGBM's mark of splits at which zero is missing, and what it takes for zero
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -34,13 +36,16 @@ class Tree:
 class Forest:
     """Trees whose values add up to the margins ``(n, outputs)``, starting from ``base`` ``(outputs,)``.
 
-    ``precision`` is the type the library compares columns in, ``exact`` the agreement that its own rounding allows.
+    ``precision`` is the type the library compares columns in, ``exact`` the agreement that its own rounding allows; ``missing`` is the
+    number that counts as missing beside NaN, up to ``near``.
     """
 
     trees: Sequence[Tree]
     base: np.ndarray
     precision: Any = np.float64
     exact: float = 1e-9
+    missing: float = np.nan
+    near: float = 0.0
 
     @property
     def outputs(self) -> int:
@@ -50,7 +55,10 @@ class Forest:
         """Rows as the library sees them before it compares: ``(n, columns)`` float64, NaN where missing."""
         if hasattr(table, "to_numpy"):
             table = table.to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.asarray(np.asarray(table, dtype=self.precision), dtype=np.float64)
+        columns = np.asarray(np.asarray(table, dtype=self.precision), dtype=np.float64)
+        if np.isnan(self.missing):
+            return columns
+        return np.where(np.abs(columns - np.float64(self.precision(self.missing))) <= self.near, np.nan, columns)
 
 
 def read(estimator: Any) -> Forest:
@@ -120,9 +128,6 @@ def _histogram(estimator: Any) -> Forest:
 
 
 def _xgboost(estimator: Any) -> Forest:
-    missing = getattr(estimator, "missing", None)
-    if missing is not None and not np.isnan(missing):
-        raise Unsupported(f"missing={missing!r}: only NaN is read as missing.")
     booster = estimator.get_booster()
     learner = json.loads(booster.save_raw("json"))["learner"]
     gradient, weights = learner["gradient_booster"], None
@@ -160,7 +165,8 @@ def _xgboost(estimator: Any) -> Forest:
         base = np.log(base) - np.log1p(-base)
     elif objective in ("count:poisson", "reg:gamma", "reg:tweedie"):
         base = np.log(base)
-    return Forest(trees, np.broadcast_to(base, (outputs,)), np.float32, 1e-5)
+    missing = getattr(estimator, "missing", None)
+    return Forest(trees, np.broadcast_to(base, (outputs,)), np.float32, 1e-5, np.nan if missing is None else float(missing))
 
 
 def _lightgbm(estimator: Any) -> Forest:
@@ -168,7 +174,17 @@ def _lightgbm(estimator: Any) -> Forest:
     outputs = int(_fields(head)["num_tree_per_iteration"])
     # A random forest (boosting_type="rf") says this in a line of one word.
     shrink = outputs / len(parts) if "average_output" in head.split() else 1.0
-    return Forest([_lightgbm_tree(_fields(part), t % outputs, shrink) for t, part in enumerate(parts)], np.zeros(outputs))
+    fields = [_fields(part) for part in parts]
+    kinds = {int(kind) for field in fields for kind in _missing_kinds(field)}
+    if _ZERO in kinds and kinds != {_ZERO}:
+        raise Unsupported("Zero counts as missing at some splits and not at others, which is not read.")
+    trees = [_lightgbm_tree(field, t % outputs, shrink) for t, field in enumerate(fields)]
+    return Forest(trees, np.zeros(outputs), missing=0.0 if kinds == {_ZERO} else np.nan, near=_LIGHT_ZERO)
+
+
+def _missing_kinds(field: dict[str, str]) -> np.ndarray:
+    """What is missing at each split, two bits of its decision: nothing (NaN is then 0), zero (zero_as_missing), or NaN."""
+    return (np.array(field.get("decision_type", "").split(), dtype=np.int64) >> 2) & 3
 
 
 def _fields(part: str) -> dict[str, str]:
@@ -187,12 +203,9 @@ def _lightgbm_tree(field: dict[str, str], output: int, shrink: float) -> Tree:
     inner = len(leaves) - 1
     if not inner:
         return Tree(*(np.array([-1]),) * 2, np.array([0]), np.zeros(1), np.zeros(1, dtype=bool), np.ones(1), leaves, output)
-    # Two bits of each decision say what is missing: nothing (NaN is then 0), zero, or NaN; one bit says where it goes.
+    # Beside the kind of missing values, one bit of each decision says where they go.
     decision, threshold = numbers("decision_type"), numbers("threshold", float)
-    kind = (decision >> 2) & 3
-    if (kind == 1).any():
-        raise Unsupported("zero_as_missing=True is not read.")
-    missing_left = np.where(kind == 0, threshold >= 0, (decision & 2) > 0)
+    missing_left = np.where(_missing_kinds(field) == 0, threshold >= 0, (decision & 2) > 0)
     # Children below 0 are leaves, -1 the first; here leaves follow the inner nodes.
     left, right = (np.where(c < 0, inner - 1 - c, c) for c in (numbers("left_child"), numbers("right_child")))
     end = np.full(len(leaves), -1)

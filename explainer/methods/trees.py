@@ -16,6 +16,7 @@ from explainer.progress import Report
 
 # Players asked by the trees, up to which a score that is no sum over trees is worked out for all their coalitions.
 MOST_ENUMERATED = 16
+_HELD = 256  # rows of a game on which what was read of the trees is held against the model
 _NOTE = (
     "TreeSHAP's path-dependent game: at a split on an absent column a row goes both ways, in the shares of the training rows. "
     "No background rows are used; the values of method 'shap', which averages over background rows, differ from these."
@@ -43,7 +44,7 @@ def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Re
     try:
         ensemble = Ensemble(model, [inputs], output, np.arange(inputs.shape[1]))
         if ensemble.slope is None:
-            raise Unsupported(f"{_no_sum(model, output)} Use that, or method 'shap', whose game is defined on every scale.")
+            raise Unsupported(f"{_no_sum(model, output)} Method 'shap' has a game that is defined on every scale.")
         if not ensemble.covered:
             raise Unsupported("Some nodes were reached by no training rows, so their shares are 0 / 0. Use method 'shap'.")
         slope, intercept = _slope(ensemble, target)
@@ -51,7 +52,7 @@ def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Re
             raise Unsupported("The path-dependent game is for targets linear in the scores; this function is not. Use method 'shap'.")
         values, base = ensemble.values(inputs, None, progress) @ slope, ensemble.expected() @ slope + intercept
     except Unsupported:
-        found = _by_shap(model, inputs, None, output)
+        found = _by_shap(model, inputs, None, inputs if model.background is None else model.background[:_HELD], output)
         if isinstance(found, str) or target.weights is None:
             raise
         values, base, algorithm = *found, "shap.TreeExplainer (path-dependent)"
@@ -75,9 +76,9 @@ def tree_values(
     if reason:
         return reason
     rows = features.rows(0, np.zeros((1, features.players(0)), dtype=bool))
-    algorithm = "tree (interventional)"
+    algorithm, held = "tree (interventional)", _composed(features, len(inputs))
     try:
-        ensemble = Ensemble(model, [rows, inputs], output, _players(features, inputs))
+        ensemble = Ensemble(model, [rows, inputs, held], output, _players(features, inputs))
         if ensemble.slope is not None and target.weights is not None:
             values = list(_functionals(ensemble.values(inputs, rows, progress) @ ensemble.slope, target))
             base = _functionals(ensemble.margins(rows).mean(axis=0) @ ensemble.slope + ensemble.intercept, target)
@@ -85,9 +86,9 @@ def tree_values(
             games = _enumerated(model, ensemble, inputs, rows, target, output, features, progress)
             values, base, algorithm = [phi for phi, _, _ in games], np.stack([empty for _, _, empty in games]), "tree (all coalitions)"
     except Unsupported as error:
-        found = str(error) if _grouped(features, inputs) or target.weights is None else _by_shap(model, inputs, rows, output)
+        found = str(error) if _grouped(features, inputs) or target.weights is None else _by_shap(model, inputs, rows, held, output)
         if isinstance(found, str):
-            return f"{error} So values are sampled."
+            return f"{error} So the values are not read from the trees."
         values, base = list(_functionals(found[0], target)), _functionals(found[1], target)
         algorithm = "shap.TreeExplainer (interventional)"
     return Attribution(
@@ -112,7 +113,7 @@ def tree_interactions(
         return reason
     rows = features.rows(0, np.zeros((1, features.players(0)), dtype=bool))
     try:
-        ensemble = Ensemble(model, [rows, inputs], output, _players(features, inputs))
+        ensemble = Ensemble(model, [rows, inputs, _composed(features, len(inputs))], output, _players(features, inputs))
         if ensemble.slope is not None and target.weights is not None:
             both = _functionals(ensemble.interactions(inputs, rows, progress) @ ensemble.slope, target)
             return both, _functionals(ensemble.margins(rows).mean(axis=0) @ ensemble.slope + ensemble.intercept, target)
@@ -175,11 +176,13 @@ def _unfit(model: Any, inputs: Any) -> str:
 
 def _unfit_game(features: Features) -> str:
     if features.conditional:
-        return "What absent columns take depends on the present ones, which the trees' closed forms do not know, so values are sampled."
+        return "What absent columns take depends on the present ones, which the trees' closed forms do not know."
     return ""
 
 
 def _no_sum(model: Any, output: str) -> str:
+    if model.task == "regression":
+        return f"What this {_kind(model)} predicts is not a sum over its trees but a function of it, such as its exponential."
     return f"The {output} of this {_kind(model)} is not a sum over its trees; output='logit' often is."
 
 
@@ -193,26 +196,48 @@ def _players(features: Any, inputs: Any) -> np.ndarray:
     return np.array([owner[str(column)] for column in inputs.columns])
 
 
-def _by_shap(model: Any, inputs: Any, rows: Any, output: str) -> tuple[np.ndarray, np.ndarray] | str:
-    """Values ``(n, columns, outputs)`` and base ``(outputs,)`` of trees that only shap reads, held against the model's scores."""
-    import shap
+def _composed(features: Features, n: int) -> Any:
+    """Some hundreds of rows of the games: rows of few instances with random columns from the background rows, whose scores the values
+    are made of.
+    """
+    rng, chosen = np.random.default_rng(0), range(min(n, 8))
+    each = max(1, _HELD // (len(chosen) * features.repeats))
+    return features.rows_of([(i, rng.random((each, features.players(i))) < 0.5) for i in chosen])
 
+
+def _by_shap(model: Any, inputs: Any, rows: Any, held: Any, output: str) -> tuple[np.ndarray, np.ndarray] | str:
+    """Values ``(n, columns, outputs)`` and base ``(outputs,)`` of trees that only shap reads: path-dependent where ``rows`` is None.
+
+    What shap makes of the trees is held against the model's scores of the inputs, of the rows ``held`` and, on average, of the
+    background ``rows``.
+    """
     try:
-        game = (
-            {"feature_perturbation": "tree_path_dependent"}
-            if rows is None
-            else {"data": model.native(rows), "feature_perturbation": "interventional"}
-        )
-        tree = shap.TreeExplainer(model.estimator, model_output="raw", **game)
-        values = np.asarray(tree.shap_values(model.native(inputs), check_additivity=False), dtype=np.float64)
-        base = np.atleast_1d(np.asarray(tree.expected_value, dtype=np.float64))
+        values, base = _read_by_shap(model, inputs, rows)
+        others, start = _read_by_shap(model, held, None if rows is None else rows[:1])  # the sums are the same for any background
     except Exception as error:
         return f"shap.TreeExplainer could not read this {_kind(model)} ({type(error).__name__}: {str(error)[:120]})."
+    pairs = [(base + values.sum(axis=1), model.scores(inputs, output)), (start + others.sum(axis=1), model.scores(held, output))]
+    if rows is not None:
+        pairs.append((base[None], model.scores(rows, output).mean(axis=0, keepdims=True)))
+    size = 1e-4 * max(1.0, *(float(np.abs(scores).max()) for _, scores in pairs))
+    if any(read.shape != scores.shape or np.abs(read - scores).max() > size for read, scores in pairs):
+        return f"shap.TreeExplainer does not reproduce this {_kind(model)}'s {output}."
+    return values, base
+
+
+def _read_by_shap(model: Any, inputs: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    import shap
+
+    if rows is None:
+        tree = shap.TreeExplainer(model.estimator, feature_perturbation="tree_path_dependent")
+    else:
+        # As numbers: shap's C code prints to the terminal where they are not. As a masker: shap would keep 100 of the rows.
+        background = shap.maskers.Independent(np.asarray(model.native(rows), dtype=np.float64), len(rows))
+        tree = shap.TreeExplainer(model.estimator, background, feature_perturbation="interventional")
+    values = np.asarray(tree.shap_values(model.native(inputs), check_additivity=False), dtype=np.float64)
     values = values.reshape(len(inputs), inputs.shape[1], -1)
+    base = np.atleast_1d(np.asarray(tree.expected_value, dtype=np.float64))
     if values.shape[2] == 1 and len(model.class_names) == 2 and model.task == "classification":
         # One number for two classes: what raises one class lowers the other by as much.
         values, base = np.concatenate([-values, values], axis=2), np.array([-base[-1], base[-1]])
-    scores = model.scores(inputs, output)
-    if values.shape[2] != scores.shape[1] or np.abs(base + values.sum(axis=1) - scores).max() > 1e-4 * max(1.0, np.abs(scores).max()):
-        return f"shap.TreeExplainer does not reproduce this {_kind(model)}'s {output}."
     return values, base

@@ -441,6 +441,64 @@ def test_splits_on_categories_are_refused_or_left_to_shap():
     np.testing.assert_allclose(ex.values, light.booster_.predict(data[:2], pred_contrib=True)[:, :-1], atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [functools.partial(xgboost.XGBRegressor, missing=0, n_estimators=20), functools.partial(LGBMRegressor, zero_as_missing=True)],
+    ids=["xgboost", "lightgbm"],
+)
+def test_a_number_that_counts_as_missing_is_read_as_the_library_does(kind):
+    rng = np.random.default_rng(2)
+    data = table(300).round(1)[COLUMNS[:4]].mask(rng.random((300, 4)) < 0.05, 0.0)
+    y = np.where(data.x0 == 0, 5, data.x0) * np.where(data.x1 == 0, -2, 1) + data.x2
+    model = explainer.wrap(kind(random_state=0).fit(data, y), background=data[:30])
+    ex = explainer.explain(model, data[100:104], "shap", verify=False)
+    assert ex.provenance.parameters["algorithm"] == "tree (interventional)"
+    for i in range(4):
+        np.testing.assert_allclose(ex.values[i], from_table(marginal_game(model, data.to_numpy()[100 + i]))[0][:, 0], atol=1e-5)
+    np.testing.assert_allclose(ex.base_values, model.scores(model.background).mean(), atol=1e-5)
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["read here", "read by shap"])
+def test_trees_are_held_against_rows_put_together_from_two(reads, monkeypatch):
+    class Mixed(RandomForestRegressor):
+        """The sum of its trees on real rows, and another number where the first column is above 0 and the second is not."""
+
+        def predict(self, table):
+            table = np.asarray(table)
+            return super().predict(table) + 3 * ((table[:, 0] > 0) & (table[:, 1] <= 0))
+
+    Mixed.__name__ = "RandomForestRegressor"
+    data = table()
+    alike = data[(data.x0 > 0) == (data.x1 > 0)]
+    mixed = Mixed(3, random_state=0).fit(data.to_numpy(), wavy(data.to_numpy()))
+    model = explainer.wrap(mixed, background=alike[:9], feature_names=COLUMNS)
+    if not reads:
+        monkeypatch.setattr(forests, "_READERS", (("RandomForest", lambda estimator: int("not a number")),))
+    ex = explainer.explain(model, alike[20:21], "shap", verify=False)
+    truth = from_table(marginal_game(model, alike.to_numpy()[20]))[0][:, 0]
+    np.testing.assert_allclose(ex.values[0], truth, atol=1e-9)
+    assert np.abs(truth[:2]).max() > 0.5
+
+
+def test_shap_is_given_all_background_rows_and_its_base_is_held_against_their_mean(monkeypatch, capfd):
+    data = table(300)
+    forest = RandomForestRegressor(3, random_state=0).fit(data.to_numpy(), wavy(data.to_numpy()))
+    monkeypatch.setattr(forests, "_READERS", (("RandomForest", lambda estimator: int("not a number")),))
+    ex = explainer.explain(explainer.wrap(forest, feature_names=COLUMNS), data[:2], "shap", background=data[20:220], verify=False)
+    assert ex.provenance.parameters["algorithm"].startswith("shap.TreeExplainer")
+    np.testing.assert_allclose(ex.base_values, forest.predict(data[20:220].to_numpy()).mean())
+    towns = pd.DataFrame({"town": pd.Categorical(list("abcdef") * 50), "age": data.x0})
+    light = LGBMRegressor().fit(towns, towns["town"].isin(["b", "e"]) * 2.0 + towns["age"])
+    explainer.explain(explainer.wrap(light, background=towns[:20]), towns[:1], "shap", verify=False)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_regression_through_a_link_is_not_advised_to_ask_for_logits():
+    with pytest.raises(Unsupported, match="exponential") as refused:
+        explainer.explain(fitted("counts"), table()[:2], "tree_shap")
+    assert "logit" not in str(refused.value)
+
+
 def test_a_model_whose_trees_do_not_add_up_to_its_scores_is_not_believed():
     class Shifted(RandomForestRegressor):
         def predict(self, table):
