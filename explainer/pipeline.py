@@ -140,7 +140,7 @@ def explain(
         found = faster.told(found, chosen.title)
         lost = _lost(found, engines[0] if engines else None)
         found = _with_extras(found, cut, len(given))
-        found.checks = _doubted(found, preflight.check(model, chosen))
+        found.checks = _added(found, preflight.check(model, chosen))
         verdicts = _verify(verify, chosen, model, given, goal, scale, cut, found, scores, run, seed, lost, engines, time_limit, spent.error)
         found.notes = (*found.notes, *_against(None if budget is None else spent, found, engines[0] if engines else None, lost))
     result = _freeze(
@@ -446,18 +446,22 @@ def _with_faults(ex: Explanation, every: Any, kept: list[int], faults: Mapping[i
 def _with_extras(found: Attribution, cut: _Cut, n: int) -> Attribution:
     """Add what a plot needs to draw the parts, when the values stand on the same parts as the coalitions."""
     if cut.made:
-        found.notes = (*found.notes, *(note for note in cut.features.notes if note not in found.notes))
+        thinned = cut.features.thinned if found.parameters.get("absence") == cut.features.absence else ""
+        found.notes = (*found.notes, *(note for note in (*cut.features.notes, thinned) if note and note not in found.notes))
+        if thinned and found.stderr is None:
+            why = f"The method draws nothing at random, but the background was: {thinned}"
+            found.checks = _added(found, Check("sampling error", "not run", why))
     if cut.made and found.axes == cut.features.axes:
         drawn = [cut.features.extras(i) for i in range(n)]
         found.extras = {**{key: [one[key] for one in drawn] for key in drawn[0]}, **found.extras}
     return found
 
 
-def _doubted(found: Attribution, doubt: Check | None) -> Sequence[Mapping[str, Check]]:
-    """The method's own checks, with what preflight has against it on this model."""
-    if doubt is None:
+def _added(found: Attribution, check: Check | None) -> Sequence[Mapping[str, Check]]:
+    """The method's own checks, with one more for every input."""
+    if check is None:
         return found.checks
-    return [{**(found.checks[i] if len(found.checks) else {}), doubt.name: doubt} for i in range(len(found.values))]
+    return [{**(found.checks[i] if len(found.checks) else {}), check.name: check} for i in range(len(found.values))]
 
 
 def _at_inputs(goal: Target, scores: np.ndarray) -> np.ndarray:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from explainer.errors import InvalidInput, Unsupported, unknown
-from explainer.features.base import Features, word_and_number
-from explainer.inputs import take
+from explainer.features.base import GIVEN_ROWS, Features, drawn, thinned, word_and_number
 
-BACKGROUND_ROWS = 50  # of the model's own background: each costs a model row per coalition
-GIVEN_ROWS = 500  # of a background given for this explanation: the person chose its size
+BACKGROUND_ROWS = 100  # of the model's own background: each costs a model row per coalition
+_AFFORDED = 2**14  # model rows that all coalitions of few columns may take, where that is more background rows
+_COPULA_DRAWS = 50
 FITTED_ROWS = 10_000  # of the background, that a conditional absence is fitted to
 
 # The words that ``baseline=`` and ``features=`` take, per modality.
@@ -48,8 +46,8 @@ background; "zeros", "mean", "interpolate", "background", one value per channel 
 
     With "copula", "neighbours", "inpaint" and "interpolate" what stands in depends on the parts present: values are
     conditional, and differ from marginal ones where parts are correlated. ``background``: rows that stand for the population;
-    default is the model's own, at most 50 drawn with ``seed`` (10,000 where a conditional absence is fitted to them); rows
-    given here are used whole, up to 500, and the notes say when fewer are used than came.
+    default is the model's own, of which at most 100 are used, drawn with ``seed`` (of rows given here 500; of either more where all
+    coalitions of the columns are few; 10,000 where a conditional absence is fitted to them). The notes say when fewer are used than came.
     Raises Unsupported when a table has neither background nor baseline, UnknownName and InvalidInput for arguments that do
     not fit.
     """
@@ -78,18 +76,14 @@ def _columns(model: Any, inputs: Any, features: Any, baseline: Any, background: 
         if word in ("copula", "neighbours"):
             known = drawn(background, FITTED_ROWS, seed).reset_index(drop=True)
             if word == "copula":
-                draws = BACKGROUND_ROWS if number is None else max(2, round(number))
+                draws = _COPULA_DRAWS if number is None else max(2, round(number))
                 parts = Columns(inputs, known, groups, Copula(inputs, known, draws, seed))
             else:
                 count = nearest_count(len(known)) if number is None else min(len(known), max(1, round(number)))
                 parts = Columns(inputs, known, groups, Neighbours(inputs, known, count, seed))
         elif word == "auto":
-            parts = Columns(inputs, drawn(background, most, seed), groups)
-            if len(background) > GIVEN_ROWS == most:
-                notes = (
-                    *notes,
-                    f"{most} of the {len(background):,} background rows given were drawn; each costs a row per evaluation.",
-                )
+            used = drawn(background, max(most, _AFFORDED // 2 ** min(inputs.shape[1], 16)), seed)
+            parts = Columns(inputs, used, groups, whole=background)
         else:
             row = typical_row(background) if word == "median" else mean_row(background)
             parts = Columns(inputs, row, groups, absence=f"value of the background's {word} row (words: the most frequent)")
@@ -152,19 +146,14 @@ def _words(model: Any, inputs: Any, features: Any, baseline: Any, background: An
 def _segments(model: Any, inputs: Any, features: Any, baseline: Any, background: Any, seed: int, most: int) -> Features:
     from explainer.features.series import Segments
 
-    if isinstance(baseline, str) and baseline == "background" and background is not None:
-        background = drawn(background, most, seed)
-    return Segments(inputs, model.feature_names, baseline, background, features)
+    whole, stands_in = background, isinstance(baseline, str) and baseline == "background" and background is not None
+    parts = Segments(inputs, model.feature_names, baseline, drawn(background, most, seed) if stands_in else background, features)
+    if stands_in:
+        parts.thinned = thinned(parts.repeats, len(whole), "series")
+    return parts
 
 
 _BUILDERS = {"tabular": _columns, "image": _superpixels, "text": _words, "series": _segments}
-
-
-def drawn(background: Any, most: int, seed: int) -> Any:
-    """The background, or ``most`` of its rows drawn with ``seed``."""
-    if len(background) <= most:
-        return background
-    return take(background, np.sort(np.random.default_rng(seed).choice(len(background), most, replace=False)))
 
 
 def _replacement(model: Any, baseline: Any) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from explainer.errors import InvalidInput, unknown
-from explainer.inputs import join
+from explainer.inputs import join, take
+
+GIVEN_ROWS = 500  # of a background given for this explanation: the person chose its size
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Features(ABC):
 
     ``axes`` names the feature axes; ``absence`` says in words what replaces an absent part; ``repeats`` is how many model
     rows one coalition takes (the background rows it is averaged over). ``conditional``: what replaces an absent part depends
-    on which others are present. ``notes`` say what was decided for the person.
+    on which others are present. ``notes`` say what was decided for the person; ``thinned`` says so where what stands in was drawn
+    from more.
     """
 
     axes: tuple[str, ...]
@@ -41,6 +44,7 @@ class Features(ABC):
     repeats: int = 1
     conditional: bool = False
     notes: tuple[str, ...] = ()
+    thinned: str = ""
 
     @abstractmethod
     def names(self, i: int) -> tuple[str, ...]:
@@ -96,3 +100,20 @@ def word_and_number(kind: str, given: Any, valid: Sequence[str], numbered: Seque
     if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)) or not 0 < number < np.inf:
         raise InvalidInput(f"{kind} ({word!r}, {number!r}): the second must be a number above 0.")
     return word, float(number)
+
+
+def drawn(background: Any, most: int, seed: int) -> Any:
+    """The background, or ``most`` of its rows drawn with ``seed``."""
+    if len(background) <= most:
+        return background
+    return take(background, np.sort(np.random.default_rng(seed).choice(len(background), most, replace=False)))
+
+
+def thinned(used: int, of: int, kind: str = "rows") -> str:
+    """The note that stand-ins were drawn from a background, where they were."""
+    if used == of:
+        return ""
+    return (
+        f"{used:,} of the {of:,} background {kind} were drawn, as each costs a row of the model per evaluation; another draw gives other "
+        f"values, which no standard error counts. background= to explain() takes up to {GIVEN_ROWS}."
+    )

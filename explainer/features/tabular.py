@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from explainer.errors import InvalidInput
-from explainer.features.base import Cells, Features
+from explainer.features.base import Cells, Features, thinned
 from explainer.features.conditional import Donors
 from explainer.inputs import categorised
 
@@ -49,7 +49,7 @@ class Columns(Features):
 
     An absent player takes its columns' values from each background row in turn, and the scores are averaged (marginal
     expectation); with one background row this is a plain baseline. ``donors`` choose the background rows by what is present
-    instead (conditional expectation).
+    instead (conditional expectation). ``whole``: the rows that ``background`` was drawn from.
     """
 
     axes = ("column",)
@@ -61,6 +61,7 @@ class Columns(Features):
         groups: Mapping[str, Sequence[str]] | None = None,
         donors: Donors | None = None,
         absence: str = "",
+        whole: pd.DataFrame | None = None,
     ) -> None:
         import pandas as pd
 
@@ -79,8 +80,9 @@ class Columns(Features):
         frame = categorised(frame, background)
         self._pool = pd.concat([frame, categorised(background, frame)], ignore_index=True)
         self._blocks, self._others = _blocks(self._pool, len(frame))
-        marginal = f"mean over {len(background)} background rows" if len(background) > 1 else "value of the baseline row"
-        self.absence = absence or (marginal if donors is None else donors.absence)
+        self.whole = background if whole is None else whole
+        self.thinned = thinned(len(background), len(self.whole))
+        self.absence = absence or (averaged(len(background), len(self.whole)) if donors is None else donors.absence)
 
     def names(self, i: int) -> tuple[str, ...]:
         return tuple(self.groups)
@@ -154,6 +156,13 @@ class Columns(Features):
 
     def extras(self, i: int) -> dict[str, Any]:
         return {} if self._alone else {"groups": self._player}
+
+
+def averaged(used: int, of: int) -> str:
+    """What an absent column takes, in words: from ``used`` of the background rows."""
+    if used == of == 1:
+        return "value of the baseline row"
+    return f"mean over {used} background rows" if used == of else f"mean over {used} of {of} background rows"
 
 
 class _Block:

@@ -76,7 +76,7 @@ def baselines(
 
 
 def drawn(table: Any, seed: int, draw: int) -> Any:
-    """Draw 0: the population, or 50 of its rows; later draws with replacement, so that a small population varies too."""
+    """Draw 0: the population, or 100 of its rows; later draws with replacement, so that a small population varies too."""
     size = min(BACKGROUND_ROWS, len(table))
     if draw == 0 and size == len(table):
         return table.reset_index(drop=True)

@@ -51,7 +51,7 @@ def reason_codes(
     r"""The principal reasons of adverse decisions (12 CFR 1002.9(b)(2); 15 USC 1681g(f)): what lowered the favourable score most.
 
     A reason is a negative contribution :math:`\phi_j` of ``method`` to the score of ``target``, the absent columns taking the
-    values of a named population, by at most 50 rows of it. Its 95 % interval is
+    values of a named population, by at most 100 rows of it. Its 95 % interval is
     :math:`\phi_j \pm \sqrt{(1.96\,s_j)^2 + (t\,b_j)^2}`: s the standard error of the value, b the standard deviation over
     ``seeds`` backgrounds drawn anew with replacement, t Student's. Columns with the same sentence are one reason.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from explainer.adapters.layouts import per_channel
 from explainer.adapters.torch import TorchModel
 from explainer.errors import InvalidInput
-from explainer.features import BACKGROUND_ROWS
+from explainer.features import BACKGROUND_ROWS, drawn
 from explainer.inputs import take
 from explainer.methods.passes import Batch
 
@@ -19,7 +19,7 @@ from explainer.methods.passes import Batch
 class References:
     """``count`` reference points for each input.
 
-    With ``baseline="auto"`` and a background they are the background's rows, at most 50 drawn with ``seed`` (those that SHAP
+    With ``baseline="auto"`` and a background they are the background's rows, at most 100 drawn with ``seed`` (those that SHAP
     takes); a background series is cut to the input's length, or carried on with its own mean. Texts, and models without a
     background, have one reference: the baseline that integrated gradients would start from; ``single`` asks for that one.
     """
@@ -31,10 +31,7 @@ class References:
         self._rows: Any = None
         named = isinstance(baseline, str) and baseline == "auto" and not single
         if named and self._background is not None and model.modality != "text":
-            self._rows = self._background
-            if len(self._rows) > BACKGROUND_ROWS:
-                chosen = np.sort(np.random.default_rng(seed).choice(len(self._rows), BACKGROUND_ROWS, replace=False))
-                self._rows = take(self._rows, chosen)
+            self._rows = drawn(self._background, BACKGROUND_ROWS, seed)
 
     @property
     def count(self) -> int:
@@ -43,8 +40,9 @@ class References:
     @property
     def in_words(self) -> str:
         """What the parts are compared with, for the provenance."""
-        if self._rows is not None:
-            return f"{self.count} background rows"
+        if self._rows is not None and self._background is not None:
+            of = f" of {len(self._background)}" if self.count < len(self._background) else ""
+            return f"{self.count}{of} background rows"
         return in_words(self._model, self._baseline, self._background) if isinstance(self._baseline, str) else "given"
 
     def of(self, batch: Batch) -> Tensor:

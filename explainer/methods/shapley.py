@@ -32,7 +32,6 @@ def shap(
     *,
     coalitions: Coalitions,
     output: str,
-    background: Any,
     seed: int,
     progress: Report = lambda done, total: None,
     algorithm: str = "auto",
@@ -68,7 +67,7 @@ def shap(
         raise InvalidInput(f"relevance={relevance!r} is not understood; use True, False or 'auto'.")
     notes: tuple[str, ...] = ()
     if algorithm in ("auto", "tree"):
-        found = tree_values(model, inputs, target, output, background, coalitions.features, progress)
+        found = tree_values(model, inputs, target, output, coalitions.features, seed, progress)
         if isinstance(found, Attribution):
             return found
         if algorithm == "tree":

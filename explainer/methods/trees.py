@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from explainer.errors import Unsupported
-from explainer.features.base import Features
+from explainer.features.base import Features, drawn, thinned
+from explainer.features.tabular import Columns, averaged
 from explainer.methods import forest as forests
 from explainer.methods.attribution import Attribution
 from explainer.methods.ensemble import Ensemble, from_table, matrices
@@ -16,6 +17,7 @@ from explainer.progress import Report
 
 # Players asked by the trees, up to which a score that is no sum over trees is worked out for all their coalitions.
 MOST_ENUMERATED = 16
+_MOST_ROWS = 1000  # of a background: a tree's cost grows with them, though far less than that of asking the model
 _HELD = 256  # rows of a game on which what was read of the trees is held against the model
 _NOTE = (
     "TreeSHAP's path-dependent game: at a split on an absent column a row goes both ways, in the shares of the training rows. "
@@ -64,7 +66,7 @@ def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Re
 
 
 def tree_values(
-    model: Any, inputs: Any, target: Any, output: str, background: Any, features: Features, progress: Report = lambda done, total: None
+    model: Any, inputs: Any, target: Any, output: str, features: Features, seed: int, progress: Report = lambda done, total: None
 ) -> Attribution | str:
     """The interventional Shapley values, or the reason in words why they cannot be had from the trees.
 
@@ -75,14 +77,15 @@ def tree_values(
     reason = _unfit(model, inputs) or _unfit_game(features)
     if reason:
         return reason
-    rows = features.rows(0, np.zeros((1, features.players(0)), dtype=bool))
-    algorithm, held = "tree (interventional)", _composed(features, len(inputs))
+    assert isinstance(features, Columns)  # trees are models of tables
+    rows, held, algorithm = drawn(features.whole, _MOST_ROWS, seed), _composed(features, len(inputs)), "tree (interventional)"
     try:
         ensemble = Ensemble(model, [rows, inputs, held], output, _players(features, inputs))
         if ensemble.slope is not None and target.weights is not None:
             values = list(_functionals(ensemble.values(inputs, rows, progress) @ ensemble.slope, target))
             base = _functionals(ensemble.margins(rows).mean(axis=0) @ ensemble.slope + ensemble.intercept, target)
         else:
+            rows = _stand_ins(features)  # each costs a pass over all coalitions
             games = _enumerated(model, ensemble, inputs, rows, target, output, features, progress)
             values, base, algorithm = [phi for phi, _, _ in games], np.stack([empty for _, _, empty in games]), "tree (all coalitions)"
     except Unsupported as error:
@@ -93,7 +96,8 @@ def tree_values(
         algorithm = "shap.TreeExplainer (interventional)"
     return Attribution(
         values, ("column",), [features.names(i) for i in range(len(inputs))],
-        base=base, evaluations=len(inputs) * features.repeats, parameters={"algorithm": algorithm, "absence": features.absence},
+        base=base, evaluations=len(inputs) * len(rows), notes=tuple(filter(None, (thinned(len(rows), len(features.whole)),))),
+        parameters={"algorithm": algorithm, "absence": averaged(len(rows), len(features.whole)) if features.thinned else features.absence},
     )  # fmt: skip
 
 
@@ -111,7 +115,7 @@ def tree_interactions(
     reason = _unfit(model, inputs) or _unfit_game(features)
     if reason:
         return reason
-    rows = features.rows(0, np.zeros((1, features.players(0)), dtype=bool))
+    rows = _stand_ins(features)
     try:
         ensemble = Ensemble(model, [rows, inputs, _composed(features, len(inputs))], output, _players(features, inputs))
         if ensemble.slope is not None and target.weights is not None:
@@ -186,6 +190,11 @@ def _no_sum(model: Any, output: str) -> str:
     return f"The {output} of this {_kind(model)} is not a sum over its trees; output='logit' often is."
 
 
+def _stand_ins(features: Features) -> Any:
+    """The background rows that coalitions are scored on."""
+    return features.rows(0, np.zeros((1, features.players(0)), dtype=bool))
+
+
 def _grouped(features: Features, inputs: Any) -> bool:
     return features.players(0) != inputs.shape[1]
 
@@ -200,7 +209,7 @@ def _composed(features: Features, n: int) -> Any:
     """Some hundreds of rows of the games: rows of few instances with random columns from the background rows, whose scores the values
     are made of.
     """
-    rng, chosen = np.random.default_rng(0), range(min(n, 8))
+    rng, chosen = np.random.default_rng(0), range(min(n, 8, max(1, 16 * _HELD // features.repeats)))
     each = max(1, _HELD // (len(chosen) * features.repeats))
     return features.rows_of([(i, rng.random((each, features.players(i))) < 0.5) for i in chosen])
 

@@ -253,13 +253,13 @@ def test_a_control_helps_where_the_budget_is_small_for_the_number_of_parts() -> 
 
     def error(budget: int, **options: Any) -> float:
         engine = Coalitions(model, given, parts, goal, "raw", budget=Budget(budget))
-        options = {"seed": 0, "algorithm": "gaussian", "relevance": False, "background": model.background, **options}
+        options = {"seed": 0, "algorithm": "gaussian", "relevance": False, **options}
         found = shapley_values(model, given, goal, coalitions=engine, output="raw", **options)
         return float(np.median(np.linalg.norm(np.stack(found.values) - truth, axis=1) / np.linalg.norm(truth, axis=1)))
 
     truth = np.zeros((3, 40, 1))
     engine = Coalitions(model, given, parts, goal, "raw", budget=Budget(8000))
-    exact = shapley_values(model, given, goal, coalitions=engine, output="raw", seed=9, background=model.background, algorithm="gaussian")
+    exact = shapley_values(model, given, goal, coalitions=engine, output="raw", seed=9, algorithm="gaussian")
     truth = np.stack(exact.values)
     assert error(64, control=known) < 0.6 * error(64, control=None)
     assert error(64) < 0.7 * error(64, control=None)  # which is taken by itself where the budget is small

@@ -12,6 +12,7 @@ from games import frame, regression, wavy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf
+from sklearn.ensemble import RandomForestRegressor
 
 import explainer
 from explainer.errors import InvalidInput, UnknownName
@@ -244,7 +245,7 @@ def test_neighbours_follow_a_strong_dependence():
 
 
 def test_draws_depend_on_the_seed():
-    model = regression(wavy, background=frame(300))
+    model = regression(wavy, background=frame(600))
     masks = np.zeros((1, 5), dtype=bool)
     for baseline in ("auto", "copula", "neighbours"):
         one, same, other = (build(model, frame(2, seed=9), baseline=baseline, seed=s).rows(0, masks) for s in (0, 0, 1))
@@ -378,7 +379,35 @@ def test_a_background_given_for_the_explanation_is_used_whole():
     assert "20 background rows" in explainer.explain(model, rows, "shap").provenance.parameters["absence"]
     many = explainer.explain(model, rows, "shap", background=frame(120, seed=5))
     assert "120 background rows" in many.provenance.parameters["absence"]
-    cut = explainer.explain(model, rows, "shap", background=frame(700, seed=5))
-    assert "500 background rows" in cut.provenance.parameters["absence"] and "500 of the 700" in " ".join(cut.provenance.notes)
-    own = regression(wavy, background=frame(120, seed=5))
-    assert "50 background rows" in explainer.explain(own, rows, "shap").provenance.parameters["absence"]
+
+
+def wide(rows: int, seed: int = 0) -> pd.DataFrame:
+    return frame(rows, [f"x{j}" for j in range(9)], seed)
+
+
+def test_a_background_that_is_drawn_from_says_so_and_no_value_passes_for_known():
+    model = explainer.wrap(lambda x: np.asarray(x)[:, :3].prod(axis=1), modality="tabular", task="regression", background=wide(130))
+    own = explainer.explain(model, wide(1), "shap")
+    assert own.provenance.parameters["absence"] == "mean over 100 of 130 background rows"
+    assert "100 of the 130 background rows were drawn" in " ".join(own.provenance.notes)
+    check = own[0].verdict.checks["sampling error"]
+    assert check.status == "not run" and "100 of the 130" in check.reason
+    given = explainer.explain(model, wide(1), "shap", background=wide(130))
+    assert given.provenance.parameters["absence"] == "mean over 130 background rows" and not given.provenance.notes
+    assert np.abs(own.values - given.values).max() > 1e-3
+    cut = explainer.explain(model, wide(1), "shap", background=wide(700))
+    assert "500 of the 700" in " ".join(cut.provenance.notes)
+
+
+def test_where_coalitions_are_few_and_on_trees_all_background_rows_are_used():
+    few = regression(wavy, background=frame(400, seed=5))
+    given = explainer.explain(few, frame(1), "shap", background=frame(400, seed=5))
+    np.testing.assert_array_equal(explainer.explain(few, frame(1), "shap").values, given.values)
+    forest = RandomForestRegressor(5, random_state=0).fit(wide(200), wide(200).sum(axis=1))
+    background = wide(900, seed=5)
+    ex = explainer.explain(explainer.wrap(forest, background=background), wide(1), "shap")
+    assert ex.provenance.parameters["absence"] == "mean over 900 background rows" and not ex.provenance.notes
+    np.testing.assert_allclose(ex.base_values, forest.predict(background).mean())
+    shap = pytest.importorskip("shap")
+    peer = shap.TreeExplainer(forest, shap.maskers.Independent(background, 900), feature_perturbation="interventional")
+    np.testing.assert_allclose(ex.values, peer.shap_values(wide(1)), atol=1e-6)
