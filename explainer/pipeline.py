@@ -60,8 +60,9 @@ def explain(
     method : a name of ``METHODS``, ``"auto"``, a function ``(model, inputs, target, ...) -> values``, or an object: any
         ``captum.attr.Attribution`` of the module wrapped, with the parameters of its ``attribute`` as they are called there,
         or any shap explainer. They explain the scale that is theirs unless ``output`` says another.
-    target : ``"predicted"`` | class index | class name | ``("margin", a, b)`` | ``"all"`` | callable on scores. Token classifiers:
-        ``("token", word, label)``. Language models: a continuation of the text, or ``("tokens", continuation)``.
+    target : ``"predicted"`` | class index | class name | ``("margin", a, b)`` | ``"all"`` | callable on scores. A regression of
+        several numbers needs one named, or "all". Token classifiers: ``("token", word, label)``. Language models: a continuation of
+        the text, or ``("tokens", continuation)``.
     baseline : what stands in for an absent part; the result names it, because it changes the answer. Tables: "auto" (the
         background rows in turn), "median", "mean", one row, or given the present columns "copula" or ("neighbours", k).
         Images: "zeros", "mean", "blur", "inpaint" or a picture. Text: "remove", "mask" or a word. Series: "zeros", "mean",
@@ -73,7 +74,7 @@ def explain(
     budget : evaluations of the model per input: an int, ``"500 evals"``, ``"10s"`` or ``"1% error"``.
     output : scale of the scores explained; "auto" is the probability of a class, or the value of a regression.
     seed : the same seed gives the same result, bit for bit.
-    verify : measure the verdict; ``"full"`` also reruns the method for stability and the randomisation check.
+    verify : measure the verdict; False or "off" does not; ``"full"`` also reruns the method for stability and the randomisation check.
     progress : True for a bar, or a callable ``(done, total)``; raising Cancelled in it ends the sampling, and what is known
         by then comes back with its error. Cancelled is passed on where nothing is known yet.
     resume : a folder that keeps every coalition scored, so that a run that was stopped goes on where it ended.
@@ -86,9 +87,11 @@ def explain(
     """
     started = time.perf_counter()
     _whole(seed)
+    verify = _verifying(verify)
     model = model if isinstance(model, Model) else wrap(model)
     given = model.canonical(inputs)
     model, target = model.aimed(target, given)
+    _one_of_several(model, target)
     peer = peer_of(method, model)
     for synonym in set(_SYNONYMS) & set(method_parameters) if peer is None else ():
         value = method_parameters.pop(synonym)
@@ -211,6 +214,23 @@ class _Lazy:
 def _whole(seed: Any) -> None:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise InvalidInput(f"seed={seed!r} is not valid; pass a whole number of at least 0, such as seed=0.")
+
+
+def _verifying(verify: Any) -> bool | str:
+    """``verify`` as True, False or "full"; "off" is the command line's word."""
+    if not isinstance(verify, (bool, np.bool_)) and verify not in ("full", "off"):
+        raise unknown("verify", verify, (True, False, "full", "off"))
+    return verify != "off" and verify
+
+
+def _one_of_several(model: Model, target: Any) -> None:
+    """Refuse the predicted one of several numbers: the largest of them is no prediction, and may be another quantity for each input."""
+    names = model.class_names
+    if model.task == "regression" and len(names) > 1 and isinstance(target, str) and target == "predicted":
+        raise InvalidInput(
+            f"{model.name} predicts {len(names)} numbers ({', '.join(names[:8])}{', ...' if len(names) > 8 else ''}), none of which is the "
+            "predicted one; pass target= one of them, by name or index, or target='all'."
+        )
 
 
 def _scale(model: Model, output: str) -> str:

@@ -299,3 +299,24 @@ def test_a_seed_that_is_none_is_refused_by_every_method(seed):
         with pytest.raises(InvalidInput, match=r"seed=.* whole number of at least 0"):
             explainer.explain(regression(wavy), frame(1), method, seed=seed)
     assert explainer.explain(regression(wavy), frame(1), "shap", seed=np.int64(3)).provenance.seed == 3
+
+
+def test_of_several_numbers_none_is_the_predicted_one():
+    names = ["metres", "grams"]
+    model = explainer.wrap(
+        lambda x: np.asarray(x) * [3, 1], modality="tabular", task="regression", class_names=names, feature_names=["a", "b"],
+        background=np.zeros((2, 2)),
+    )  # fmt: skip
+    rows = np.array([[1.0, 2.0], [1.0, 9.0]])
+    with pytest.raises(InvalidInput, match=r"2 numbers \(metres, grams\).*target="):
+        explainer.explain(model, rows)
+    np.testing.assert_allclose(explainer.explain(model, rows, target="grams").values, [[0, 2], [0, 9]])
+    assert explainer.explain(model, rows, target="all").values.shape == (2, 2, 2)
+
+
+def test_verify_takes_its_own_words_alone():
+    with pytest.raises(UnknownName, match="Unknown verify 'ful'. Did you mean 'full'"):
+        explainer.explain(regression(wavy), frame(1), "shap", verify="ful")
+    with pytest.raises(UnknownName, match="verify 3"):
+        explainer.explain(regression(wavy), frame(1), "shap", verify=3)
+    assert not explainer.explain(regression(wavy), frame(1), "shap", verify="off")[0].verdict.checks
