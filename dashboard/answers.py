@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dash import ctx, html
@@ -85,12 +86,27 @@ def here(desk: Desk, search: Any, shown: Any) -> tuple[Exhibit, View]:
     return exhibit, view
 
 
-def changed(exhibit: Exhibit, view: View, edit: Any) -> tuple[Any, bool]:
-    """The input the page speaks of: the row, or the row as the person changed it. Raises InvalidInput for a bad change."""
-    one = exhibit.row(view.row or 0)
-    if isinstance(edit, dict) and edit.get("model") == exhibit.name and edit.get("row") == view.row:
-        return edits.apply(edit, one, exhibit.face), True
-    return one, False
+def change(exhibit: Exhibit, view: View, kept: Any) -> Any | None:
+    """How the row was changed: as the address says, or as this browser keeps it where it is too long for one; None where it is not."""
+    if view.edit:
+        return edits.read(view.edit)
+    mine = isinstance(kept, dict) and kept.get("model") == exhibit.name and kept.get("row") == view.row
+    return kept if mine else None
+
+
+def asked(desk: Desk, exhibit: Exhibit, view: View, kept: Any) -> tuple[Any, View]:
+    """The input the page speaks of, the row or the row as it was changed, and the view of it. Raises InvalidInput for a bad change.
+
+    What is explained of a changed row is the class predicted before the change: else a change that turns the prediction would turn
+    every bar with it.
+    """
+    row = view.row or 0
+    one, edit = exhibit.row(row), change(exhibit, view, kept)
+    if edit is None:
+        return one, view
+    predictions = desk.predictions(exhibit)
+    held = view.target or ("" if predictions.regression else str(int(predictions.predicted[row])))
+    return edits.apply(edit, one, exhibit.face), replace(view, target=held)
 
 
 def outside(exhibit: Exhibit, view: View, predictions: Predictions) -> Any | None:

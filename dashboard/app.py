@@ -84,7 +84,8 @@ def _frame(app: dash.Dash, desk: Desk) -> None:
         Input(ids.slot("poll", MATCH), "data"),
         State(ids.slot("poll", MATCH), "id"),
     )
-    client("route", Output(ids.ROUTE, "data"), Input(ids.URL, "pathname"), Input(ids.URL, "search"), State(ids.ROUTE, "data"))
+    address = (Input(ids.URL, "pathname"), Input(ids.URL, "search"))
+    client("route", Output(ids.ROUTE, "data"), Output(ids.BROWSER, "data"), *address, State(ids.ROUTE, "data"))
     client("defaults", Output("sink", "title"), Input(ids.DEFAULTS, "data"))
     client("links", Output(nav, "href"), Input(ids.URL, "search"), Input(ids.DEFAULTS, "data"), State(nav, "id"))
     client("active", Output(nav, "active"), Input(ids.URL, "pathname"), State(nav, "id"))
@@ -122,7 +123,7 @@ def _frame(app: dash.Dash, desk: Desk) -> None:
 
         def fill(predictions: Predictions) -> Any:
             filled = desk.filled(view, exhibit)
-            order = [int(i) for i in predictions.ordered(view)][:5000]
+            order = predictions.ordered(view).tolist()
             defaults = {"model": exhibit.name, "row": filled.row, "a": filled.a, "b": filled.b, "rows": order}
             return page.layout(desk, exhibit, filled), stats(exhibit, predictions), exhibit.name, defaults
 

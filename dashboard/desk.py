@@ -45,12 +45,12 @@ NEAR = 600  # rows that a partner is looked for among
 
 @dataclass(frozen=True)
 class Written:
-    """A report: its files by kind ("zip" holds all), the worst outcome, how much failed, how much was not assessed."""
+    """A report: its files by kind ("zip" holds all), the worst outcome, what failed and what was not assessed, each with its words."""
 
     files: Mapping[str, bytes]
     status: str
-    failed: int
-    not_assessed: int
+    failed: tuple[tuple[str, str], ...]
+    not_assessed: tuple[tuple[str, str], ...]
     sha256: str
 
 
@@ -276,8 +276,8 @@ class Desk:
         key = ("ablation", exhibit.name, exhibit.sha, exhibit.data_sha, layer, unit, len(rows))
         return Task(key, f"{exhibit.name} without {layer}[{unit}]", work)
 
-    def report(self, exhibit: Exhibit, profile: str) -> Task:
-        """The audit report on the test set, as files in memory."""
+    def report(self, exhibit: Exhibit, profile: str, favourable: str = "") -> Task:
+        """The audit report on the test set, as files in memory; ``favourable`` is the class that is good for the person, if named."""
         date = datetime.datetime.now(datetime.UTC).date()
 
         def work(progress: Progress) -> Written:
@@ -286,15 +286,17 @@ class Desk:
             with tempfile.TemporaryDirectory() as folder, exhibit.model() as model:
                 out = Path(folder) / "report"
                 made = explainer.audit(
-                    model, exhibit.inputs, exhibit.labels, profile=profile, groups=exhibit.groups, seed=SEED, out=out, name=exhibit.name,
-                    card=exhibit.card or None, record=exhibit.record or None, date=date, progress=progress, **reference,
+                    model, exhibit.inputs, exhibit.labels, profile=profile, favourable=favourable or None, groups=exhibit.groups,
+                    seed=SEED, out=out, name=exhibit.name, card=exhibit.card or None, record=exhibit.record or None, date=date,
+                    progress=progress, **reference,
                 )  # fmt: skip
                 files = {path.suffix[1:]: path.read_bytes() for path in (made.html, made.pdf, made.json) if path is not None}
                 files["zip"] = zipped(out)
-            failed = sum(1 for outcome in made.evidence.get("outcomes", ()) if outcome.get("status") == "fail")
-            return Written(files, made.status, failed, len(made.not_assessed), made.evidence_sha256)
+            failed = tuple((one["topic"], one["text"]) for one in made.evidence["outcomes"] if one["status"] == "fail")
+            open_ = tuple((one["topic"], one["reason"]) for one in made.evidence["not_assessed"])
+            return Written(files, made.status, failed, open_, made.evidence_sha256)
 
-        key = ("report", exhibit.name, exhibit.sha, exhibit.data_sha, profile, date.isoformat(), SEED)
+        key = ("report", exhibit.name, exhibit.sha, exhibit.data_sha, profile, favourable, date.isoformat(), SEED)
         return Task(key, f"Report on {exhibit.name} ({profile})", work, lasting=True)
 
     def filled(self, view: View, exhibit: Exhibit) -> View:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +13,13 @@ import numpy as np
 
 from explainer.errors import InvalidInput
 from explainer.model import Model
+from explainer.plots.look import shown
 
 LONGEST_TEXT = 20_000
 LONGEST_SERIES = 5_000
 MOST_PIXELS = 25_000_000
+LARGEST_FILE = 8 * 2**20
+NAMED = 3  # changed columns that are told by name
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 
 
@@ -23,8 +27,40 @@ def apply(edit: Any, one: Any, model: Model) -> Any:
     """The batch of one, ``one``, as ``edit`` changes it; ``one`` itself is left alone. Raises InvalidInput, in words for the person."""
     if not isinstance(edit, Mapping):
         raise InvalidInput("The change could not be read; reset it and try again.")
+    if isinstance(edit.get("large"), Mapping):  # of a file that the browser did not send
+        name, size = edit["large"].get("name"), edit["large"].get("bytes")
+        size = f"has {size / 2**20:.1f} MB" if isinstance(size, (int, float)) else "is too large"
+        raise InvalidInput(f"{str(name)[:60]!r} {size}; at most {LARGEST_FILE // 2**20} MB are taken. Choose a smaller file.")
     change = {"tabular": _table, "text": _text, "image": _image, "series": _series}[model.modality]
     return model.canonical(change(edit, one))
+
+
+def read(text: str) -> Mapping[str, Any]:
+    """The change that an address holds as JSON: the values of columns, a text, or a stretch of a series. Raises InvalidInput."""
+    try:
+        edit = json.loads(text)
+    except (ValueError, RecursionError):
+        edit = None
+    if not isinstance(edit, Mapping):
+        raise InvalidInput("The change in the address could not be read; undo it, or copy the link again.")
+    return edit
+
+
+def told(edit: Mapping[str, Any], one: Any, changed: Any, model: Model) -> str:
+    """In words, the change that made ``changed`` of ``one``."""
+    if model.modality == "tabular":
+        moved = [f"{c} {shown(one[c].iloc[0])} → {shown(changed[c].iloc[0])}" for c in edit["values"]]
+        return ", ".join(moved[:NAMED]) + (f" and {len(moved) - NAMED} more" if len(moved) > NAMED else "")
+    if model.modality == "text":
+        return f"another text, {len(edit['text'].split()):,} words for {len(one[0].split()):,}"
+    if model.modality == "image":
+        return "another picture"
+    if edit.get("csv") is not None:
+        return "another series"
+    channel = str(edit.get("channel", "all"))
+    names = model.feature_names or ()
+    which = "all channels" if channel == "all" else names[int(channel)] if int(channel) < len(names) else f"channel {channel}"
+    return f"{which} x {edit.get('scale', 1):g} from step {edit.get('first', 0)} to {edit.get('last', len(one[0]))}"
 
 
 def _table(edit: Mapping[str, Any], one: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from explainer.metrics import wilson
 
 CHUNK = 256
 CERTAIN, UNSURE = 0.9, 0.1
+FLAGS = ("", "label?", "unsure")
 
 
 @dataclass(frozen=True)
@@ -28,38 +30,37 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.scores)
 
-    @property
+    @cached_property
     def predicted(self) -> np.ndarray:
         return self.scores[:, 0] if self.regression else self.scores.argmax(1)
 
-    @property
+    @cached_property
     def confidence(self) -> np.ndarray:
         """The score of the predicted class; for a regression the distance to the truth (NaN without labels)."""
         if not self.regression:
             return self.scores.max(1)
         return np.full(len(self), np.nan) if self.labels is None else np.abs(self.scores[:, 0] - self.labels)
 
-    @property
+    @cached_property
     def margin(self) -> np.ndarray:
         """By how much the predicted class leads the next one."""
         if self.scores.shape[1] < 2:
             return np.zeros(len(self))
-        top = np.sort(self.scores, axis=1)
+        top = np.partition(self.scores, -2, axis=1)
         return top[:, -1] - top[:, -2]
 
-    @property
+    @cached_property
     def wrong(self) -> np.ndarray:
         if self.labels is None or self.regression:
             return np.zeros(len(self), dtype=bool)
         return self.predicted != self.labels
 
-    def flag(self, row: int) -> str:
-        """One word for rows worth a look: a confident error may be a wrong label; a narrow lead is a guess."""
+    @cached_property
+    def flags(self) -> np.ndarray:
+        """Which of ``FLAGS`` a row bears: a confident error may be a wrong label; a narrow lead is a guess."""
         if self.regression:
-            return ""
-        if self.wrong[row] and self.confidence[row] >= CERTAIN:
-            return "label?"
-        return "unsure" if self.margin[row] < UNSURE else ""
+            return np.zeros(len(self), dtype=int)
+        return np.select([self.wrong & (self.confidence >= CERTAIN), self.margin < UNSURE], [1, 2], 0)
 
     @property
     def accuracy(self) -> tuple[float, float, float] | None:
@@ -69,7 +70,7 @@ class Predictions:
         right = int((~self.wrong).sum())
         return right / len(self), *wilson(right, len(self))
 
-    @property
+    @cached_property
     def confusion(self) -> np.ndarray | None:
         """Counts ``(classes, classes)``: true class by predicted class."""
         if self.labels is None or self.regression:

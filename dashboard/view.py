@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest
 from explainer.checks.finding import STATES
 
 ORDERS = ("wrong", "unsure", "sure", "row")
-_LONGEST = 400
+_LONGEST, _LONGEST_EDIT = 400, 4000
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class View:
     class), ``cell`` is "true,predicted" of the confusion matrix, ``order`` how the predictions are sorted,
     ``rows`` a data check whose rows the table shows, ``layer_a`` and ``layer_b`` where in the network the two methods look,
     ``layer`` and ``unit`` the unit that the page on the whole model shows, ``other`` the row that ``row`` is
-    patched into there, ``output`` "logit" where that is explained, ``state`` and ``check`` which findings the data page shows.
+    patched into there, ``output`` "logit" where that is explained, ``state`` and ``check`` which findings the data page shows,
+    ``find`` what the table is searched for, ``edit`` how the row was changed (see ``edits.read``), ``favourable`` the class
+    that the report takes as good for the person.
     """
 
     model: str = ""
@@ -43,6 +45,9 @@ class View:
     output: str = ""
     state: str = ""
     check: str = ""
+    find: str = ""
+    edit: str = ""
+    favourable: str = ""
 
     @classmethod
     def parse(cls, search: object) -> View:
@@ -54,7 +59,7 @@ class View:
             return cls()
         if not isinstance(search, str):
             raise BadRequest("The address must be text.")
-        given = {k: v[-1][:_LONGEST] for k, v in parse_qs(search.removeprefix("?")).items()}
+        given = {k: v[-1][: _LONGEST_EDIT if k == "edit" else _LONGEST] for k, v in parse_qs(search.removeprefix("?")).items()}
         fields = {f.name: given[f.name] for f in dataclasses.fields(cls) if f.name in given}
         row, unit, other = (fields.pop(name, "") for name in ("row", "unit", "other"))
         cell = fields.pop("cell", "")

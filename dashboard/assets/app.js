@@ -3,9 +3,14 @@
   "use strict";
   const none = () => window.dash_clientside.no_update;
   const set = (id, props) => window.dash_clientside.set_props(id, props);
+  /* What the other files use of this one; the table puts its own order here. */
+  const app = window.explainerApp = { order: () => null };
   /* What in an address belongs to one model. */
-  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "other", "output", "state", "check"];
-  let defaults = {}, shown = null;
+  const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "other", "output", "state", "check", "find", "edit",
+    "favourable"];
+  let defaults = {};
+  /* The changes of rows that were left, by model and row: they are there again when the row is opened again. */
+  const left = {};
 
   function current() {
     const params = new URLSearchParams(window.location.search);
@@ -14,6 +19,8 @@
     }
     return params;
   }
+
+  const rowOf = (params) => params.get("model") + " " + params.get("row");
 
   /* Change some fields of the address, and perhaps the page; a change that changes nothing makes no history entry. */
   function go(changes, page) {
@@ -26,6 +33,12 @@
       if (value === null || value === "") params.delete(key);
       else params.set(key, String(value));
     }
+    if (rowOf(params) !== rowOf(before)) {
+      if (before.get("edit")) left[rowOf(before)] = before.get("edit");
+      params.delete("edit");
+      if (left[rowOf(params)]) params.set("edit", left[rowOf(params)]);
+    }
+    if (!params.has("edit")) delete left[rowOf(params)];
     const moved = page && page !== window.location.pathname;
     if (!moved && params.toString() === before.toString()) return;
     const search = params.toString() ? "?" + params.toString() : "";
@@ -37,25 +50,8 @@
     if (method !== current().get(side)) go({ [side]: method, ["layer_" + side]: "" });
   }
 
-  function order() {
-    const api = gridApi();
-    if (!api) return defaults.rows || [];
-    const rows = [];
-    api.forEachNodeAfterFilterAndSort((node) => rows.push(node.data.row));
-    return rows;
-  }
-
-  function gridApi() {
-    if (!document.getElementById("grid") || !window.dash_ag_grid) return null;
-    try {
-      return window.dash_ag_grid.getApi("grid");
-    } catch (error) {
-      return null; // the grid is not ready yet
-    }
-  }
-
   function step(by) {
-    const rows = order();
+    const rows = app.order() || defaults.rows || [];
     if (!rows.length) return;
     const at = rows.indexOf(Number(current().get("row")));
     const to = at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + by));
@@ -116,71 +112,6 @@
     }
   });
 
-  /* ---- the changed input: one store; null while nothing differs from the row ---- */
-  let base = {}, edited = null;
-  function edit(change) {
-    if (change === null && edited === null) return;
-    edited = change === null ? null : Object.assign({ model: base.model, row: base.row }, change);
-    set("edit", { data: edited });
-  }
-
-  /* ---- drawing on the picture ---- */
-  function paintable(canvas) {
-    const width = Number(canvas.dataset.width), height = Number(canvas.dataset.height);
-    canvas.width = width;
-    canvas.height = height;
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    const image = new Image();
-    image.onload = () => context.drawImage(image, 0, 0, width, height);
-    image.src = canvas.dataset.picture;
-    let down = false, last = null;
-    const where = (event) => {
-      const box = canvas.getBoundingClientRect();
-      return [(event.clientX - box.left) * width / box.width, (event.clientY - box.top) * height / box.height];
-    };
-    const stroke = (to) => {
-      context.strokeStyle = document.querySelector("[data-brush=erase][aria-pressed=true]") ? "#000" : "#fff";
-      context.lineWidth = Math.max(1.5, width / 14);
-      context.lineCap = "round";
-      context.beginPath();
-      context.moveTo(...(last || to));
-      context.lineTo(to[0] + 0.01, to[1]);
-      context.stroke();
-      last = to;
-    };
-    canvas.addEventListener("pointerdown", (event) => { down = true; last = null; canvas.setPointerCapture(event.pointerId); stroke(where(event)); });
-    canvas.addEventListener("pointermove", (event) => { if (down) stroke(where(event)); });
-    const up = () => {
-      if (!down) return;
-      down = false;
-      edit({ image: canvas.toDataURL("image/png") });
-    };
-    canvas.addEventListener("pointerup", up);
-    canvas.addEventListener("pointercancel", up);
-    canvas.explainerClear = () => { context.fillStyle = "#000"; context.fillRect(0, 0, width, height); down = true; up(); };
-  }
-
-  const seen = new WeakSet();
-  new MutationObserver(() => {
-    for (const box of document.querySelectorAll("[data-canvas]")) {
-      if (seen.has(box)) continue;
-      seen.add(box);
-      const canvas = document.createElement("canvas");
-      canvas.className = "draw";
-      canvas.setAttribute("aria-label", "Draw on the picture");
-      Object.assign(canvas.dataset, { width: box.dataset.width, height: box.dataset.height, picture: box.dataset.picture });
-      box.appendChild(canvas);
-      paintable(canvas);
-    }
-  }).observe(document.documentElement, { childList: true, subtree: true });
-  document.addEventListener("click", (event) => {
-    const brush = event.target.closest("[data-brush]");
-    if (brush) for (const one of document.querySelectorAll("[data-brush]")) one.setAttribute("aria-pressed", String(one === brush));
-    if (!event.target.closest("[data-clear]")) return;
-    const canvas = document.querySelector("canvas.draw");
-    if (canvas) canvas.explainerClear();
-  });
-
   /* ---- a method in a list: its name, what it is on this model, and why ---- */
   window.dashMantineFunctions = Object.assign({}, window.dashMantineFunctions, {
     method: ({ option }) => {
@@ -191,16 +122,18 @@
   });
 
   /* ---- clientside callbacks ---- */
+  Object.assign(app, { current, rowOf, go, set, none, parsed });
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     explainer: {
-      browser: (data) => data || (window.crypto && crypto.randomUUID ? crypto.randomUUID() : String(Math.random()).slice(2) + Date.now()),
-
+      /* The page that is shown, and the token of this tab, which its session keeps over a reload. */
       route: (path, search, old) => {
+        const token = window.sessionStorage.getItem("explainer-tab") || Math.random().toString(36).slice(2) + Date.now().toString(36);
+        window.sessionStorage.setItem("explainer-tab", token);
         const model = new URLSearchParams(search || "").get("model") || "";
         const page = path === "/" || !path ? "/inspect" : path.replace(/\/+$/, "");
         const profile = page === "/report" ? new URLSearchParams(search || "").get("profile") || "" : "";
-        if (old && old.page === page && old.profile === profile && (old.model === model || (!model && old.model === defaults.model))) return none();
-        return { page: page, model: model, profile: profile };
+        if (old && old.page === page && old.profile === profile && (old.model === model || (!model && old.model === defaults.model))) return [none(), token];
+        return [{ page: page, model: model, profile: profile }, token];
       },
 
       defaults: (data) => { defaults = data || {}; return none(); },
@@ -242,56 +175,9 @@
         return none();
       },
 
-      order: (value) => { if (value) go({ order: value === "wrong" && !current().has("order") ? "" : value }); return none(); },
-
       check: (value) => { go({ check: value || "" }); return none(); },
       profile: (value) => { if (value) go({ profile: value }); return none(); },
-
-      row: (cell) => { if (cell && cell.rowId !== undefined) go({ row: cell.rowId }); return none(); },
-
-      selected: (search, data) => {
-        const row = current().get("row"), wanted = current().get("model") + " " + row;
-        /* The table turns to the row when the row changes, not when the same rows come in another order. */
-        if (wanted !== shown) window.setTimeout(() => {
-          const api = gridApi();
-          const node = api && api.getRowNode(String(row));
-          if (!node) return;
-          shown = wanted;
-          const size = api.paginationGetPageSize ? api.paginationGetPageSize() : 0;
-          if (size && node.rowIndex !== null) api.paginationGoToPage(Math.floor(node.rowIndex / size));
-          api.ensureNodeVisible(node);
-        }, 60);
-        return row === null ? [] : { ids: [String(row)] };
-      },
-
-      quick: (text, options) => Object.assign({}, options, { quickFilterText: text || "" }),
-
-      base: (data) => { base = data || {}; edit(null); return none(); },
-
-      cells: (values, ids) => {
-        const held = base.values || {}, changed = {};
-        ids.forEach((id, i) => {
-          const value = values[i] === undefined ? null : values[i];
-          const before = held[id.column] === undefined ? null : held[id.column];
-          if (String(value === null ? "" : value) !== String(before === null ? "" : before)) changed[id.column] = value;
-        });
-        edit(Object.keys(changed).length ? { values: changed } : null);
-        return none();
-      },
-
-      text: (value) => {
-        if (typeof value === "string") edit(base.text === undefined || value === base.text ? null : { text: value });
-        return none();
-      },
-
-      upload: (contents) => { if (contents) edit({ image: contents }); return none(); },
-
-      csv: (contents) => { if (contents) edit({ csv: contents }); return none(); },
-
-      stretch: (channel, span, scale) => {
-        if (span) edit(scale === 1 ? null : { channel: channel, first: span[0], last: span[1], scale: scale });
-        return none();
-      },
+      favourable: (value) => { go({ favourable: value || "" }); return none(); },
 
       /* Ask again a moment after an answer was shown, if its place is still there. */
       poll: (value, id) => {

@@ -65,7 +65,7 @@ def register(app: dash.Dash, desk: Desk) -> None:
         if answers.outside(exhibit, view, desk.predictions(exhibit)) is not None:
             return "", answers.DONE, *[dash.no_update] * 4
         try:
-            inputs, _ = answers.changed(exhibit, view, edit)
+            inputs, view = answers.asked(desk, exhibit, view, edit)
         except ExplainerError:
             raise dash.exceptions.PreventUpdate from None
         task = answers.question(desk, exhibit, view, inputs, "attention")

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import dash_mantine_components as dmc
 import numpy as np
 from dash import dcc, html
 
+from dashboard import edits
 from dashboard.components.input import png
 from dashboard.components.states import icon
+from dashboard.edits import LARGEST_FILE
 from dashboard.exhibit import Exhibit
+from explainer.errors import ExplainerError
 from explainer.plots.look import three
 
 MOST_CHOICES = 60
 
 
-def form(exhibit: Exhibit, one: Any, row: int) -> html.Div:
-    """The form for one row; every field starts at the row's own value.
+def form(exhibit: Exhibit, row: int, edit: Mapping[str, Any] | None, held: str) -> tuple[html.Div, dict[str, Any]]:
+    """The form for one row; every field starts at the row's own value, or at what ``edit`` makes of it.
 
-    The store ``edit-base`` says what the fields hold before anything is changed, so that the browser sends only what differs.
+    With it, for the store ``edit-base``: what the fields hold before anything is changed, so that the browser sends only what
+    differs, and what the address held (``held``) when the form was made.
     """
-    modality = exhibit.face.modality
-    base: dict[str, Any] = {"model": exhibit.name, "row": row}
+    one, modality, edit = exhibit.row(row), exhibit.face.modality, edit or {}
+    base: dict[str, Any] = {"model": exhibit.name, "row": row, "edit": held, "largest": LARGEST_FILE}
     if modality == "tabular":
         columns = [_Column(exhibit, one, c) for c in one.columns]
         base["values"] = {c.name: c.start for c in columns}
-        body: Any = html.Div([c.field() for c in columns], className="fields")
+        base["ranges"] = {c.name: (c.low, c.high) for c in columns if not c.choice}
+        values = edit.get("values")
+        values = values if isinstance(values, Mapping) else {}
+        body: Any = html.Div([c.field(values.get(c.name, c.start)) for c in columns], className="fields")
     elif modality == "text":
         base["text"] = one[0]
-        body = dmc.Textarea(id="edit-text", value=one[0], autosize=True, minRows=4, maxRows=10, debounce=600, size="sm", spellCheck=False)
+        text = edit.get("text")
+        shown = text if isinstance(text, str) else one[0]
+        body = dmc.Textarea(id="edit-text", value=shown, autosize=True, minRows=4, maxRows=10, debounce=600, size="sm", spellCheck=False)
+    elif modality == "image":
+        body = _image(_seen(exhibit, one, edit))
     else:
-        body = _image(one) if modality == "image" else _series(exhibit, one)
-    return html.Div([dcc.Store(id="edit-base", data=base), body], className=f"change change-{modality}")
+        body = _series(exhibit, one, edit)
+    return html.Div(body, className=f"change change-{modality}"), base
+
+
+def _seen(exhibit: Exhibit, one: Any, edit: Mapping[str, Any]) -> Any:
+    """The picture as it was changed; where that cannot be read, the row's own."""
+    try:
+        return edits.apply(edit, one, exhibit.face) if edit else one
+    except ExplainerError:
+        return one
 
 
 class _Column:
@@ -48,29 +68,26 @@ class _Column:
         numeric = self.known.dtype.kind in "iufb"
         self.choice = not numeric or self.known.nunique() <= 2
         self.whole = numeric and bool(np.all(np.asarray(self.known, dtype=float) % 1 == 0))
+        self.low, self.high = (0.0, 1.0) if self.choice else (float(self.known.min()), float(self.known.max()))
         if self.choice:
             self.start: Any = None if self.missing else _say(value)
         else:
-            self.start = "" if self.missing else (int(value) if self.whole and float(value).is_integer() else float(f"{float(value):.6g}"))
+            self.start = "" if self.missing else f"{int(value)}" if self.whole and float(value).is_integer() else f"{float(value):.6g}"
 
-    def field(self) -> Any:
-        low, high = (float(self.known.min()), float(self.known.max())) if not self.choice and len(self.known) else (0.0, 1.0)
-        span = "" if self.choice else f"{three(low)} to {three(high)}"
+    def field(self, value: Any) -> Any:
+        """A field that takes what is typed as it is typed: what is no number is told, not mended."""
+        span = "" if self.choice else f"{three(self.low)} to {three(self.high)}"
         label = html.Span(
             [self.name, html.Span(f" {span}", className="span")], title=": ".join(filter(None, (self.meaning or self.name, span)))
         )
-        common = {
-            "id": {"type": "edit-cell", "column": self.name},
-            "label": label,
-            "size": "xs",
-            "value": self.start,
-            "placeholder": "missing",
-        }
+        value = value if value is None else str(value)
+        common = {"id": {"type": "edit-cell", "column": self.name}, "label": label, "size": "xs", "value": value, "placeholder": "missing"}
         if self.choice:
-            choices = sorted({_say(v) for v in self.known.unique()} | ({self.start} if self.start is not None else set()))[:MOST_CHOICES]
+            choices = sorted({_say(v) for v in self.known.unique()} | {v for v in (self.start, value) if v is not None})[:MOST_CHOICES]
             return dmc.Select(data=choices, clearable=self.gaps, searchable=len(choices) > 8, allowDeselect=False, **common)
-        step = 1 if self.whole and high - low < 200 else 10.0 ** np.floor(np.log10(max((high - low) / 20, 1e-9)))
-        return dmc.NumberInput(step=step, debounce=350, **common)
+        span_ = self.high - self.low
+        by = 1 if self.whole and span_ < 200 else 10.0 ** np.floor(np.log10(max(span_ / 20, 1e-9)))
+        return dmc.TextInput(debounce=350, inputProps={"inputMode": "decimal"}, **common, **{"data-by": f"{by:g}"})
 
 
 def _say(value: Any) -> str:
@@ -102,26 +119,25 @@ def _image(one: Any) -> Any:
                 ]
             ),
             id="edit-upload",
-            accept="image/*",
-            max_size=8 * 2**20,
             className="upload",
         )
     )
     return html.Div(parts, className="image-change")
 
 
-def _series(exhibit: Exhibit, one: Any) -> Any:
+def _series(exhibit: Exhibit, one: Any, edit: Mapping[str, Any]) -> Any:
     steps, channels = one[0].shape
+    channel, span = str(edit.get("channel", "all")), [edit.get("first", 0), edit.get("last", steps)]
     names = exhibit.face.feature_names or tuple(f"channel {c}" for c in range(channels))
     options = [{"value": "all", "label": "all channels"}] + [{"value": str(c), "label": names[c]} for c in range(channels)]
     marks = [{"value": 0, "label": "0"}, {"value": steps, "label": str(steps)}]
     return html.Div(
         [
-            dmc.Select(id="edit-channel", label="channel", data=options, value="all", allowDeselect=False, size="xs", w=130),
+            dmc.Select(id="edit-channel", label="channel", data=options, value=channel, allowDeselect=False, size="xs", w=130),
             html.Div(
                 [
                     html.Label("time steps", className="field-label"),
-                    dmc.RangeSlider(id="edit-span", min=0, max=steps, step=1, minRange=1, value=[0, steps], marks=marks, size="sm"),
+                    dmc.RangeSlider(id="edit-span", min=0, max=steps, step=1, minRange=1, value=span, marks=marks, size="sm"),
                 ],
                 className="slider",
             ),
@@ -133,7 +149,7 @@ def _series(exhibit: Exhibit, one: Any) -> Any:
                         min=0,
                         max=2,
                         step=0.1,
-                        value=1,
+                        value=edit.get("scale", 1),
                         precision=1,
                         marks=[{"value": v, "label": str(v)} for v in (0, 1, 2)],
                         size="sm",
@@ -150,8 +166,6 @@ def _series(exhibit: Exhibit, one: Any) -> Any:
                     ]
                 ),
                 id="edit-csv",
-                accept=".csv,text/csv,text/plain",
-                max_size=2 * 2**20,
                 className="upload upload-thin",
             ),
         ],

@@ -1,4 +1,7 @@
-"""The table of predictions: sorted, filtered and searched in the browser; a row opens its detail."""
+"""The table of predictions: sorted, filtered and searched in the browser; a row opens its detail.
+
+The rows travel once, column by column; an order or a filter is then a list of row numbers.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,9 @@ import numpy as np
 
 from dashboard import ids
 from dashboard.exhibit import Exhibit
-from dashboard.predictions import Predictions
+from dashboard.predictions import FLAGS, Predictions
 from dashboard.view import View
 
-MOST = 20_000
 _THEME = (
     "themeQuartz.withParams({backgroundColor: 'var(--mantine-color-body)', foregroundColor: 'var(--mantine-color-text)',"
     " headerBackgroundColor: 'var(--panel)', borderColor: 'var(--line)', accentColor: 'var(--accent)', fontSize: 12.5, headerFontSize: 12,"
@@ -21,50 +23,51 @@ _THEME = (
 )
 
 
-def rows(exhibit: Exhibit, predictions: Predictions, view: View, only: set[int] | None = None) -> list[dict[str, Any]]:
-    """One record per row in the order that ``view`` asks for; ``only`` keeps the rows a data check found."""
-    names = predictions.class_names
-    order = [int(i) for i in predictions.ordered(view) if only is None or int(i) in only][:MOST]
-    confidence, margin, predicted = predictions.confidence, predictions.margin, predictions.predicted
-    hint = _hints(exhibit)
-    records = []
-    for i in order:
-        record: dict[str, Any] = {"row": i, "flag": predictions.flag(i), "text": hint(i)}
-        if predictions.regression:
-            record |= {"true": _number(predictions.labels, i), "predicted": _rounded(predicted[i]), "p": _rounded(confidence[i])}
-        else:
-            true = "" if predictions.labels is None else names[int(predictions.labels[i])]
-            record |= {"true": true, "predicted": names[int(predicted[i])], "p": _share(confidence[i]), "margin": _share(margin[i])}
-        records.append(record)
-    return records
+def columns(exhibit: Exhibit, predictions: Predictions) -> dict[str, Any]:
+    """What the table says of every row of the test set, a list per column; classes and flags by their numbers."""
+    labels, names = predictions.labels, predictions.class_names
+    held: dict[str, Any] = {"flags": FLAGS, "flag": predictions.flags.tolist(), "text": _hints(exhibit)}
+    if predictions.regression:
+        true = None if labels is None else _rounded(labels)
+        return held | {"names": None, "true": true, "predicted": _rounded(predictions.predicted), "p": _rounded(predictions.confidence)}
+    return held | {
+        "names": names,
+        "true": None if labels is None else labels.tolist(),
+        "predicted": predictions.predicted.tolist(),
+        "p": _shares(predictions.confidence),
+        "margin": _shares(predictions.margin),
+    }
 
 
-def _rounded(value: float) -> float | None:
-    return round(float(value), 4) if np.isfinite(value) else None
+def order(predictions: Predictions, view: View, only: set[int] | None = None) -> list[int]:
+    """The numbers of the rows in the order that ``view`` asks for; ``only`` keeps those a data check found."""
+    found = predictions.ordered(view)
+    return (found if only is None else found[np.isin(found, list(only))]).tolist()
 
 
-def _share(value: float) -> float | None:
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [v if np.isfinite(v) else None for v in np.round(np.asarray(values, dtype=float), 4).tolist()]
+
+
+def _shares(values: np.ndarray) -> list[float]:
     """To four digits, but never a 1 that is not one."""
-    return min(round(float(value), 4), 0.9999) if value < 1 else 1.0
+    values = np.asarray(values, dtype=float)
+    return np.where(values < 1, np.minimum(np.round(values, 4), 0.9999), 1.0).tolist()
 
 
-def _number(labels: np.ndarray | None, i: int) -> float | None:
-    return None if labels is None else _rounded(labels[i])
-
-
-def _hints(exhibit: Exhibit) -> Any:
+def _hints(exhibit: Exhibit) -> list[str] | None:
     """What the search box finds a row by beside its classes: its words, or a table's text values."""
     inputs = exhibit.inputs
     if exhibit.face.modality == "text":
-        return lambda i: inputs[i][:300]
-    if hasattr(inputs, "iloc"):
-        words = inputs.select_dtypes(exclude="number")
-        return lambda i: " ".join(str(v) for v in words.iloc[i]) if words.shape[1] else ""
-    return lambda i: ""
+        return [text[:300] for text in inputs]
+    words = inputs.select_dtypes(exclude="number") if hasattr(inputs, "iloc") else None
+    if words is None or not words.shape[1]:
+        return None
+    return [" ".join(map(str, row)) for row in words.itertuples(index=False)]
 
 
-def table(predictions: Predictions) -> dag.AgGrid:
-    """The empty table; its rows come with the address."""
+def table(predictions: Predictions, find: str = "") -> dag.AgGrid:
+    """The empty table; its rows come with the address, of which those with the words of ``find`` are shown."""
     form = {"function": "params.value == null ? '' : params.value > 0.9994 && params.value < 1 ? '>0.999' : d3.format('.3f')(params.value)"}
     number = {"type": "rightAligned", "filter": "agNumberColumnFilter", "valueFormatter": form}
     wrong = {"cell-is-wrong": "params.data.true !== '' && params.data.true !== params.data.predicted"}
@@ -95,8 +98,10 @@ def table(predictions: Predictions) -> dag.AgGrid:
             "pagination": True,
             "paginationPageSize": 100,
             "paginationPageSizeSelector": False,
+            "quickFilterText": find,
             "includeHiddenColumnsInQuickFilter": True,
-            "suppressCellFocus": False,
+            "tabToNextCell": {"function": "leave(params)"},
+            "tabToNextHeader": {"function": "leave(params)"},
             "tooltipShowDelay": 400,
             "localeText": {
                 "noRowsToShow": "No row fits. Clear the search or the filter.",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from dash import dcc, html
 
+from dashboard.components import states
 from dashboard.components.figures import graph
-from dashboard.components.states import go
 from dashboard.predictions import Predictions
 from dashboard.view import View
 
@@ -22,42 +24,51 @@ def summary(predictions: Predictions, view: View) -> html.Div:
     counts = predictions.confusion
     if counts is None:
         return html.Div("No true labels came with this data, so errors cannot be counted.", className="dim")
-    parts: list[Any] = [matrix(counts, predictions.class_names, view)]
+    parts: list[Any] = [matrix(counts, predictions.class_names, view, firsts(predictions, view))]
     if len(predictions.class_names) == 2:
         parts.append(histogram(predictions))
     return html.Div(parts, className="matrix-and-more" if len(parts) > 1 else "")
 
 
-def matrix(counts: np.ndarray, names: tuple[str, ...], view: View, page: str | None = None) -> html.Div:
-    """Counts by true class (rows) and predicted class (columns); the stronger the tint, the larger the share of the row."""
+def matrix(
+    counts: np.ndarray, names: tuple[str, ...], view: View, first: Mapping[tuple[int, int], int], page: str | None = None
+) -> html.Div:
+    """Counts by true class (rows) and predicted class (columns); the stronger the tint, the larger the share of the row.
+
+    A cell filters the table and opens the row that comes first in it.
+    """
     classes = shown(counts)
     k = len(classes)
     totals = np.maximum(counts.sum(1), 1)
     short = [n if len(n) <= 18 else n[:17] + "…" for n in names]
     long = k > 6 and max(len(short[i]) for i in classes) > 3
+
+    def cell(i: int, j: int) -> Any:
+        chosen = view.pair == (i, j)
+        going = {"cell": ""} if chosen else {"cell": f"{i},{j}", "rows": "", "row": first.get((i, j), "")}
+        count = int(counts[i, j])
+        share = count / totals[i]
+        title = f"{count:,} rows: true {names[i]}, predicted {names[j]} ({100 * share:.1f} % of the true {names[i]})"
+        return _cell(count, share, "right" if i == j else "wrong", chosen, title, states.go(going, page))
+
     head = html.Tr(
         [html.Th("true \\ predicted" if k <= 3 else "", className="corner")]
         + [html.Th(html.Span(short[i]), title=names[i], scope="col") for i in classes]
     )
-    rows = [
-        html.Tr(
-            [html.Th(short[i], title=names[i], scope="row")]
-            + [html.Td(_cell(int(counts[i, j]), counts[i, j] / totals[i], i, j, names, view, page)) for j in classes]
-        )
-        for i in classes
-    ]
+    rows = [html.Tr([html.Th(short[i], title=names[i], scope="row"), *(html.Td(cell(i, j)) for j in classes)]) for i in classes]
     table = html.Table(
         [html.Thead(head), html.Tbody(rows)],
         className=f"confusion confusion-{'many' if k > 6 else 'few'}" + (" confusion-long" if long else ""),
     )
     chosen = view.pair
-    if chosen is not None and max(chosen) < len(names):
+    if chosen is not None:
+        true, predicted = (names[c] if c < len(names) else f"class {c}, which is not there" for c in chosen)
         words: Any = html.Button(
-            f"true {names[chosen[0]]}, predicted {names[chosen[1]]}  ✕",
+            f"true {true}, predicted {predicted}  ✕",
             className="chip",
             type="button",
             title="Show all rows again",
-            **go({"cell": ""}),
+            **states.go({"cell": ""}),
         )
     else:
         part = "" if k == len(names) else f"{k} of {len(names):,} classes, those most often wrong or met · "
@@ -74,18 +85,25 @@ def shown(counts: np.ndarray) -> list[int]:
     return sorted(int(i) for i in order[:MOST] if met[i])
 
 
-def _cell(count: int, share: float, i: int, j: int, names: tuple[str, ...], view: View, page: str | None) -> Any:
+def firsts(predictions: Predictions, view: View) -> dict[tuple[int, int], int]:
+    """Of each cell (true, predicted) that holds rows, the one that comes first in the order of ``view``."""
+    if predictions.labels is None:
+        return {}
+    order, k = predictions.ordered(replace(view, cell="")), len(predictions.class_names)
+    cells, at = np.unique(predictions.labels[order].astype(int) * k + predictions.predicted[order], return_index=True)
+    return {(int(cell) // k, int(cell) % k): int(row) for cell, row in zip(cells, order[at], strict=True)}
+
+
+def _cell(count: int, share: float, kind: str, chosen: bool, title: str, going: dict[str, str]) -> Any:
     if count == 0:
         return html.Span("·", className="zero")
-    chosen = view.pair == (i, j)
-    kind = "right" if i == j else "wrong"
     return html.Button(
         f"{count:,}",
         type="button",
         className=f"cell cell-{kind}" + (" cell-chosen" if chosen else ""),
         style={"--share": f"{100 * (0.15 + 0.6 * share):.0f}%"},
-        title=f"{count:,} rows: true {names[i]}, predicted {names[j]} ({100 * share:.1f} % of the true {names[i]})",
-        **go({"cell": "" if chosen else f"{i},{j}", "rows": ""} | ({"row": ""} if page else {}), page),
+        title=title,
+        **going,
     )
 
 

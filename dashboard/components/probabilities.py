@@ -45,7 +45,7 @@ def _bar(
         className="prob" + (" prob-chosen" if chosen else ""),
         type="button",
         title=f"Explain {names[c]}" + (f" (was {percent(before[c])} before the change)" if before is not None else ""),
-        **go({"target": "" if c == predicted else c}),
+        **go({"target": "" if c == (predicted if before is None else int(before.argmax())) else c}),
         **{"aria-pressed": "true" if chosen else "false"},
     )
 

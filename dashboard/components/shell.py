@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -24,19 +23,20 @@ ACCENT = "blue"
 
 
 def layout(names: list[str], lacking: dict[str, str]) -> Any:
-    """The whole page, fresh for each visit: the token of this tab says whose waiting ends when it stops asking."""
+    """The whole page. The token of this tab, which outlasts a reload, says whose waiting ends when it stops asking."""
     stores = [
         dcc.Location(id=ids.URL, refresh="callback-nav"),
         dcc.Store(id=ids.ROUTE),
         dcc.Store(id=ids.DEFAULTS),
         dcc.Store(id=ids.EDIT),
-        dcc.Store(id=ids.BROWSER, data=uuid.uuid4().hex),
+        dcc.Store(id=ids.BROWSER),
         dcc.Store(id=ids.slot("press", "page")),
         dcc.Store(id=ids.slot("poll", "page")),
         dcc.Store(id=ids.slot("tick", "page")),
         html.Div(id="sink", hidden=True),
     ]
-    main = dmc.AppShellMain(html.Main(id=ids.PAGE, tabIndex="-1"))
+    main = dmc.AppShellMain(html.Div(id=ids.PAGE, tabIndex="-1"))
+    skip = html.A("Skip to the page", href=f"#{ids.PAGE}", className="skip")
     shell = dmc.AppShell(
         [dmc.AppShellHeader(_header(names, lacking)), dmc.AppShellNavbar(_links(), p=6), main],
         id="shell",
@@ -45,7 +45,7 @@ def layout(names: list[str], lacking: dict[str, str]) -> Any:
         padding=10,
     )
     theme = {"primaryColor": ACCENT, "defaultRadius": "sm", "fontFamily": "system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"}
-    return dmc.MantineProvider([*stores, shell], theme=theme, defaultColorScheme="auto")
+    return dmc.MantineProvider([*stores, skip, shell], theme=theme, defaultColorScheme="auto")
 
 
 def _header(names: list[str], lacking: dict[str, str]) -> html.Div:

@@ -45,11 +45,12 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
         dcc.Store(id=ids.slot("tick", "sample")),
         dcc.Store(id=ids.slot("press", "sample")),
     ]
-    hidden = html.Div([html.Div(id="input"), html.Div(id="probabilities"), html.Div(id="change-note")], hidden=True)
+    hidden = html.Div([html.Div(id="input"), html.Div(id="probabilities")], hidden=True)
     return html.Div(
         [
             dcc.Store(id=ids.PAGE_MODEL, data=exhibit.name),
             html.Div(id="detail-head", className="detail-head"),
+            html.Div(id="change-note", className="change-note"),
             panels,
             html.Div([html.Section(here, className="card"), html.Section(over, className="card")], className="cards"),
             hidden,
@@ -75,7 +76,7 @@ def register(app: dash.Dash, desk: Desk) -> None:
         if _pair(view)[0] == _pair(view)[1]:
             return states.notice("The same method twice", "Choose two different methods to compare them."), answers.DONE
         try:
-            inputs, _ = answers.changed(exhibit, view, edit)
+            inputs, view = answers.asked(desk, exhibit, view, edit)
         except ExplainerError as error:
             return states.failed(error), answers.DONE
         keys = [answers.question(desk, exhibit, view, inputs, method, layer).key for method, layer in _pair(view)]

@@ -11,7 +11,7 @@ from dash import dcc, html
 
 from dashboard.components import badge, states
 from dashboard.components.figures import graph
-from dashboard.components.matrix import matrix
+from dashboard.components.matrix import firsts, matrix
 from dashboard.components.panel import LEVELS
 from dashboard.components.probabilities import percent
 from dashboard.desk import Desk
@@ -40,7 +40,8 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
         _card("How good it is", metrics(exhibit, predictions)),
     ]
     if predictions.confusion is not None:
-        cards.append(_card("Where it is wrong", matrix(predictions.confusion, predictions.class_names, View(), page="/inspect")))
+        counts = matrix(predictions.confusion, predictions.class_names, View(), firsts(predictions, View()), page="/inspect")
+        cards.append(_card("Where it is wrong", counts))
         cards.append(_card("Do its probabilities hold", _calibration(predictions)))
     if exhibit.record.get("history"):
         cards.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import dash
@@ -30,7 +31,7 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
     made = html.Section(
         [
             html.H2(f"Report on {exhibit.name}"),
-            picker,
+            html.Div([picker, _favourable(exhibit, view)], className="tools"),
             html.Div(id=ids.slot("body", "report"), className="report-place"),
             dcc.Store(id=ids.slot("poll", "report")),
             dcc.Store(id=ids.slot("tick", "report")),
@@ -49,11 +50,28 @@ def chosen(view: View) -> str:
     return view.profile if view.profile in profiles.names() else "general"
 
 
+def good(exhibit: Exhibit, view: View) -> str:
+    """The favourable class of the address, if the model has such a one."""
+    return view.favourable if exhibit.face.task != "regression" and view.favourable in exhibit.face.class_names else ""
+
+
+def _favourable(exhibit: Exhibit, view: View) -> Any:
+    """Which class is good for the person: rates by group are of that outcome."""
+    if exhibit.face.task == "regression":
+        return None
+    classes = [{"value": name, "label": name} for name in exhibit.face.class_names]
+    return dmc.Select(
+        id="favourable", label="Favourable outcome", data=[{"value": "", "label": "not named"}, *classes], value=good(exhibit, view),
+        size="sm", w=240, allowDeselect=False, searchable=len(classes) > 8,
+    )  # fmt: skip
+
+
 def register(app: dash.Dash, desk: Desk) -> None:
     """The job, and the download of what it wrote."""
-    app.clientside_callback(
-        ClientsideFunction("explainer", "profile"), Output("profile", "title"), Input("profile", "value"), prevent_initial_call=True
-    )
+    for name in ("profile", "favourable"):
+        app.clientside_callback(
+            ClientsideFunction("explainer", name), Output(name, "title"), Input(name, "value"), prevent_initial_call=True
+        )
 
     @app.callback(
         Output(ids.slot("body", "report"), "children"),
@@ -66,7 +84,7 @@ def register(app: dash.Dash, desk: Desk) -> None:
     )
     def show(search: Any, tick: Any, press: Any, browser: Any, shown: Any) -> Any:
         exhibit, view = answers.here(desk, search, shown)
-        task = desk.report(exhibit, chosen(view))
+        task = desk.report(exhibit, chosen(view), good(exhibit, view))
         if not answers.asked_for(desk, task, browser, PLACE, press):
             return html.Div(
                 [
@@ -85,7 +103,7 @@ def register(app: dash.Dash, desk: Desk) -> None:
     )
     def download(press: Any, search: Any, shown: Any) -> Any:
         exhibit, view = answers.here(desk, search, shown)
-        written = desk.store.get(desk.report(exhibit, chosen(view)).key)
+        written = desk.store.get(desk.report(exhibit, chosen(view), good(exhibit, view)).key)
         kind = press.get("value") if isinstance(press, dict) else None
         if written is None or kind not in written.files:
             raise PreventUpdate
@@ -101,15 +119,20 @@ def register(app: dash.Dash, desk: Desk) -> None:
 def _written(written: Written) -> html.Div:
     buttons = [states.button(label, "download-press", kind, sign="download") for kind, label in KINDS if kind in written.files]
     lines: list[Any] = [
-        html.Div(
-            [badge.word(written.status), html.Span(f"{written.failed} failed, {written.not_assessed} not assessed", className="dim")],
-            className="findings-head",
-        ),
+        html.Div([badge.word(written.status)], className="findings-head"),
         html.Div(buttons, className="chips"),
+        _listed("fail", "failed", written.failed, open=True),
+        _listed("not run", "not assessed", written.not_assessed, open=False),
         html.Div(["evidence sha256 ", html.Code(written.sha256)], className="dim wrap"),
         html.P(["Check it later, offline: unpack the zip and run ", html.Code("explainer verify FOLDER"), "."], className="dim"),
     ]
     return html.Div(lines)
+
+
+def _listed(status: str, word: str, items: Sequence[tuple[str, str]], open: bool) -> Any:
+    """What ended in one way, each with its words."""
+    lines = [html.P([html.Strong(f"{topic}. "), why]) for topic, why in items]
+    return html.Details([html.Summary([badge.sign(status), f" {len(items)} {word}"]), *lines], open=open and bool(items))
 
 
 def _scope(exhibit: Exhibit) -> html.Section:

@@ -272,9 +272,67 @@ def test_a_cell_of_the_confusion_matrix_filters_the_table(visit: Callable[..., A
     count = int(cell.inner_text())
     cell.click()
     page.locator("#count", has_text=re.compile(rf"^{count} of 90$")).wait_for()
+    page.locator("#detail-head", has_text="predicted granted").wait_for()  # the row that is open is one of the cell
+    assert "true refused" in page.locator("#detail-head").inner_text()
     _until(page, lambda: page.locator("#grid .ag-center-cols-container .ag-row").count() == count)
     page.locator(".confusion-note .chip").click()
     page.locator("#count", has_text="90 of 90").wait_for()
+    page.goto(f"{address}/inspect?model=small-table&cell=9%2C9")
+    page.locator("#count", has_text=re.compile("^0 of 90$")).wait_for()
+    page.locator(".confusion-note .chip", has_text="class 9, which is not there").click()
+    page.locator("#count", has_text="90 of 90").wait_for()
+
+
+def test_the_table_is_searched_and_sorted_and_the_address_says_so(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/inspect?model=small-table")
+    _panel(page, "a")
+    page.locator("#search").fill("no such row")
+    page.locator("#count", has_text=re.compile("^0 of 90$")).wait_for()
+    assert "find=no+such+row" in page.url
+    page.goto(f"{address}/inspect?model=small-table&find=rent&order=row")
+    _until(page, lambda: re.fullmatch(r"\d\d of 90", page.locator("#count").inner_text()) is not None)
+    assert page.locator("#count").inner_text() != "90 of 90" and page.locator("#search").input_value() == "rent"
+    page.locator("#search").fill("")
+    page.locator("#count", has_text="90 of 90").wait_for()
+    page.locator("#grid .ag-header-cell[col-id=p]").click()
+    _until(page, lambda: page.locator("#order").input_value() == "")  # the heading sorts now
+    _choose(page, "#order", "by row")
+    page.locator("#grid [row-index='0'] [col-id=row]", has_text=re.compile("^0$")).wait_for()
+    assert page.locator("#grid .ag-header-cell[col-id=p]").get_attribute("aria-sort") == "none"
+
+
+def test_a_large_test_set_is_listed_whole(visit: Callable[..., Any], served: Any) -> None:
+    import explainer
+
+    draw = np.random.default_rng(0)
+    rows = draw.normal(0, 1, (30_000, 2))
+
+    def score(x: Any) -> np.ndarray:
+        p = 1 / (1 + np.exp(-np.asarray(x)[:, 0]))
+        return np.stack([1 - p, p], axis=1)
+
+    names = {"feature_names": ["a", "b"], "class_names": ["no", "yes"], "name": "large"}
+    model = explainer.wrap(score, modality="tabular", background=rows[:50], **names)
+    test = SimpleNamespace(inputs=rows, labels=(rows.sum(1) > 0).astype(int), groups=None)
+    page = visit(f"{served([SimpleNamespace(name='large', model=model, data=SimpleNamespace(test=test))])}/inspect?order=row&row=29999")
+    page.locator("#count", has_text="30,000 of 30,000").wait_for()
+    page.locator("#grid .ag-row", has_text="29999").wait_for()  # the table turned to its last page
+
+
+def test_the_keyboard_opens_a_row_and_leaves_the_table(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/inspect?model=small-table&order=row")
+    _panel(page, "a")
+    assert page.locator("main").count() == 1
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    _until(page, lambda: page.evaluate("document.activeElement.id") == "page")
+    page.locator("#grid [row-index='2'] [col-id='true']").click()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.locator("#detail-head", has_text="row 3").wait_for()
+    page.keyboard.press("Tab")
+    _until(page, lambda: not page.evaluate("!!document.activeElement.closest('#grid .ag-cell')"))
 
 
 def test_rows_are_walked_with_keys_and_clicks(visit: Callable[..., Any], address: str) -> None:
@@ -312,6 +370,49 @@ def test_a_changed_column_moves_score_and_explanations(visit: Callable[..., Any]
     assert "row=3" in page.url
 
 
+def test_a_change_stays_with_its_row_its_link_and_its_reload(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/inspect?model=small-table&row=3")
+    before = _panel(page, "a").get_attribute("data-score")
+    held = page.get_by_label("income").input_value()
+    page.get_by_label("income").fill("2e1")
+    page.locator(".change-note .flip", has_text="Explained for 'granted', the prediction before the change; now 'refused'").wait_for()
+    page.locator(f"#figure-a:not([data-score='{before}'])").wait_for()
+    assert "of granted" in page.locator("#figure-a .panel-sum").inner_text()
+    assert page.locator(".field-changed").count() == page.locator(".field-outside", has_text="outside").count() == 1
+    after = page.locator("#figure-a").get_attribute("data-score")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.locator(".tag-changed").wait_for(state="detached")
+    page.keyboard.press("k")
+    page.locator(".tag-changed").wait_for()
+    _until(page, lambda: page.get_by_label("income").input_value() == "2e1")
+    page.get_by_role("link", name="Compare").click()
+    page.locator(".compare .change-note", has_text=f"income {held} → 20").wait_for()
+    page.reload()
+    page.locator(f"#figure-a[data-score='{after}']").wait_for()
+    colleague = visit(page.url.replace("/compare", "/inspect"))
+    colleague.locator(f"#figure-a[data-score='{after}']").wait_for()
+    assert colleague.get_by_label("income").input_value() == "2e1"
+    page.get_by_text("undo the change").click()
+    page.locator(f"#figure-a[data-score='{before}']").wait_for()
+    page.go_back()
+    page.locator(f"#figure-a[data-score='{after}']").wait_for()
+
+
+@pytest.mark.parametrize("value", ["abc", "-", "1,5"])
+def test_what_is_no_number_is_told_greyed_and_undone(visit: Callable[..., Any], address: str, value: str) -> None:
+    page = visit(f"{address}/inspect?model=small-table&row=3")
+    before, held = _panel(page, "a").get_attribute("data-score"), page.get_by_label("income").input_value()
+    page.get_by_label("income").fill(value)
+    page.locator(".change-note .bad", has_text=f"income takes a number; '{value}' came").wait_for()
+    page.locator(".field-changed", has_text="not a number").wait_for()
+    page.locator("#probabilities .stale").wait_for()
+    assert page.locator("#figure-a").count() == 0
+    page.locator("[data-undo]").click()
+    page.locator(f"#figure-a[data-score='{before}']").wait_for()
+    _until(page, lambda: page.get_by_label("income").input_value() == held and page.locator("#probabilities .stale").count() == 0)
+
+
 def test_changed_words_move_the_score(visit: Callable[..., Any], address: str) -> None:
     page = visit(f"{address}/inspect?model=small-texts&row=2&target=1")
     before = float(_panel(page, "a").get_attribute("data-score"))
@@ -320,6 +421,17 @@ def test_changed_words_move_the_score(visit: Callable[..., Any], address: str) -
     assert float(_panel(page, "a").get_attribute("data-score")) > 0.9
     page.locator("#change textarea").first.fill("   ")
     page.locator(".change-note .bad", has_text="empty").wait_for()
+    page.locator("[data-undo]").click()
+    page.locator(f"#figure-a[data-score='{before:.6f}']").wait_for()
+    page.locator("#change textarea").first.fill("free may " * 400)
+    page.get_by_text("too large for the address").wait_for()
+    page.get_by_role("link", name="Compare").click()
+    page.locator(".compare .change-note", has_text="another text, 800 words").wait_for()
+    assert "edit=" not in page.url
+    page.get_by_role("link", name="Inspect").click()
+    _until(page, lambda: len(page.locator("#change textarea").first.input_value()) == 3600)
+    page.locator("[data-undo]").click()
+    page.locator(f"#figure-a[data-score='{before:.6f}']").wait_for()
 
 
 def test_an_uploaded_and_a_drawn_picture_move_the_score(visit: Callable[..., Any], address: str) -> None:
@@ -339,6 +451,14 @@ def test_an_uploaded_and_a_drawn_picture_move_the_score(visit: Callable[..., Any
     page.locator("#figure-a[data-score='0.500000']").wait_for()  # an empty picture says nothing
     page.locator("#edit-upload input").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"})
     page.locator(".change-note .bad", has_text="not a picture").wait_for()
+    for name, kind, content, said in (
+        ("notes.txt", "text/plain", b"words", "not a picture"),
+        ("large.png", "image/png", b"\x89PNG" + b"0" * 9 * 2**20, "'large.png' has 9.0 MB; at most 8 MB are taken"),
+    ):
+        page.locator("[data-undo]").click()
+        page.locator(f"#figure-a[data-score='{before:.6f}']").wait_for()
+        page.locator("#edit-upload input").set_input_files({"name": name, "mimeType": kind, "buffer": content})
+        page.locator(".change-note .bad", has_text=said).wait_for()
 
 
 def test_a_scaled_channel_moves_the_score(visit: Callable[..., Any], address: str) -> None:
@@ -402,7 +522,7 @@ def test_a_finding_opens_its_rows(visit: Callable[..., Any], address: str) -> No
     card.locator("summary").click()
     card.get_by_text("in Inspect").click()
     page.wait_for_url("**/inspect?**rows=missing+values**")
-    page.locator("#count .chip", has_text="missing values").wait_for()
+    page.locator("#rows-chip .chip", has_text="missing values").wait_for()
     page.locator("#count", has_text="6 of 90").wait_for()
 
 
@@ -467,8 +587,14 @@ def test_the_report_is_written_and_downloaded(visit: Callable[..., Any], address
     _choose(page, "#profile", "Finance")
     page.wait_for_url("**profile=finance**")
     page.get_by_role("heading", name="What Finance asks for").wait_for()
+    _choose(page, "#favourable", "granted")
+    page.wait_for_url("**favourable=granted**")
     page.get_by_text("Write the report").click()
+    page.locator(".report-place .loading").wait_for()
+    page.reload()  # the tab that asked is known again
     page.get_by_text("Everything (zip)").wait_for(timeout=120_000)
+    assert "Missing values." in page.locator(".report-place").inner_text()
+    page.get_by_text("not assessed", exact=False).first.wait_for()
     with page.expect_download() as waiting:
         page.get_by_text("Everything (zip)").click()
     assert waiting.value.suggested_filename == "small-table-finance-report.zip"

@@ -206,3 +206,18 @@ def test_importing_the_dashboard_starts_nothing_and_its_command_is_light() -> No
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_report_is_told_the_favourable_outcome_and_names_what_failed(small: SimpleNamespace) -> None:
+    import json
+
+    desk = Desk([small])
+    exhibit = desk.exhibit("")
+    named, bare = (desk.report(exhibit, "finance", good) for good in ("refused", ""))
+    assert named.key != bare.key
+    written = named.work(_nothing)
+    evidence = json.loads(written.files["json"])
+    groups = evidence["sections"]["groups"]
+    assert "refused" in groups["selection"] and not groups["assumed"]
+    assert [topic for topic, _ in written.failed] == [one["topic"] for one in evidence["outcomes"] if one["status"] == "fail"]
+    assert [topic for topic, _ in written.not_assessed] == [one["topic"] for one in evidence["not_assessed"]]

@@ -142,3 +142,46 @@ def test_what_is_no_change_at_all_is_told(by_kind: dict[str, SimpleNamespace]) -
                 continue  # nothing named, nothing changed
             with pytest.raises(InvalidInput):
                 _apply(specimen, bad)
+
+
+def test_a_change_travels_in_the_address_and_is_told_in_words(by_kind: dict[str, SimpleNamespace]) -> None:
+    from explainer.inputs import take
+
+    def told(kind: str, edit: Any) -> str:
+        model = by_kind[kind].model
+        one = take(model.canonical(by_kind[kind].data.test.inputs), [1])
+        return edits.told(edit, one, edits.apply(edit, one, model), model)
+
+    row = by_kind["tabular"].data.test.inputs.iloc[1]
+    edit = edits.read('{"values": {"income": "1e3", "debt": ""}}')
+    assert told("tabular", edit) == f"income {row['income']:g} → 1,000, debt {row['debt']:.3g} → missing"
+    assert told("text", {"text": "Two words"}) == "another text, 2 words for 11"
+    assert told("image", {"image": _picture((12, 12))}) == "another picture"
+    assert told("series", {"channel": "1", "first": 2, "last": 5, "scale": 0.5}) == "y x 0.5 from step 2 to 5"
+    for bad in ("", "5", "[1]", '{"values"', "[" * 100_000):
+        with pytest.raises(InvalidInput, match="address could not be read"):
+            edits.read(bad)
+
+
+def test_a_file_that_was_not_sent_is_told(by_kind: dict[str, SimpleNamespace]) -> None:
+    for kind in ("image", "series"):
+        with pytest.raises(InvalidInput, match="'big' has 9.0 MB; at most 8 MB"):
+            _apply(by_kind[kind], {"large": {"name": "big", "bytes": 9 * 2**20}})
+
+
+def test_a_change_is_explained_for_the_class_predicted_before_it(small: SimpleNamespace) -> None:
+    from dashboard import answers
+    from dashboard.desk import Desk
+    from dashboard.view import View
+
+    desk = Desk([small])
+    exhibit = desk.exhibit("")
+    row = int(desk.predictions(exhibit).predicted.argmax())  # one that is granted
+    view = View("small-table", row, edit='{"values": {"income": "-500"}}')
+    inputs, held = answers.asked(desk, exhibit, view, None)
+    assert small.model.scores(inputs).argmax() == 0 and held.target == "1"
+    assert answers.asked(desk, exhibit, View("small-table", row), None)[1].target == ""
+    assert answers.asked(desk, exhibit, View("small-table", row, target="0", edit=view.edit), None)[1].target == "0"
+    kept = {"model": "small-table", "row": row, "values": {"income": "7"}}
+    assert answers.change(exhibit, View("small-table", row), kept) is kept
+    assert answers.change(exhibit, View("small-table", row + 1), kept) is None

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from dashboard.components import matrix
-from dashboard.predictions import Predictions
+from dashboard.components import grid, matrix
+from dashboard.predictions import FLAGS, Predictions
 from dashboard.view import View
 
 SCORES = np.array([[0.9, 0.1], [0.4, 0.6], [0.05, 0.95], [0.7, 0.3], [0.52, 0.48]])
@@ -31,7 +34,35 @@ def test_a_cell_of_the_confusion_matrix_filters(predictions: Predictions) -> Non
 
 
 def test_flags_name_the_confident_errors_and_the_guesses(predictions: Predictions) -> None:
-    assert [predictions.flag(k) for k in range(5)] == ["", "", "label?", "", "unsure"]
+    assert [FLAGS[k] for k in predictions.flags] == ["", "", "label?", "", "unsure"]
+
+
+def test_the_table_says_of_every_row_what_its_scores_say(predictions: Predictions) -> None:
+    exhibit = SimpleNamespace(inputs=pd.DataFrame({"n": range(5), "word": list("abcde")}), face=SimpleNamespace(modality="tabular"))
+    held = grid.columns(exhibit, predictions)
+    assert held["p"] == [0.9, 0.6, 0.95, 0.7, 0.52] and held["margin"] == pytest.approx([0.8, 0.2, 0.9, 0.4, 0.04])
+    assert (held["true"], held["predicted"], held["text"]) == ([0] * 5, [0, 1, 1, 0, 0], list("abcde"))
+    assert grid.columns(exhibit, Predictions(np.array([[1 - 1e-7, 1e-7]]), None, ("no", "yes")))["p"] == [
+        0.9999
+    ]  # never a 1 that is not one
+    assert grid.order(predictions, View(order="row"), {4, 1}) == [1, 4]
+
+
+def test_no_row_is_left_out_and_each_is_looked_at_once() -> None:
+    draw = np.random.default_rng(0)
+    scores, labels = draw.dirichlet([1, 1, 1], 30_000), draw.integers(0, 3, 30_000)
+    found = Predictions(scores, labels, ("a", "b", "c"))
+    assert sorted(grid.order(found, View())) == list(range(30_000))
+    assert found.margin is found.margin and found.wrong is found.wrong  # computed once, not once a row
+    for k in (0, 17, 29_999):
+        first, second = sorted(scores[k])[::-1][:2]
+        flag = "label?" if scores[k].argmax() != labels[k] and first >= 0.9 else "unsure" if first - second < 0.1 else ""
+        assert FLAGS[found.flags[k]] == flag
+
+
+def test_a_cell_opens_the_row_that_comes_first_in_it(predictions: Predictions) -> None:
+    assert matrix.firsts(predictions, View()) == {(0, 0): 4, (0, 1): 1}
+    assert matrix.firsts(predictions, View(order="sure", cell="0,0")) == {(0, 0): 0, (0, 1): 2}
 
 
 def test_margins_and_accuracy(predictions: Predictions) -> None:
@@ -64,7 +95,7 @@ def test_of_a_thousand_classes_the_matrix_shows_those_most_often_wrong_or_met() 
     assert {700, 3, 900, 901} <= set(classes)
     assert classes == sorted(classes)
     names = tuple(f"class {k}" for k in range(1000))
-    drawn = str(matrix.matrix(counts, names, View()))
+    drawn = str(matrix.matrix(counts, names, View(), {}))
     assert "24 of 1,000 classes" in drawn
     assert "true class 700, predicted class 3" in drawn
     assert matrix.shown(counts[:24, :24]) == list(range(24))

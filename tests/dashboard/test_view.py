@@ -25,6 +25,9 @@ def test_an_address_says_it_all_again() -> None:
         "logit",
         "not run",
         "drift",
+        "a few words",
+        '{"values":{"income":"5 & 6"}}' + " " * 600,
+        "yes",
     )
     assert View.parse(view.search) == view
     assert View().search == ""
