@@ -551,7 +551,7 @@ def test_a_model_without_background_is_explained_by_the_reference(tmp_path: Path
     found = explainer.audit(bare, frame, labels, reference=known, out=tmp_path / "b", date=DATE, cases=1, sample=5, formats="json")
     sections = found.evidence["sections"]
     assert sections["importance"]["assessed"] and "100 reference rows" in sections["importance"]["notes"][-1]
-    drawn = np.sort(np.random.default_rng(0).choice(200, 50, replace=False))
+    drawn = np.sort(np.random.default_rng(0).choice(200, 100, replace=False))
     (case,) = sections["cases"]["cases"]
     assert case["base"] == pytest.approx(score(known.iloc[drawn])[:, NAMES.index(case["predicted"])].mean(), abs=1e-3)
 
