@@ -12,12 +12,14 @@ from zoo.data import Data
 Scores = Callable[[Any], np.ndarray]
 
 
+def flat(inputs: Any) -> np.ndarray:
+    """Each input as one row of its numbers, ``(n, columns)``."""
+    return np.stack([np.ravel(one) for one in (inputs.to_numpy() if hasattr(inputs, "to_numpy") else inputs)])
+
+
 def pixels(data: Data) -> tuple[str, Scores]:
     """Support vector machine with a Gaussian kernel on the pixels."""
     from sklearn.svm import SVC
-
-    def flat(images: np.ndarray) -> np.ndarray:
-        return images.reshape(len(images), -1)
 
     picked = best(data, [SVC(C=c, gamma=g) for c in (3, 10) for g in (0.01, 0.02, 0.03)], flat)
 
@@ -30,9 +32,6 @@ def kernel(data: Data) -> tuple[str, Scores]:
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
-
-    def flat(images: np.ndarray) -> np.ndarray:
-        return images.reshape(len(images), -1)
 
     options = [make_pipeline(Nystroem(gamma=g, n_components=2000, random_state=0), RidgeClassifier(alpha=0.1)) for g in (0.01, 0.02)]
     picked = best(data, options, flat)
@@ -62,11 +61,11 @@ def padded(data: Data) -> tuple[str, Scores]:
 
     longest = max(len(one) for split in (data.train, data.validation, data.test) for one in split.inputs)
 
-    def flat(series: Sequence[np.ndarray]) -> np.ndarray:
-        return np.stack([np.pad(one, ((0, longest - len(one)), (0, 0))).ravel() for one in series])
+    def equal(series: Sequence[np.ndarray]) -> np.ndarray:
+        return flat([np.pad(one, ((0, longest - len(one)), (0, 0))) for one in series])
 
-    picked = best(data, [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)) for c in (0.01, 0.1, 1.0, 10.0)], flat)
-    return f"logistic regression on padded series (C={picked[-1].C})", lambda series: picked.predict_proba(flat(series))
+    picked = best(data, [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)) for c in (0.01, 0.1, 1.0, 10.0)], equal)
+    return f"logistic regression on padded series (C={picked[-1].C})", lambda series: picked.predict_proba(equal(series))
 
 
 def words(data: Data) -> tuple[str, Scores]:
@@ -105,9 +104,6 @@ def windows(data: Data) -> tuple[str, Scores]:
     """Gradient boosting on the samples of series of one length."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    def flat(series: Sequence[np.ndarray]) -> np.ndarray:
-        return np.stack([one.ravel() for one in series])
-
     options = [HistGradientBoostingClassifier(learning_rate=0.1, max_iter=trees, random_state=0) for trees in (50, 150)]
     picked = best(data, options, flat, balanced=True)
 
@@ -124,9 +120,6 @@ def logistic(data: Data) -> tuple[str, Scores]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-
-    def flat(inputs: Any) -> np.ndarray:
-        return np.stack([np.ravel(one) for one in (inputs.to_numpy() if hasattr(inputs, "to_numpy") else inputs)])
 
     picked = best(data, [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)) for c in (0.01, 0.1, 1.0)], flat)
     return f"logistic regression (C={picked[-1].C})", lambda inputs: picked.predict_proba(flat(inputs))
@@ -169,14 +162,14 @@ def bernoulli(data: Data, components: Sequence[int] = (1, 10, 30, 100), rounds: 
     """
     from scipy.special import logsumexp
 
-    def flat(images: np.ndarray) -> np.ndarray:
-        return images.reshape(len(images), -1).astype(np.float64)
+    def grey(images: np.ndarray) -> np.ndarray:
+        return flat(images).astype(np.float64)
 
     def joint(x: np.ndarray, weights: np.ndarray, p: np.ndarray) -> np.ndarray:
         return np.log(weights) + x @ np.log(p).T + (1 - x) @ np.log1p(-p).T
 
     def fitted(k: int) -> tuple[np.ndarray, np.ndarray]:
-        x = flat(data.train.inputs)
+        x = grey(data.train.inputs)
         shares = np.eye(k)[np.random.default_rng(0).integers(0, k, len(x))]
         for _ in range(rounds):
             sizes = shares.sum(0)
@@ -187,8 +180,8 @@ def bernoulli(data: Data, components: Sequence[int] = (1, 10, 30, 100), rounds: 
         return weights, p
 
     found = {k: fitted(k) for k in components}
-    k = max(components, key=lambda k: logsumexp(joint(flat(data.validation.inputs), *found[k]), axis=1).mean())
-    return f"mixture of {k} Bernoulli pictures by EM", lambda images: logsumexp(joint(flat(images), *found[k]), axis=1)
+    k = max(components, key=lambda k: logsumexp(joint(grey(data.validation.inputs), *found[k]), axis=1).mean())
+    return f"mixture of {k} Bernoulli pictures by EM", lambda images: logsumexp(joint(grey(images), *found[k]), axis=1)
 
 
 def uniform(data: Data) -> tuple[str, Scores]:

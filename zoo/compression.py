@@ -84,7 +84,7 @@ def quantised(model: Model, *, products: bool = False) -> Model:
     ``products``: linear layers round their inputs too, row by row, and multiply whole numbers, which has no gradient, so that only
     methods that look from outside are left. On layers as narrow as the zoo's the rounding costs what the product saves.
     """
-    from zoo.integers import replaced
+    from zoo.int8 import replaced
 
     module = _module(model)
     found = 0

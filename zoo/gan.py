@@ -143,7 +143,7 @@ def baseline(data: Data) -> tuple[str, dict[str, np.ndarray]]:
 
 def further(module: Adversarial, preprocess: Any, data: Data, seed: int) -> dict[str, dict[str, float]]:
     """How often each digit is drawn, whether train was copied, how well the discriminator tells, and what augmentation brings."""
-    from zoo.augmentation import effect
+    from zoo.selftraining import effect
 
     drawn, whole = sample(module, DRAWN), sample(module, DRAWN, keep=1)
     digits = judged(drawn).argmax(1)

@@ -10,7 +10,7 @@ import torch
 
 import zoo
 from explainer.errors import InvalidInput, Unsupported
-from zoo import augmentation, baselines, gan, metrics, vae
+from zoo import baselines, gan, metrics, selftraining, vae
 from zoo.sources import digits
 from zoo.specimens import RECIPES
 
@@ -205,18 +205,18 @@ def test_each_side_learns_from_its_own_loss_only():
 
 def test_an_effect_is_measured_without_other_labels(known, monkeypatch):
     seen = []
-    real = augmentation.fitted
+    real = selftraining.fitted
 
     def spy(few, more, seed):
         seen.append((few, more))
         return real(few, more, seed)
 
-    monkeypatch.setattr(augmentation, "fitted", spy)
-    monkeypatch.setattr(augmentation, "STEPS", 3)
-    monkeypatch.setattr(augmentation, "SEEDS", 2)
-    monkeypatch.setattr(augmentation, "SURE", 0.0)
-    monkeypatch.setattr(augmentation, "PICTURES", 20)
-    found = augmentation.effect(gan.Adversarial(width=4))
+    monkeypatch.setattr(selftraining, "fitted", spy)
+    monkeypatch.setattr(selftraining, "STEPS", 3)
+    monkeypatch.setattr(selftraining, "SEEDS", 2)
+    monkeypatch.setattr(selftraining, "SURE", 0.0)
+    monkeypatch.setattr(selftraining, "PICTURES", 20)
+    found = selftraining.effect(gan.Adversarial(width=4))
     assert len(seen) == 6 and all(np.bincount(few.labels).tolist() == [10] * 10 for few, _ in seen)
     assert [more is None for _, more in seen] == [True, False, False] * 2
     gain = found["accuracy of 100 labels and drawn pictures"]["value"] - found["accuracy of 100 labels"]["value"]

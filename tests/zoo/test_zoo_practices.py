@@ -123,7 +123,7 @@ def test_eight_bits_are_within_half_a_step_and_a_quarter_of_the_size(loans):
 
 
 def test_whole_products_are_near_the_float_ones_and_have_no_gradient(loans):
-    from zoo.integers import Products
+    from zoo.int8 import Products
 
     torch.manual_seed(0)
     layer = torch.nn.Linear(64, 20)
