@@ -243,8 +243,14 @@ def test_a_data_set_that_is_not_here_says_what_to_do(monkeypatch, tmp_path):
         official.locate("pneumonia")
     assert "not on this machine" in zoo.missing("pneumonia-cnn")
     assert zoo.missing("loan-mlp") == ""
-    with pytest.raises(InvalidInput, match="cannot be fetched"):
-        official.fetch("beats", progress=False)
+    for name, source in official.SOURCES.items():
+        assert ("https://" in source.origin or "http://" in source.origin) and official.missing(name).endswith(
+            ("names.", "EXPLAINER_DATA.")
+        )
+        if not source.address:
+            how = rf"{source.file} cannot be fetched: it was prepared from .*is not published.*{source.sha256[:16]}"
+            with pytest.raises(InvalidInput, match=how):
+                official.fetch(name, progress=False)
     with pytest.raises(UnknownName, match="Did you mean 'pneumonia'"):
         official.locate("pneumonie")
 

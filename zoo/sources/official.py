@@ -17,7 +17,7 @@ CHUNK = 2**18  # bytes
 
 @dataclass(frozen=True)
 class Source:
-    """One file: its sha256, where it comes from, and, where the source offers this very file, its address."""
+    """One file: its sha256, what and where the original is, and, where this very file is published, its address."""
 
     file: str
     sha256: str
@@ -35,22 +35,22 @@ SOURCES = {
     "mnist": Source(
         "mnist.npz",
         "d0d83dc1fbd8ab26219bc0e85220bd32d07833b3245a2effc0ea4a79df85fcbe",
-        "MNIST (LeCun et al. 1998) as arrays x_train, y_train, x_test, y_test",
+        "MNIST (LeCun et al. 1998), http://yann.lecun.com/exdb/mnist, as arrays x_train, y_train, x_test, y_test",
     ),
     "beats": Source(
         "mitbih_beats_125hz.npz",
         "6f910c2f760fb3ffc5f30da7e62b7f34d2f1c75791a092966fb8f6556e1310d5",
-        "beats of 128 samples at 125 Hz cut from the MIT-BIH Arrhythmia Database, https://doi.org/10.13026/C2F305",
+        "the MIT-BIH Arrhythmia Database, https://doi.org/10.13026/C2F305, as beats of 128 samples at 125 Hz",
     ),
     "speech": Source(
         "fsdd_wav.zip",
         "03100f0b6656d55807b48a37bf2db9df63306063cde50345aa763c06622efb08",
-        "the recordings of the Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset, as one zip of wav files",
+        "the Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset, as one zip of its wav files",
     ),
     "clauses": Source(
         "tos100.csv",
         "8ce50252535cedc4a3db3aee4518a32137a0ad6fbc7e3b1cb79c7b2d9842fc6e",
-        "ToS-100 (Ruggeri et al. 2021), clauses of terms of service as one csv",
+        "ToS-100 (Ruggeri et al. 2021), https://doi.org/10.1007/s10506-021-09288-2, as one csv of clauses",
     ),
     "default": Source(
         "taiwan_credit_default.csv",
@@ -74,8 +74,17 @@ def missing(name: str) -> str:
     source = SOURCES[name] if name in SOURCES else _unknown(name)
     if _place(source) is not None:
         return ""
-    how = f"Run: explainer fetch {name}, or put" if source.address else "Put"
-    return f"The data set {source.file} is not on this machine ({source.origin}). {how} it into a folder and name that in {FOLDER}."
+    return f"The data set {source.file} is not on this machine: {_how(name, source)}"
+
+
+def _how(name: str, source: Source) -> str:
+    """What to do for it, to the end of a sentence."""
+    if source.address:
+        return f"run explainer fetch {name}, or put it ({source.origin}) into a folder and name that in {FOLDER}."
+    return (
+        f"it was prepared from {source.origin}, is not published in this form, and must be put, as the file whose sha256 begins "
+        f"with {source.sha256[:16]}, into a folder that {FOLDER} names."
+    )
 
 
 def _place(source: Source) -> Path | None:
@@ -92,7 +101,7 @@ def fetch(name: str, progress: Any = True) -> Path:
 
     source = SOURCES[name] if name in SOURCES else _unknown(name)
     if not source.address:
-        raise InvalidInput(f"{source.file} cannot be fetched: its source offers it in another form ({source.origin}). Set {FOLDER}.")
+        raise InvalidInput(f"{source.file} cannot be fetched: {_how(name, source)}")
     path = cache() / source.file
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
