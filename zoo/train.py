@@ -98,8 +98,8 @@ def train(
     """
     chosen = recipe(name)
     checked(device, precision)
-    counted("epochs", 1 if epochs is None else epochs, 1, 10**6)
-    counted("seed", seed, 0, 2**32 - 1)  # what numpy and scikit-learn take, too
+    epochs = None if epochs is None else counted("epochs", epochs, 1, 10**6)
+    seed = counted("seed", seed, 0, 2**32 - 1)  # what numpy and scikit-learn take, too
     if not chosen.epochs:
         undirected(chosen, epochs=epochs, device=device, precision=precision, compiled=compiled, log=log)
     folder = Path(out) if out is not None else Path("runs") / name
@@ -117,10 +117,11 @@ def train(
         raise ExplainerError(f"Could not write to {folder}: {error}. Make room, or name another folder.") from error
 
 
-def counted(name: str, value: Any, least: int, most: int) -> None:
-    """Raises InvalidInput for what is no whole number from ``least`` to ``most``."""
+def counted(name: str, value: Any, least: int, most: int) -> int:
+    """The whole number from ``least`` to ``most`` that came. Raises InvalidInput for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
         raise InvalidInput(f"{name} must be a whole number from {least:,} to {most:,}; {value!r} came.")
+    return int(value)
 
 
 def undirected(chosen: Recipe, **options: Any) -> None:

@@ -272,7 +272,9 @@ def test_within_the_interval_is_from_its_lower_to_its_upper_end(value, inside):
 
 
 def test_the_largest_seed_trains(small, tmp_path):
-    assert training.train("vowels-rnn", out=tmp_path, epochs=1, data=small, seed=2**32 - 1, **QUICK)["seed"] == 2**32 - 1
+    assert (
+        training.train("vowels-rnn", out=tmp_path, epochs=np.int64(1), data=small, seed=np.int64(2**32 - 1), **QUICK)["seed"] == 2**32 - 1
+    )
 
 
 def test_command_line_refuses_an_option_that_would_do_nothing(tmp_path):
