@@ -151,9 +151,10 @@ def groups(section: Section, _pictures: Pictures, evidence: Section) -> list[Blo
     told: list[Block] = [blocks.text(_group_rules(section))]
     if section["unnamed"]:
         told.append(blocks.note("not assessed", badge("not assessed"), f"Fairness of selection. {section['unnamed']}"))
-    told.append(blocks.outcomes([o for o in evidence["outcomes"] if o["section"] == "groups"]))
     for one in section["tables"]:
         told.append(blocks.heading(f"By {one['attribute']}" + (f" ({one['note']})" if one["note"] else ""), level=3))
+        outcomes = [o for o in evidence["outcomes"] if o["section"] == "groups" and o["topic"].endswith(f" by {one['attribute']}")]
+        told += [blocks.outcomes(outcomes)] if outcomes else []
         if one.get("status") == "not run":
             told.append(blocks.note("not run", badge("not run"), f"Four-fifths ratio. {one['reason']}"))
         told.append(_selected(one) if section["selection"] else _predicted(one))
@@ -199,7 +200,8 @@ def _group_rules(section: Section) -> str:
     return (
         f"Selected means: {section['selection']}. The ratio compares a group's selection rate with that of the most selected group "
         f"judged. Under {rules['four_fifths']:g} it is flagged, and fails where the difference is also significant (Fisher's exact test, "
-        f"p below {rules['significance']:g}, not corrected for the number of comparisons). {gaps} {small}"
+        f"p below {rules['significance']:g}, not corrected for the number of comparisons). True positive rate: of those whose label is the "
+        f"favourable outcome, the share selected; false positive rate: of the others. {gaps} {small}"
     )
 
 

@@ -93,6 +93,8 @@ def _key_facts(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     if sections["data"]["assessed"]:
         reference = sections["data"].get("reference_rows")
         facts.append(("Data", count(sections["data"]["rows"], "row") + (f", {reference:,} reference rows" if reference else "")))
+    if sections["groups"]["assessed"]:
+        facts.append(("Favourable outcome", sections["groups"]["selection"] or "not named: fairness of selection is not judged"))
     if sections["performance"]["assessed"]:
         first, *others = sections["performance"]["metrics"]
         for row in [first, *(row for row in others if row["name"] == "roc_auc")]:

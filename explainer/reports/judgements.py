@@ -9,7 +9,7 @@ import numpy as np
 
 from explainer.metrics import LOWER
 from explainer.reports.performance import CALIBRATION_TOLERANCE, TITLES
-from explainer.reports.wording import clean, interval, number, percent
+from explainer.reports.wording import clean, count, interval, number, percent
 
 
 def _metric(found: Mapping[str, Any], name: str) -> dict[str, Any] | None:
@@ -78,7 +78,9 @@ def baseline(record: Mapping[str, Any] | None) -> dict[str, str] | None:
             "text": f"By its training record, the model is no worse than {named} on any metric.",
         }
     told = [f"{TITLES[name].partition(' (')[0]} ({number(theirs[name])} against {number(ours[name])})" for name in better]
-    said = f"By its training record, {named} is better than the model on {', '.join(told)}, of {len(shared)} metrics."
+    said = (
+        f"By its training record, {named} is better than the model on {len(better)} of {count(len(shared), 'metric')}: {', '.join(told)}."
+    )
     against = (record or {}).get("against_baseline")
     if isinstance(against, Mapping) and against.get("metric") in TITLES and against.get("standing"):
         said += f" On {TITLES[against['metric']].partition(' (')[0]} the model {clean(against['standing'])} it."

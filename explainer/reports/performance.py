@@ -136,7 +136,7 @@ def reliability_axes(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.
 def _listed(labels: np.ndarray, predictions: np.ndarray, seed: int) -> list[dict[str, Any]]:
     """The metrics that these rows allow, in the order of their titles."""
     found = intervals(labels, predictions, seed, draws_for(len(labels)))
-    titles = TITLES | ({"roc_auc": "ROC AUC (unweighted mean over the classes, each against the rest)"} if predictions.shape[1] > 2 else {})
+    titles = TITLES | ({"roc_auc": "ROC AUC (unweighted one-vs-rest mean)"} if predictions.shape[1] > 2 else {})
     return [
         {"name": name, "title": title, "better": "lower" if name in LOWER else "higher", "value": value, "low": low, "high": high}
         for name, title in titles.items()

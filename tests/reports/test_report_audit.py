@@ -311,7 +311,13 @@ def test_without_a_favourable_outcome_nothing_is_judged_and_the_rates_are_shown(
     topics = [o["topic"] for o in found.evidence["outcomes"] if o["section"] == "groups"]
     assert topics == ["Error rates by sex"] and "Fairness of selection between groups" in found.not_assessed
     page = re.sub(r"<[^>]+>", " ", found.html.read_text("utf-8"))
-    assert "is not guessed" in page and "one of: no, yes" in page and "What is predicted by sex" in page and "Four-fifths" not in page
+    assert (
+        "not named: fairness of selection is not judged" in page
+        and "is not guessed" in page
+        and "one of: no, yes" in page
+        and "What is predicted by sex" in page
+        and "Four-fifths" not in page
+    )
     yes = score(frame).argmax(1)[sex["sex"] == "f"].mean()
     assert f"{100 * yes:.1f}\u00a0%" in page
 
