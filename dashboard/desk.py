@@ -45,7 +45,9 @@ NEAR = 600  # rows that a partner is looked for among
 
 @dataclass(frozen=True)
 class Written:
-    """A report: its files by kind ("zip" holds all), the worst outcome, what failed and what was not assessed, each with its words."""
+    """A report: its files by kind ("zip" holds all), the worst outcome, what failed and what was not assessed, each with its words,
+    and the sha256 of its manifest.
+    """
 
     files: Mapping[str, bytes]
     status: str
@@ -294,7 +296,7 @@ class Desk:
                 files["zip"] = zipped(out)
             failed = tuple((one["topic"], one["text"]) for one in made.evidence["outcomes"] if one["status"] == "fail")
             open_ = tuple((one["topic"], one["reason"]) for one in made.evidence["not_assessed"])
-            return Written(files, made.status, failed, open_, made.evidence_sha256)
+            return Written(files, made.status, failed, open_, made.manifest_sha256)
 
         key = ("report", exhibit.name, exhibit.sha, exhibit.data_sha, profile, favourable, date.isoformat(), SEED)
         return Task(key, f"Report on {exhibit.name} ({profile})", work, lasting=True)

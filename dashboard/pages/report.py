@@ -123,8 +123,10 @@ def _written(written: Written) -> html.Div:
         html.Div(buttons, className="chips"),
         _listed("fail", "failed", written.failed, open=True),
         _listed("not run", "not assessed", written.not_assessed, open=False),
-        html.Div(["evidence sha256 ", html.Code(written.sha256)], className="dim wrap"),
-        html.P(["Check it later, offline: unpack the zip and run ", html.Code("explainer verify FOLDER"), "."], className="dim"),
+        html.Div(["manifest sha256, keep it elsewhere ", html.Code(written.sha256)], className="dim wrap"),
+        html.P(
+            ["Check it later, offline: unpack the zip and run ", html.Code("explainer verify FOLDER --expect SHA256"), "."], className="dim"
+        ),
     ]
     return html.Div(lines)
 

@@ -180,12 +180,12 @@ def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], gi
     return Material(
         model=wrapped,
         data=rows,
-        whole=_whole(data, read, wrapped),
+        whole=whole_table(data, read, wrapped),
         labels=read,
         groups=None if given_groups is None else groups.frame_of(given_groups, len(rows)),
         reference=known,
         reference_labels=known_labels,
-        whole_reference=None if known is None else _whole(reference, known_labels, wrapped),
+        whole_reference=None if known is None else whole_table(reference, known_labels, wrapped),
         sample=int(sample or attributions.SAMPLE[wrapped.modality]),
         favourable=groups.favourable_of(favourable, wrapped.task, wrapped.class_names),
         name=evidence.clean(name or wrapped.name),
@@ -194,7 +194,7 @@ def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], gi
     )
 
 
-def _whole(data: Any, labels: np.ndarray | None, model: Model) -> Any:
+def whole_table(data: Any, labels: np.ndarray | None, model: Model) -> Any:
     """A table with all the columns that came, those the model reads first; None where it reads all. The labels are not of them."""
     frame = as_frame(data)
     if model.modality != "tabular" or not model.feature_names or not hasattr(frame, "columns"):

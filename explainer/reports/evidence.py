@@ -18,7 +18,6 @@ from explainer.reports import explained, fairness, figures, forms, groups, judge
 from explainer.reports.material import Material, Progress
 from explainer.reports.wording import clean, sentence
 
-SCHEMA = 1
 TITLES = {
     "identity": "Identity and hashes",
     "data": "Data",
@@ -68,7 +67,7 @@ def assemble(material: Material, progress: Progress) -> dict[str, Any]:
     answered = _answered(sections)
     return plain(
         {
-            "schema": SCHEMA,
+            "schema": forms.SCHEMA,
             "kind": forms.KIND,
             "name": material.name,
             "date": material.date,

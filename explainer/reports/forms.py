@@ -12,6 +12,7 @@ from typing import Any
 from explainer.explanation import versions
 from explainer.reports import document, html, pdf
 
+SCHEMA = 2
 FORMATS = ("html", "pdf", "json")
 MANIFEST = "manifest.json"
 KIND = "explainer audit report"

@@ -130,6 +130,8 @@ def _against_evidence(manifest: Mapping[str, Any], intact: Mapping[str, bytes]) 
         return [], ["every file: without report.json as it was, there is nothing but the manifest to hold them against"]
     try:
         evidence = json.loads(content)
+        if evidence["schema"] != forms.SCHEMA:
+            return [], [f"every file: report.json is of schema {evidence['schema']}, and this version reads {forms.SCHEMA}"]
         written = {f"report.{name}" for name in evidence["settings"]["formats"]}
         expected = forms.manifest(evidence, hashlib.sha256(content).hexdigest(), intact)
         redrawn, uncovered = _redrawn(content, evidence, intact)
@@ -178,10 +180,13 @@ def _other_inputs(manifest: Mapping[str, Any], model: Any, data: Any, labels: An
         if inputs_.sha256(rows) != stated.get("data"):
             problems.append("data: not those this report was written on (their sha256 differs)")
     if labels is not None and wrapped is not None and data is not None:
-        from explainer.reports.audit import read_labels
+        from explainer.reports.audit import read_labels, whole_table
         from explainer.reports.evidence import labels_sha256
 
         read = read_labels(labels, wrapped, len(rows), "labels")
+        whole = whole_table(data, read, wrapped)
+        if (None if whole is None else inputs_.sha256(whole)) != stated.get("all columns"):
+            problems.append("data: the columns that the model does not read are not those this report was written on")
         if read is not None and labels_sha256(read) != stated.get("labels"):
             problems.append("labels: not those this report was written on (their sha256 differs)")
     return problems

@@ -441,6 +441,15 @@ def test_a_size_and_a_file_left_out_or_put_in_are_found(copy: Path) -> None:
     )
 
 
+def test_a_report_of_an_earlier_form_is_vouched_for_by_the_manifest_alone(copy: Path) -> None:
+    told = json.loads((copy / "report.json").read_bytes()) | {"schema": 1}
+    del told["settings"]["formats"]
+    (copy / "report.json").write_bytes(rfc8785.dumps(told))
+    relist(copy)
+    found = explainer.verify(copy)
+    assert found.ok and found.uncovered == ("every file: report.json is of schema 1, and this version reads 2",)
+
+
 def test_a_report_without_its_evidence_is_vouched_for_by_the_manifest_alone(model: explainer.Model, tmp_path: Path) -> None:
     report = small(model, tmp_path / "r", formats="html")
     assert "without report.json" in explainer.verify(report.path).uncovered[0]
@@ -544,6 +553,8 @@ def test_columns_that_the_model_does_not_read_are_named_and_checked(model: expla
     page = found.html.read_text("utf-8")
     assert "Read from rows.csv." in page and "looked at by the data checks alone: contact." in page
     assert explainer.verify(found.path, model=model, data=wide, labels=labels).ok
+    other = explainer.verify(found.path, model=model, data=wide.assign(contact="x"), labels=labels)
+    assert other.problems == ("data: the columns that the model does not read are not those this report was written on",)
     plain = small(model, tmp_path / "plain", formats="json", cases=0)
     assert "unused" not in plain.evidence["sections"]["data"] and plain.evidence["inputs"]["data"] == found.evidence["inputs"]["data"]
 
