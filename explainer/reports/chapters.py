@@ -31,7 +31,7 @@ def data(section: Section, _pictures: Pictures, _evidence: Section) -> list[Bloc
     source = f" Read from {section['source']['name']}." if section.get("source") else ""
     told = [blocks.text(f"{count(section['rows'], 'row')} of {section['modality']} data.{reference}{source}")]
     if section.get("unused"):
-        told.append(blocks.text(f"Not read by the model, and looked at by the data checks alone: {', '.join(section['unused'])}."))
+        told.append(blocks.text(f"Not read by the model, but looked at by the data checks: {', '.join(section['unused'])}."))
     if "facts" in section:
         told.append(blocks.facts([(k[:1].upper() + k[1:], shown(v, 4)) for k, v in section["facts"].items()]))
     if "columns" in section:

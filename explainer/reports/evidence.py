@@ -172,7 +172,7 @@ def _data(m: Material, _progress: Progress) -> dict[str, Any]:
         found["source"] = {"name": clean(m.source.name)}
     if m.unread:
         found["unused"] = [clean(name) for name in m.unread]
-        why = f"{', '.join(found['unused'])}: not read by the model, and looked at by the data checks alone."
+        why = f"{', '.join(found['unused'])}: read by the data checks, and where they are groups by the figures per group; by nothing else."
         lacking.append({"topic": "Columns that the model does not use", "reason": why})
     if m.reference is None:
         why = "No reference set was given, so overlap and drift against it are unknown."

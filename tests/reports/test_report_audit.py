@@ -551,7 +551,7 @@ def test_columns_that_the_model_does_not_read_are_named_and_checked(model: expla
     assert next(f for f in checks["findings"] if f["check"] == "personal data")["state"] == "fail"
     assert found.evidence["inputs"]["data file"] == hashlib.sha256((tmp_path / "rows.csv").read_bytes()).hexdigest()
     page = found.html.read_text("utf-8")
-    assert "Read from rows.csv." in page and "looked at by the data checks alone: contact." in page
+    assert "Read from rows.csv." in page and "looked at by the data checks: contact." in page
     assert explainer.verify(found.path, model=model, data=wide, labels=labels).ok
     other = explainer.verify(found.path, model=model, data=wide.assign(contact="x"), labels=labels)
     assert other.problems == ("data: the columns that the model does not read are not those this report was written on",)
