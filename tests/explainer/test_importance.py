@@ -339,7 +339,7 @@ def test_files_and_pictures_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(InvalidInput, match="parquet"):
         importance(model, tmp_path / "torn.parquet")
-    pictures = explainer.wrap(lambda x: x.reshape(len(x), -1)[:, :2], modality="image", class_names=["a", "b"])
+    pictures = explainer.wrap(lambda x: x.reshape(len(x), -1)[:, :2], modality="image", task="regression", class_names=["a", "b"])
     with pytest.raises(Unsupported, match="pictures"):
         importance(pictures, np.random.default_rng(0).random((2, 6, 6)), budget=20)
     with pytest.raises(Unsupported, match="same parts"):

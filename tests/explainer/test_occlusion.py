@@ -60,7 +60,7 @@ def test_ablation_averages_over_the_background_one_column_at_a_time():
 def test_ablation_of_words_and_of_groups_of_columns():
     model = explainer.wrap(
         lambda texts: np.array([["not" in t.split(), t.count("good") / 4] for t in texts], dtype=float), modality="text",
-        class_names=["negated", "praise"],
+        class_names=["negated", "praise"], returns="probability",
     )  # fmt: skip
     ex = explainer.explain(model, ["not good good day"], "ablation", "all", verify=False)
     np.testing.assert_allclose(ex.values[0], [[1, 0], [0, 0.25], [0, 0.25], [0, 0]])

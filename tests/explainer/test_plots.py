@@ -426,12 +426,14 @@ def test_an_explanation_without_values_says_why():
 
 
 def test_superpixels_and_segments_with_errors_are_drawn_as_bars_too() -> None:
-    pictures = explainer.wrap(lambda x: np.c_[x[:, :2].mean((1, 2)), x[:, 2:].mean((1, 2))], modality="image", class_names=["up", "down"])
+    halves = {"modality": "image", "task": "regression", "class_names": ["up", "down"]}
+    pictures = explainer.wrap(lambda x: np.c_[x[:, :2].mean((1, 2)), x[:, 2:].mean((1, 2))], **halves)
     labels = np.arange(16).reshape(4, 4) // 2
     ex = explainer.explain(
         pictures, np.random.default_rng(0).random((1, 4, 4)), "shap", algorithm="kernel", features=labels, budget=40, verify=False
     )
-    series = explainer.wrap(lambda s: np.array([[x.mean(), x[:, 0].max()] for x in s]), modality="series", class_names=["mean", "top"])
+    kinds = {"modality": "series", "task": "regression", "class_names": ["mean", "top"]}
+    series = explainer.wrap(lambda s: np.array([[x.mean(), x[:, 0].max()] for x in s]), **kinds)
     strips = explainer.explain(
         series,
         [np.random.default_rng(1).normal(size=(12, 2))],
