@@ -17,7 +17,10 @@ from explainer.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Arguments:
-    """One batch as the module takes it: tensors with their keyword names, or positional where ``names`` is None."""
+    """One batch as the module takes it: tensors with their keyword names, or positional where ``names`` is None.
+
+    A module with one argument of another name takes a mapping of them.
+    """
 
     tensors: tuple[Tensor, ...]
     names: tuple[str, ...] | None = None
@@ -28,6 +31,9 @@ class Arguments:
 
         ``channels_last``: pictures are laid out so in memory, in the one copy that is made anyway.
         """
+        inner = list(encoded.values()) if isinstance(encoded, Mapping) else encoded
+        if isinstance(inner, (tuple, list)) and len(inner) == 1 and isinstance(inner[0], Mapping):
+            encoded = inner[0]  # the one argument, a mapping, as it would be passed by position or by name
         names = tuple(str(k) for k in encoded) if isinstance(encoded, Mapping) else None
         parts: Sequence[Any]
         if isinstance(encoded, Mapping):
@@ -60,7 +66,8 @@ class Arguments:
     def call(self, module: nn.Module) -> Any:
         if self.names is None:
             return module(*self.tensors)
-        return module(**dict(zip(self.names, self.tensors, strict=True)))
+        named = dict(zip(self.names, self.tensors, strict=True))
+        return module(named) if _takes_one_mapping(module, self.names) else module(**named)
 
     def index(self, *names: str) -> int | None:
         """Position of the first of ``names`` among the keyword names."""
@@ -69,6 +76,23 @@ class Arguments:
     def describe(self) -> str:
         labels = self.names or ("",) * len(self.tensors)
         return ", ".join(f"{n + ' ' if n else ''}{tuple(t.shape)} {str(t.dtype)[6:]}" for n, t in zip(labels, self.tensors, strict=True))
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside ``torch.compile`` and ``DataParallel`` wrappers, where hooks and gradients are at hand."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = module.module
+        if inner is None:
+            return module
+        module = inner
+
+
+def _takes_one_mapping(module: nn.Module, names: Sequence[str]) -> bool:
+    """Whether the module has one argument, which is none of ``names``: they are then the entries of a mapping."""
+    takes = list(inspect.signature(unwrapped(module).forward).parameters.values())
+    return len(takes) == 1 and takes[0].kind not in (takes[0].VAR_POSITIONAL, takes[0].VAR_KEYWORD) and takes[0].name not in names
 
 
 class Columns:

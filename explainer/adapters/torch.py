@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from explainer import state
 from explainer.adapters import composing, pace, strides
-from explainer.adapters.encoding import OWN, Arguments, default_preprocess, first_layer, made_up, wanted_width
+from explainer.adapters.encoding import OWN, Arguments, default_preprocess, first_layer, made_up, unwrapped, wanted_width
 from explainer.adapters.entries import Entry, SeveralEntries, widths_of
 from explainer.errors import ExplainerError, InvalidInput, UnknownName, Unsupported
 from explainer.faults import out_of_memory
@@ -334,17 +334,6 @@ def wrap_torch(
     model._sample, model.entry = draft._sample, Entry(output, model.entry.widths, draft.entry.found)
     model.padding_counts = modality in ("text", "series") and _padding_counts(draft, draft.background)
     return model
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The module inside ``torch.compile`` and ``DataParallel`` wrappers, where hooks and gradients are at hand."""
-    while True:
-        inner = getattr(module, "_orig_mod", None)
-        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            inner = module.module
-        if inner is None:
-            return module
-        module = inner
 
 
 def unwrap(output: Any, rows: int) -> Tensor:

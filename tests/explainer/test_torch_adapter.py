@@ -376,3 +376,39 @@ def test_a_module_that_its_owner_moves_later_is_followed():
     ex = explainer.explain(model, given, "integrated_gradients", verify=False)
     np.testing.assert_allclose(ex.values, values, atol=1e-5)
     np.testing.assert_allclose(explainer.explain(model, given, "shap", verify=False).scores, ex.scores, atol=1e-12)
+
+
+class _OfOneMapping(torch.nn.Module):
+    """``forward`` takes one batch: a mapping."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)
+
+    def forward(self, batch):
+        return self.last(torch.tanh(self.first(batch["x"])))
+
+
+@pytest.mark.parametrize("form", [lambda d: d, lambda d: (d,), lambda d: {"batch": d}], ids=["mapping", "tuple", "keyword"])
+@pytest.mark.parametrize("around", [lambda m: m, torch.nn.DataParallel], ids=["alone", "parallel"])
+def test_a_module_that_takes_one_mapping(form, around):
+    torch.manual_seed(0)
+    net = _OfOneMapping().eval()
+    rows = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+
+    def encode(frame):
+        return form({"x": torch.tensor(frame.to_numpy(np.float32))})
+
+    class Plain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return net({"x": x})
+
+    told = {"modality": "tabular", "class_names": ["n", "y"], "returns": "logit", "background": rows}
+    model, plain = explainer.wrap(around(net), preprocess=encode, **told), explainer.wrap(Plain(), **told)
+    for method in ("shap", "integrated_gradients", "saliency", "deeplift"):
+        found, true = (explainer.explain(one, rows[:2], method, target="y") for one in (model, plain))
+        np.testing.assert_allclose(found.values, true.values, atol=1e-6)
