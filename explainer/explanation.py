@@ -18,7 +18,7 @@ import numpy as np
 
 from explainer import frames
 from explainer.errors import CorruptFile, InvalidInput
-from explainer.inputs import sha256
+from explainer.inputs import sha256, take
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,26 +164,42 @@ class Explanation:
         """Whether values and base value are meant to sum to the score."""
         return bool(np.isfinite(self.base_values).all())
 
-    def __getitem__(self, index: int) -> Explanation:
-        """One instance, still with its leading axis of length 1, cut to its own length."""
-        n = len(self)
-        if not -n <= index < n:
-            raise IndexError(f"This explanation has {n} instances; {index} is outside 0 to {n - 1}.")
-        i = index % n
-        cut = (slice(i, i + 1), *self._own_shape(i))
-        inputs = self.inputs.iloc[i : i + 1] if hasattr(self.inputs, "iloc") else self.inputs[i : i + 1]
+    def __getitem__(self, index: int | slice | Sequence[Any] | np.ndarray) -> Explanation:
+        """Instances by number, slice, list of numbers or mask; one alone keeps its leading axis, and is cut to its own length.
+
+        Raises IndexError for an instance that is not there.
+        """
+        chosen = self._rows(index)
+        own = self._own_shape(chosen[0]) if isinstance(index, (int, np.integer)) else ()
+
+        def of(entries: Sequence[Any]) -> tuple[Any, ...]:
+            return tuple(entries[i] for i in chosen)
+
         return dataclasses.replace(
             self,
-            values=self.values[cut].copy(),
-            stderr=None if self.stderr is None else self.stderr[cut].copy(),
-            base_values=self.base_values[i : i + 1].copy(),
-            scores=self.scores[i : i + 1].copy(),
-            target=self.target[i : i + 1],
-            feature_names=self.feature_names[i : i + 1],
-            inputs=inputs,
-            verdicts=self.verdicts[i : i + 1],
-            extras={key: entries[i : i + 1] for key, entries in self.extras.items()},
+            values=self.values[chosen][:, *own],
+            stderr=None if self.stderr is None else self.stderr[chosen][:, *own],
+            base_values=self.base_values[chosen],
+            scores=self.scores[chosen],
+            target=of(self.target),
+            feature_names=of(self.feature_names),
+            inputs=take(self.inputs, chosen),
+            verdicts=of(self.verdicts),
+            extras={key: of(entries) for key, entries in self.extras.items()},
         )
+
+    def _rows(self, index: Any) -> list[int]:
+        """The numbers of the instances that ``index`` names."""
+        n = len(self)
+        if isinstance(index, (int, np.integer)) and not -n <= index < n:
+            raise IndexError(f"This explanation has {n} instances; {index} is outside 0 to {n - 1}.")
+        try:
+            chosen = np.atleast_1d(np.arange(n)[index if isinstance(index, slice) else np.asarray(index)])
+        except (IndexError, TypeError, ValueError) as error:
+            raise IndexError(f"ex[{index!r}] names no instances: {error}. Give a number, a slice, a list of numbers or a mask.") from None
+        if chosen.ndim > 1 or not len(chosen):
+            raise IndexError(f"ex[{index!r}] names no instances; there are {n}. Give a number, a slice, a list of numbers or a mask.")
+        return [int(i) for i in chosen]
 
     def _own_shape(self, i: int) -> tuple[slice, ...]:
         """Slices that drop the NaN padding of instance ``i``: all beyond its names, or, of cells in two axes, beyond its last value."""

@@ -107,7 +107,9 @@ def _has_a_form(target: Any, n: int) -> None:
 
 
 def _class(name: Any, class_names: tuple[str, ...]) -> int:
-    if isinstance(name, (int, np.integer)) and not isinstance(name, bool):
+    if isinstance(name, (bool, np.bool_)):  # a class of a model that predicts True or False, and no index
+        name = str(bool(name))
+    if isinstance(name, (int, np.integer)):
         if not 0 <= name < len(class_names):
             raise unknown("class index", name, [f"{i} ({c})" for i, c in enumerate(class_names)])
         return int(name)

@@ -72,7 +72,12 @@ def cases() -> dict[str, tuple[explainer.Model, object]]:
         "text pipeline": (text_pipeline(), gallery.TEXTS),
         "image function": (wrap(brightness, modality="image", class_names=["up", "down"]), gallery.images(4)),
         "series function": (
-            wrap(lambda s: np.array([[one[:, 0].mean(), one[:, 1].mean()] for one in s]), modality="series", class_names=["x", "y"]),
+            wrap(
+                lambda s: np.array([[one[:, 0].mean(), one[:, 1].mean()] for one in s]),
+                modality="series",
+                class_names=["x", "y"],
+                returns="logit",
+            ),
             gallery.series(),
         ),
     }  # fmt: skip

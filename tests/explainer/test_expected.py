@@ -209,7 +209,9 @@ def test_what_does_not_fit_is_refused() -> None:
     model = explainer.wrap(gallery.convnet(), modality="image", background=gallery.images(3, size=9))
     with pytest.raises(InvalidInput, match=r"background has shape \(1, 9, 9\)"):
         explainer.explain(model, gallery.images(2), "expected_gradients")
-    blind = explainer.wrap(lambda f: f.to_numpy()[:, :2], modality="tabular", class_names=["a", "b"], background=gallery.table())
+    blind = explainer.wrap(
+        lambda f: f.to_numpy()[:, :2], modality="tabular", returns="logit", class_names=["a", "b"], background=gallery.table()
+    )
     with pytest.raises(Unsupported, match="no gradients"):
         explainer.explain(blind, gallery.table(), "expected_gradients")
 
@@ -242,7 +244,9 @@ def test_controls_are_on_the_parts_of_the_game_and_explain_its_difference() -> N
 
 def test_there_is_no_control_without_gradients_or_for_words_that_are_taken_out() -> None:
     assert controlled(gallery.text(gallery.seeded(gallery.Encoder)), gallery.TEXTS)[3] is None
-    blind = explainer.wrap(lambda f: f.to_numpy()[:, :2], modality="tabular", class_names=["a", "b"], background=gallery.table())
+    blind = explainer.wrap(
+        lambda f: f.to_numpy()[:, :2], modality="tabular", returns="logit", class_names=["a", "b"], background=gallery.table()
+    )
     assert controlled(blind, gallery.table())[3] is None
 
 

@@ -320,3 +320,26 @@ def test_verify_takes_its_own_words_alone():
     with pytest.raises(UnknownName, match="verify 3"):
         explainer.explain(regression(wavy), frame(1), "shap", verify=3)
     assert not explainer.explain(regression(wavy), frame(1), "shap", verify="off")[0].verdict.checks
+
+
+def test_a_part_of_an_explanation_is_its_instances():
+    ex = explainer.explain(regression(wavy), frame(4), "lime", budget=64)
+    for index, rows in (
+        (slice(1, 3), [1, 2]),
+        ([3, -4], [3, 0]),
+        (np.array([True, False, False, True]), [0, 3]),
+        (slice(None, None, -2), [3, 1]),
+    ):
+        part = ex[index]
+        np.testing.assert_array_equal(part.values, ex.values[rows])
+        np.testing.assert_array_equal(part.stderr, ex.stderr[rows])
+        np.testing.assert_array_equal(part.scores, ex.scores[rows])
+        assert part.verdicts == tuple(ex.verdicts[i] for i in rows)
+        pd.testing.assert_frame_equal(part.inputs, ex.inputs.iloc[rows])
+    texts = explainer.wrap(lambda given: np.array([len(t) for t in given]), modality="text", task="regression", class_names=["n"])
+    found = explainer.explain(texts, ["one two three", "one", "one two"], "ablation")
+    assert found[1:].inputs == ["one", "one two"]
+    assert found[1:][1].values.shape == (1, 2)
+    for index in (4, -5, slice(2, 2), "a", [7], 1.0, True):
+        with pytest.raises(IndexError, match="instances"):
+            ex[index]

@@ -53,3 +53,12 @@ def test_names_that_do_not_exist():
     assert resolve(np.array(1), SCORES, NAMES).labels == ("dog", "dog")
     with pytest.raises(InvalidInput, match="one number per row"):
         resolve(lambda s: s, SCORES, NAMES)
+
+
+def test_a_class_that_is_true_or_false_is_named_by_what_is_predicted():
+    scores = np.array([[0.2, 0.8], [0.6, 0.4]])
+    for target in (True, np.bool_(True)):
+        assert resolve(target, scores, ("False", "True")).labels == ("True", "True")
+    assert resolve(np.array([True, False]), scores, ("False", "True")).labels == ("True", "False")
+    with pytest.raises(UnknownName, match="'True'"):
+        resolve(True, scores, ("no", "yes"))
