@@ -115,7 +115,7 @@ def explain(
     if peer is None and chosen.own is None and hasattr(method_parameters.get("layer"), "named_modules"):
         method_parameters["layer"] = _layer(model, method_parameters["layer"], chosen.title)
     with reporter(progress, chosen.title) as report:
-        cut = _Cut(model, given, features, baseline, background, seed)
+        cut = _Cut(model, given, features, seed, background, lambda: _absence(peer, given, baseline, background, method_parameters))
         spent = Budget.parse(budget)
         pool = {
             "output": scale, "baseline": baseline, "background": cut.background, "seed": seed, "budget": spent, "progress": report,
@@ -155,8 +155,8 @@ def explain(
 class _Cut:
     """The parts of the inputs, made when first needed: not every method needs them, and a table without background has none."""
 
-    def __init__(self, model: Model, given: Any, features: Any, baseline: Any, background: Any, seed: int) -> None:
-        self._arguments = (model, given, features, baseline, background, seed)
+    def __init__(self, model: Model, given: Any, features: Any, seed: int, background: Any, absence: Callable[[], tuple[Any, Any]]) -> None:
+        self._arguments, self._absence = (model, given, features, seed), absence
         self.background = model.background if background is None else model.canonical(background)
         self._made: Any = None
 
@@ -167,9 +167,15 @@ class _Cut:
     @property
     def features(self) -> features_.Features:
         if self._made is None:
-            model, given, features, baseline, background, seed = self._arguments
+            model, given, features, seed = self._arguments
+            baseline, background = self._absence()
             self._made = features_.build(model, given, features=features, baseline=baseline, background=background, seed=seed)
         return self._made
+
+
+def _absence(peer: Any, given: Any, baseline: Any, background: Any, own: Mapping[str, Any]) -> tuple[Any, Any]:
+    """By which baseline or background parts are absent: those of another library's object are its own."""
+    return (baseline, background) if peer is None else peer.absence(given, baseline, background, own)
 
 
 class _Faster:

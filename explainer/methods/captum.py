@@ -27,6 +27,7 @@ from explainer.methods.attribution import Attribution
 from explainer.methods.backprop import flagged
 from explainer.methods.captum_baselines import Baselines
 from explainer.methods.captum_parts import Parts
+from explainer.methods.decoding import decoded
 from explainer.methods.passes import Batch, Functional, Progress, Run
 from explainer.methods.peers import numpy_seeded, untold
 from explainer.model import Model
@@ -99,6 +100,36 @@ class CaptumMethod:
             )
         return output
 
+    def absence(self, inputs: Any, baseline: Any, background: Any, own: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The object's baselines as inputs of the model."""
+        start = self._start(own.get("baselines", baseline))
+        if not self._takes_baselines or isinstance(start, str) or self._model.modality == "text":
+            return baseline, background
+        baselines = Baselines(self._model, inputs, start, background, 0, self._distribution)
+        if not baselines.plain:
+            return baseline, background
+        view = self._model.gradient_view(take(inputs, slice(0, 1)))
+        wanted = baselines.wanted(view.x)
+        one = self._distribution or len(wanted.unique(dim=0)) == 1
+        found = decoded(self._model, inputs, wanted) if one else None
+        if found is not None and self._model.modality == "series" and not self._distribution:
+            found = found[0][:1] if (found[0] == found[0][:1]).all() else None  # a series is held at one value per channel
+        if found is None:
+            raise Unsupported(
+                f"captum's {self.name} compares with baselines ({baselines.in_words}) of what enters the module, and no one input of "
+                f"{self._model.name} is that; pass baseline= in their place, which takes parts away in the same way."
+            )
+        return ("auto", found) if self._distribution else (found[0] if self._model.modality == "series" else found[:1], background)
+
+    @property
+    def _distribution(self) -> bool:
+        return any(word in self.inner_name for word in ("GradientShap", "DeepLiftShap", "InputBaselineXGradient"))
+
+    def _start(self, given: Any) -> Any:
+        """What the object compares with: zeros where nothing is given, as captum has it; the words of a text have a token for that."""
+        unsaid = isinstance(given, str) and given == "auto"
+        return 0 if unsaid and self._takes_baselines and not self._distribution and self._model.modality != "text" else given
+
     def __call__(
         self,
         model: Model,
@@ -117,12 +148,11 @@ class CaptumMethod:
         torch_model, notes = self._prepared(require_torch(model, self.name), inputs)
         run = Run(torch_model, inputs, target, output, progress)
         run.notes.extend(notes)
-        distribution = any(word in self.inner_name for word in ("GradientShap", "DeepLiftShap", "InputBaselineXGradient"))
-        start = given.pop("baselines", baseline)
-        if self._takes_baselines and not distribution and torch_model.modality != "text" and isinstance(start, str) and start == "auto":
-            start = 0  # as captum has it; the words of a text have a padding token for that
+        asked = given.pop("baselines", baseline)
+        start = self._start(asked)
+        if start is not asked:
             run.notes.append(f"captum's {self.name} takes zeros where no baselines= are given, and so it is here.")
-        baselines = Baselines(torch_model, inputs, start, background, seed, distribution)
+        baselines = Baselines(torch_model, inputs, start, background, seed, self._distribution)
         base = np.full((len(inputs), target.k), np.nan)
         parts = Parts(self, torch_model, given)
         used: dict[str, Any] = {}

@@ -56,6 +56,12 @@ class Baselines:
             return given[:, None]
         return self._rows(given, batch)[None]
 
+    def wanted(self, x: Tensor) -> Tensor:
+        """Plain baselines ``(m, ...)`` as they enter the module beside one input ``x`` (1, ...)."""
+        if isinstance(self._spec, Tensor) and self._spec.ndim:
+            return self._spec.detach().to(x).expand(-1, *x.shape[1:])
+        return torch.full_like(x, float(self._spec))
+
     def ids(self, batch: Batch) -> Tensor:
         """Token ids with which the words are absent, for objects that take the ids themselves."""
         view = batch.at_input

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -27,6 +27,12 @@ class Peer(Protocol):
 
     def scale(self, inputs: Any, output: str) -> str:
         """The output scale that the object explains; raises Unsupported where ``output`` asks for one that it cannot explain."""
+        ...
+
+    def absence(self, inputs: Any, baseline: Any, background: Any, own: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The ``baseline`` and ``background`` that parts are absent by in the object's values, for the verdict on them; raises Unsupported
+        where they are nothing that ``explain`` takes.
+        """
         ...
 
     def __call__(self, model: Model, inputs: Any, target: Any, **keywords: Any) -> Attribution: ...

@@ -84,6 +84,41 @@ class ShapMethod:
             )
         return output
 
+    def absence(self, inputs: Any, baseline: Any, background: Any, own: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The rows of a table that the object takes an absent column's values from, or the picture it paints with, where it has them."""
+        if not (isinstance(baseline, str) and baseline == "auto" and background is None):
+            return baseline, background
+        if self._torch:
+            return baseline, self._tensors(inputs)
+        painted, rows = self._held("mask_value"), self._held("data")
+        if self._model.modality == "image" and painted.size == inputs[0].size:
+            return painted.reshape(inputs[0].shape), background
+        if self._model.modality == "tabular" and rows.ndim == 2 and rows.shape[1] == len(self._model.feature_names):
+            return baseline, rows
+        return baseline, background
+
+    def _held(self, name: str) -> np.ndarray:
+        """What the explainer, or else its masker, holds under a name; an array of no axes where that is none."""
+        for owner in (self.obj, getattr(self.obj, "masker", None)):
+            held: Any = getattr(owner, name, None)
+            held = held.data if type(held).__name__ == "DenseData" else held
+            if held is not None:
+                return np.asarray(held)
+        return np.array(None)
+
+    def _tensors(self, inputs: Any) -> Any:
+        """The rows that a torch explainer compares with, as inputs of the model."""
+        from explainer.adapters.torch import require_torch
+        from explainer.methods.decoding import decoded
+
+        found = decoded(require_torch(self._model, self.name), inputs, self.obj.explainer.data[0])
+        if found is None:
+            raise Unsupported(
+                f"shap's {self.name} compares with rows as they enter the module, for which no input of {self._model.name} stands; pass "
+                "background= to have absent parts take values of those rows."
+            )
+        return found
+
     def __call__(self, model: Model, inputs: Any, target: Target, *, output: str = "raw", seed: int = 0, **own: Any) -> Attribution:
         self._known(own)
         if target.weights is None:

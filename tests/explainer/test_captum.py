@@ -14,6 +14,7 @@ from torch import nn
 
 import explainer
 from explainer.errors import InvalidInput, UnknownName, Unsupported
+from explainer.methods.captum import CaptumMethod
 
 DATA = gallery.table(3)
 X = torch.tensor(DATA.to_numpy())
@@ -498,3 +499,51 @@ def test_nothing_found_by_perturbation_is_not_called_a_gradient():
         net[0].weight.mul_(1e-4)
     (note,) = (note for note in explained(ca.Lime(net), n_samples=20).provenance.notes if "exactly 0" in note)
     assert "gradient" not in note and "penalty" in note
+
+
+def faithful(ex: explainer.Explanation) -> list[float | None]:
+    return [verdict.checks["faithfulness"].value for verdict in ex.verdicts]
+
+
+@pytest.mark.parametrize("start", [None, 0, 0.5, torch.full((1, 5), 0.5), torch.full((3, 5), 0.5)], ids=range(5))
+def test_parts_are_taken_away_by_the_objects_own_baselines(start):
+    net = mlp()
+    model = explainer.wrap(net, modality="tabular", background=DATA + 7, class_names=["a", "b", "c"])
+    value = np.full(5, 0.5 if start is not None and not isinstance(start, int) else 0.0)
+    own = {} if start is None else {"baselines": start}
+    theirs = explainer.explain(model, DATA, ca.FeatureAblation(net), target=1, **own)
+    ours = explainer.explain(model, DATA, "ablation", target=1, baseline=value, output="raw")
+    np.testing.assert_allclose(theirs.values, ours.values, atol=1e-6)
+    assert faithful(theirs) == faithful(ours) and None not in faithful(ours)
+
+
+def test_many_baselines_are_the_background_of_the_verdict():
+    net, rows = mlp(), gallery.table(10, seed=3)
+    model = explainer.wrap(net, modality="tabular", background=DATA + 7, class_names=["a", "b", "c"])
+    theirs = explainer.explain(model, DATA, ca.DeepLiftShap(net), target=1, baselines=torch.as_tensor(rows.to_numpy()))
+    ours = explainer.explain(model, DATA, "deeplift_shap", target=1, background=rows, output="raw")
+    np.testing.assert_allclose(theirs.values, ours.values, atol=1e-5)
+    assert faithful(theirs) == faithful(ours)
+
+
+def test_baselines_that_no_input_stands_for_leave_faithfulness_unmeasured():
+    net = mlp()
+    model = explainer.wrap(
+        net, modality="tabular", background=DATA, class_names=["a", "b", "c"], feature_names=list(DATA.columns),
+        preprocess=lambda table: torch.as_tensor(table.to_numpy(), dtype=torch.float32) / 10,
+    )  # fmt: skip
+    check = explainer.explain(model, DATA[:1], ca.FeatureAblation(net), target=1, baselines=3.0)[0].verdict.checks["faithfulness"]
+    assert check.status == "not run" and "no one input" in check.reason
+    zeros = explainer.explain(model, DATA[:1], ca.FeatureAblation(net), target=1)
+    assert faithful(zeros) == faithful(explainer.explain(model, DATA[:1], "ablation", target=1, baseline=np.zeros(5), output="raw"))
+
+
+def test_pictures_are_painted_with_the_objects_baseline():
+    net = cnn()
+    pictures = np.random.default_rng(0).random((2, 8, 8, 3)).astype(np.float32)
+    model = explainer.wrap(net, modality="image", class_names=list("abcd"))
+    painted, _ = CaptumMethod(ca.IntegratedGradients(net), model).absence(pictures, "auto", None, {"baselines": 0.75})
+    np.testing.assert_array_equal(painted, np.full((1, 8, 8, 3), 0.75))
+    theirs = explainer.explain(model, pictures, ca.IntegratedGradients(net), target=0, baselines=0.75)
+    ours = explainer.explain(model, pictures, "integrated_gradients", target=0, baseline=painted, output="raw")
+    assert faithful(theirs) == faithful(ours)

@@ -176,3 +176,13 @@ def test_pictures_and_texts():
 def test_what_cannot_be_is_said(call, error, words):
     with pytest.raises(error, match=words):
         call(explainer.wrap(FOREST, background=BACKGROUND))
+
+
+@pytest.mark.parametrize("name", ["Kernel", "Exact", "Tree"])
+def test_the_verdict_takes_absent_columns_from_the_explainers_own_rows(name):
+    make = {**CALLABLES, "Tree": (lambda: shap.TreeExplainer(FOREST, BACKGROUND), {})}[name][0]
+    elsewhere, rows = explainer.wrap(FOREST, background=DATA[50:51] + 3), DATA[25:45]
+    theirs = explainer.explain(elsewhere, rows, make(), target="yes")
+    ours = explainer.explain(elsewhere, rows, "shap", target="yes", background=BACKGROUND)
+    np.testing.assert_allclose(theirs.values, ours.values, atol=1e-6)
+    assert [one.checks["faithfulness"].value for one in theirs.verdicts] == [one.checks["faithfulness"].value for one in ours.verdicts]
