@@ -125,7 +125,7 @@ def _row(found: list[Explanation]) -> html.Div:
 
 def _measure(title: str, value: float, why: str, spread: str = "") -> html.Div:
     number = three(value) if np.isfinite(value) else "–"
-    said = why if np.isfinite(value) else "One of the two has no direction, or too few parts."
+    said = why if np.isfinite(value) else "One of the two has no direction, too few parts, or nothing to explain."
     return html.Div(
         [
             html.Div(number, className="big"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from explainer.errors import InvalidInput
 from explainer.explanation import Explanation
+from explainer.trust.rounding import explains_nothing
 from explainer.trust.sanity import rank_correlation
 from explainer.trust.stability import TOP, jaccard, top
 
@@ -19,7 +20,8 @@ def compare(explanations: Sequence[Explanation]) -> Any:
 
     ``rank_correlation``: Spearman's rho of |values|; ``top_overlap``: Jaccard index of the five parts named first;
     ``sign_agreement``: share of those parts on which both have the same sign (NaN when a method has no sign). Values on
-    pixels or time steps are summed over the superpixels or segments of the other. Raises InvalidInput.
+    pixels or time steps are summed over the superpixels or segments of the other. All are NaN where one of the two explains nothing:
+    its baseline scores the same, and its values are rounding. Raises InvalidInput.
     """
     import pandas as pd
 
@@ -38,8 +40,11 @@ def compare(explanations: Sequence[Explanation]) -> Any:
     rows = []
     for a, b in combinations(range(len(explanations)), 2):
         for i in range(len(first)):
-            x, y = _aligned(explanations[a][i], explanations[b][i])
-            rows.append({"a": explanations[a].method, "b": explanations[b].method, "instance": i, **_agreement(x, y)})
+            one, other = explanations[a][i], explanations[b][i]
+            figures = _agreement(*_aligned(one, other))
+            if explains_nothing(one) or explains_nothing(other):
+                figures = dict.fromkeys(figures, float("nan"))
+            rows.append({"a": explanations[a].method, "b": explanations[b].method, "instance": i, **figures})
     return pd.DataFrame(rows)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -64,23 +66,27 @@ def _beside(rerun: Callable[[], Attribution] | None) -> tuple[Attribution | None
 
 @dataclass(frozen=True)
 class _Trial:
-    """The full input, the input without the parts named first, without each random set of as many, and without gradient x input's."""
+    """The full input, the input without the parts named first, without each of ``sets`` other sets of as many (all there are where
+    ``whole``), and without gradient x input's.
+    """
 
     masks: np.ndarray
     direction: float
     signed: bool
     count: int
+    sets: int
+    whole: bool
 
     def share(self, v: np.ndarray) -> float:
-        """Share of random sets whose removal moves the score less, from the scores ``v`` of the masks."""
-        v = v[: RANDOM_SETS + 2]
+        """Share of the other sets whose removal moves the score less, from the scores ``v`` of the masks."""
+        v = v[: self.sets + 2]
         change = (v[0] - v[1:]) * self.direction if self.signed else np.abs(v[0] - v[1:])
         # Ties count for half: a model that reacts to nothing gives one half, not a pass.
         return float(np.mean(change[0] > change[1:]) + 0.5 * np.mean(change[0] == change[1:]))
 
     def moved(self, v: np.ndarray) -> tuple[float, float] | None:
         """How far the score moves without the parts named first, and without those of gradient x input."""
-        return (abs(float(v[0] - v[1])), abs(float(v[0] - v[-1]))) if len(v) > RANDOM_SETS + 2 else None
+        return (abs(float(v[0] - v[1])), abs(float(v[0] - v[-1]))) if len(v) > self.sets + 2 else None
 
 
 def _trial(
@@ -114,8 +120,11 @@ def _judged(trial: _Trial, v: np.ndarray, silence: str = "") -> Check:
         return Check(_NAME, "not run", "The model did not score the input without some of its parts.")
     share = trial.share(v)
     removed = f"the {trial.count} parts" if trial.count > 1 else "the part"
-    reason = f"Taking away {removed} named first moves the score more than {share:.0%} of random choices do."
+    choices = f"the {trial.sets} other choices" if trial.whole else "random choices"
+    reason = f"Taking away {removed} named first moves the score more than {share:.0%} of {choices} do."
     status, moved = grade(share, PASS, WARN), trial.moved(v)
+    if status == "pass" and (trial.sets + 1) * (1 - PASS) < 1:
+        reason += f" Of so few, the best would be named by chance one time in {trial.sets + 1}."
     if moved is not None:
         own, other = moved
         word = "as far as" if np.isclose(own, other, rtol=0.01) else "less than" if own < other else "further than"
@@ -133,15 +142,27 @@ def _top_vs_random(parts: np.ndarray, seed: int, other: np.ndarray | None = None
     ranked, direction = _ranked(parts)
     available = int((parts * direction > 0).sum())
     count = max(1, min(round(SHARE * d), available))
-    rng = np.random.default_rng([seed, d])
-    sets = rng.random((RANDOM_SETS, d)).argsort(axis=1)[:, :count]
+    sets = _other_sets(ranked[:count], d, np.random.default_rng([seed, d]))
     beside = other is not None and len(other) == d
-    masks = np.ones((RANDOM_SETS + 2 + beside, d), dtype=bool)
+    masks = np.ones((len(sets) + 2 + beside, d), dtype=bool)
     masks[1, ranked[:count]] = False
-    np.put_along_axis(masks[2 : RANDOM_SETS + 2], sets, False, axis=1)
+    np.put_along_axis(masks[2 : len(sets) + 2], sets, False, axis=1)
     if other is not None and beside:
         masks[-1, _ranked(other)[0][:count]] = False
-    return _Trial(masks, direction, bool((parts < 0).any()), count)
+    return _Trial(masks, direction, bool((parts < 0).any()), count, len(sets), math.comb(d, count) <= RANDOM_SETS)
+
+
+def _other_sets(named: np.ndarray, d: int, rng: np.random.Generator) -> np.ndarray:
+    """Sets of as many of the ``d`` parts as are ``named``, but for those themselves: all, or forty at random.
+
+    A set that is compared with itself is a tie, which of few sets would be so many that none could be better than most.
+    """
+    count = len(named)
+    if math.comb(d, count) <= RANDOM_SETS:
+        sets = np.array(list(combinations(range(d), count)))
+    else:
+        sets = rng.random((2 * RANDOM_SETS, d)).argsort(axis=1)[:, :count]
+    return sets[(np.sort(sets, axis=1) != np.sort(named)).any(axis=1)][:RANDOM_SETS]
 
 
 def _ranked(parts: np.ndarray) -> tuple[np.ndarray, float]:
@@ -162,7 +183,7 @@ def evaluate(
 ) -> Any:
     """Measure how faithful explanations are to the model, one row per instance.
 
-    ``top_vs_random``: share of random part sets whose removal moves the score less than the parts named first.
+    ``top_vs_random``: share of random (of few: all) other part sets whose removal moves the score less than the parts named first.
     ``deletion`` / ``insertion``: mean score while parts are taken away / put back, most important first, relative to the
     same in random order (Petsiuk et al. 2018); below 0 is good for deletion, above 0 for insertion.
     ``correlation``: between the summed values of random part sets and the score change they cause (Bhatt et al. 2020).

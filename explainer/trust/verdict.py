@@ -11,7 +11,7 @@ from explainer.coalitions import Coalitions
 from explainer.explanation import Check, Verdict, grade
 from explainer.methods import Method
 from explainer.methods.attribution import Attribution
-from explainer.trust import faithfulness, sanity, stability
+from explainer.trust import faithfulness, rounding, sanity, stability
 
 # Shares of the difference explained (completeness), or of the largest value (sampling error).
 COMPLETE_PASS, COMPLETE_WARN = 0.01, 0.05
@@ -36,7 +36,8 @@ def judge(
     again = stability.rerun_checks(found, rerun, seed) if rerun else [Check("stability", "not run", _FULL)] * n
     sane = sanity.randomisation_checks(found, rerun, model, seed) if rerun else [Check("randomisation", "not run", _FULL)] * n
     own = [i for i in range(n) if "faithfulness" in _own(found, i)]
-    faithful = faithfulness.checks(found, engine, why_not, seed, {*lost, *own}, beside)
+    empty = _nothing_explained(found, values, model, lost)
+    faithful = faithfulness.checks(found, engine, why_not, seed, {*lost, *own, *empty}, beside)
     verdicts = []
     for i in range(n):
         if i in lost:
@@ -46,15 +47,25 @@ def judge(
             _completeness(found, values, i, scale),
             _sampling_error(found, i, asked),
             Check("fit", "not run", f"{method.title} fits no stand-in model."),
-            faithful[i],
+            Check("faithfulness", "not run", "There is nothing to explain.") if i in empty else faithful[i],
             again[i],
             sane[i],
         ]
-        mine = dict(_own(found, i))
+        mine = {**({rounding.NAME: empty[i]} if i in empty else {}), **_own(found, i)}
         instead = [mine.pop(check.name, check) for check in general]
         # What a method alone measures comes first: of equal outcomes it is the one that is told.
         verdicts.append(Verdict({check.name: check for check in (*mine.values(), *instead)}))
     return tuple(verdicts)
+
+
+def _nothing_explained(found: Attribution, values: np.ndarray, model: Any, lost: Collection[int]) -> dict[int, Check]:
+    """Per input whose values are no more than rounding of its score, the check that says so: their order would mean nothing."""
+    if found.base is None or found.about:
+        return {}
+    faint = [i for i in range(len(values)) if i not in lost and rounding.check(found.values[i], found.base[i], values[i])]
+    dtype = rounding.number_type(model) if faint else None
+    checks = {i: rounding.check(found.values[i], found.base[i], values[i], dtype) for i in faint}
+    return {i: check for i, check in checks.items() if check is not None}
 
 
 def failed(why: str) -> Verdict:

@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
-from games import frame, regression
+from games import frame, regression, wavy
 
 import explainer
 from explainer.errors import InvalidInput, UnknownName
+from explainer.methods.attribution import Attribution
 
 WIDE = [f"x{j}" for j in range(12)]
 
@@ -115,3 +118,45 @@ def test_parts_too_small_to_be_named_do_not_count_for_stability():
     from explainer.trust.stability import top
 
     assert top(np.array([1.0, 0.001, -0.002, 0.0, 0.6])) == {0, 4}
+
+
+@pytest.mark.parametrize("d", [4, 5, 6, 7])
+def test_the_exact_values_of_a_linear_model_pass_with_few_columns(d):
+    columns, rng = [f"x{j}" for j in range(d)], np.random.default_rng(d)
+    weights = rng.normal(size=d)
+    model = regression(lambda x: x @ weights, columns)
+    ex = explainer.explain(model, frame(20, columns, seed=9), "shap")
+    assert [verdict.checks["faithfulness"].value for verdict in ex.verdicts] == [1.0] * 20
+    assert {verdict.status for verdict in ex.verdicts} == {"pass"}
+    assert f"one time in {d}" in ex[0].verdict.checks["faithfulness"].reason
+
+
+def test_of_few_sets_all_others_are_compared_with_and_a_wrong_one_falls_behind():
+    model = regression(lambda x: x @ [4.0, 3.0, 2.0, 1.0], list("abcd"), background=frame(5, list("abcd")) * 0)
+    rows = frame(1, list("abcd")) * 0 + 1
+
+    def named(j):
+        return lambda model, inputs, target: np.eye(4)[[j]]
+
+    shares = [explainer.explain(model, rows, named(j)).verdict.checks["faithfulness"] for j in range(4)]
+    assert [round(check.value, 6) for check in shares] == [1.0, round(2 / 3, 6), round(1 / 3, 6), 0.0]
+    assert "of the 3 other choices" in shares[0].reason and "one time in 4" in shares[0].reason
+
+
+def test_rounding_is_not_an_explanation():
+    columns = list("abcde")
+    flat = regression(lambda x: 0.881 + 1e-17 * x[:, 0] + x[:, 1] * 0, columns)
+
+    def noise(model, inputs, target):
+        values = np.full((2, 5, 1), 1e-16) * np.arange(5)[:, None]
+        return Attribution(list(values), ("column",), [tuple(columns)] * 2, base=model.scores(inputs))
+
+    ex = explainer.explain(flat, frame(2), noise)
+    assert ex[0].verdict.status == "fail" and "nothing to explain" in ex[0].verdict.reason and "0.881" in ex[0].verdict.reason
+    assert ex[0].verdict.checks["faithfulness"].status == "not run"
+    told = explainer.explain(regression(wavy), frame(2), "shap")
+    figures = explainer.compare([ex, dataclasses.replace(told, target=ex.target, output=ex.output)])
+    assert figures[["rank_correlation", "top_overlap", "sign_agreement"]].isna().all().all()
+    # In double precision a small difference on top of a large number is a difference.
+    small = regression(lambda x: 1e6 + 0.1 * x[:, 0], columns)
+    assert "difference explained" not in explainer.explain(small, frame(1), "shap")[0].verdict.checks
