@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # One floor per line, the ground floor first. A module imports from its own floor and from those below it.
 FLOORS = (
     ("errors",),
-    ("explanation", "frames", "inputs", "progress", "metrics"),
+    ("explanation", "frames", "inputs", "progress", "metrics", "numerals"),
     ("faults", "scored"),
     ("target", "state", "features", "model", "adapters"),
     ("coalitions",),
@@ -26,8 +26,8 @@ FLOORS = (
     ("reports",),
     ("commands", "options", "terminal", "sources", "listing", "judging", "insides", "interventions", "checking", "cli"),
 )
-# `checks` stands beside the house: it knows inputs, errors and what a share is worth, and nothing else of it.
-CHECKS_MAY_IMPORT = ("errors", "inputs", "progress", "metrics", "checks")
+# `checks` stands beside the house: it knows inputs, errors, what a share is worth and how a number is written, and nothing else of it.
+CHECKS_MAY_IMPORT = ("errors", "inputs", "progress", "metrics", "numerals", "checks")
 # Above checks: who may use findings.
 MAY_IMPORT_CHECKS = ("checks", "plots", "reports", "terminal", "sources", "listing", "checking", "cli")
 

@@ -14,6 +14,7 @@ from explainer.checks.labels import Labels
 from explainer.checks.leakage import FOLDS, auc_by_fold, binned
 from explainer.checks.origin import Origin
 from explainer.checks.pictures import ImageView
+from explainer.numerals import rounded
 
 TOLD = 0.70  # AUC of one class by one fact about the file, which has no honest reason to know it: 40 % of one class marked
 TOLD_BY_CONTENT = 0.999  # and by the size of the file, which what is seen moves too: the digit 1 is told by it with 0.98
@@ -87,7 +88,7 @@ def _classes(labels: Labels, usable: np.ndarray) -> tuple[list[str], np.ndarray]
     assert labels.numbers is not None
     numbers = labels.numbers[usable]
     middle = float(np.median(numbers)) if len(numbers) else 0.0
-    return [f"up to {middle:.4g}", f"above {middle:.4g}"], (numbers > middle).astype(int)
+    return [f"up to {rounded(middle, 4)}", f"above {rounded(middle, 4)}"], (numbers > middle).astype(int)
 
 
 def _error(hits: int, total: int) -> float:

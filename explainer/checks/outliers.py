@@ -13,6 +13,7 @@ from explainer.checks.context import EVIDENCE_SHOWN, Check, Context, NotRun, cou
 from explainer.checks.finding import Finding
 from explainer.checks.workers import each
 from explainer.inputs import MODALITIES
+from explainer.numerals import rounded
 
 LEAST = 50  # values needed before a tail can be judged
 DISTINCT_LEAST = 11  # a column of fewer values is a code, and a rare code is no outlier
@@ -125,7 +126,9 @@ def outlying_values(context: Context) -> Finding:
     details: dict[str, Any] = {"value": rows.mean(), "threshold": 0.0}
     if rows.any():
         worst = sorted(evidence, key=lambda name: -evidence[name]["count"])
-        shown = listed(f"{name!r} {evidence[name]['found'][0]:.4g} (median {evidence[name]['median']:.4g})" for name in worst)
+        shown = listed(
+            f"{name!r} {rounded(evidence[name]['found'][0], 4)} (median {rounded(evidence[name]['median'], 4)})" for name in worst
+        )
         things = f"{share(int(rows.sum()), context.view.n)} {plural(context.view.noun)}"
         where = count(len(worst), "column" if context.view.modality == "tabular" else "figure")
         message = f"{things} with a value far beyond the rest, in {where}: {shown}."
@@ -294,7 +297,7 @@ def _strangest(figures: dict[str, np.ndarray], row: int, seen: list[_Odd]) -> li
     """The three figures that add most to one item's distance, in words."""
     names = list(figures)
     odd = max(seen, key=lambda odd: float(odd.far[row] / odd.limit))
-    return [f"{names[k]} = {figures[names[k]][row]:.4g}" for k in np.argsort(-odd.shares[row], kind="stable")[:3]]
+    return [f"{names[k]} = {rounded(figures[names[k]][row], 4)}" for k in np.argsort(-odd.shares[row], kind="stable")[:3]]
 
 
 CHECKS: tuple[Check, ...] = (

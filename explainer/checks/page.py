@@ -7,6 +7,7 @@ from html import escape
 from explainer.checks.charts import Bars, Chart, chart
 from explainer.checks.context import chance
 from explainer.checks.finding import STATES, Finding, Findings, State
+from explainer.numerals import rounded
 
 SIGNS: dict[State, str] = {"fail": "✗", "error": "✗", "not run": "○", "pass": "✓"}
 ROWS_NAMED = 30
@@ -90,9 +91,9 @@ def _card(finding: Finding, open_: bool) -> str:
 
 
 def _facts(finding: Finding) -> list[str]:
-    facts = [f"value {finding.value:.4g}"] if finding.value is not None else []
-    facts += [f"95 % {finding.interval[0]:.4g} to {finding.interval[1]:.4g}"] if finding.interval else []
-    facts += [f"threshold {finding.threshold:.4g}"] if finding.threshold is not None else []
+    facts = [f"value {rounded(finding.value, 4)}"] if finding.value is not None else []
+    facts += [f"95 % {rounded(finding.interval[0], 4)} to {rounded(finding.interval[1], 4)}"] if finding.interval else []
+    facts += [f"threshold {rounded(finding.threshold, 4)}"] if finding.threshold is not None else []
     facts += [chance(finding.p)] if finding.p is not None else []
     named: tuple = finding.files or finding.rows
     if named:

@@ -262,7 +262,7 @@ def re_identification(context: Context) -> Finding:
     fine = bool(FINE & set(kinds.values()))
     if len(set(kinds.values())) < KINDS_LEAST - fine:
         shown = f" (only {listed(map(repr, kinds))})" if kinds else ""
-        raise NotRun(f"The columns hold fewer than {KINDS_LEAST} kinds of what others know of a person{shown}; name more with groups=.")
+        raise NotRun(f"The columns hold fewer than {KINDS_LEAST} kinds of what others know of a person{shown}; name more such columns.")
     _, classes, sizes = np.unique(np.column_stack(list(codes.values())), axis=0, return_inverse=True, return_counts=True)
     classes = classes.ravel()
     small = sizes[classes] < SMALLEST

@@ -267,7 +267,7 @@ def rules_kept(context: Context) -> Finding:
     rules, source = context.rules, "given"
     if rules is None:
         if not isinstance(context.reference, TableView):
-            raise NotRun("Neither rules nor a reference set were given; infer_rules(good_data) makes rules.")
+            raise NotRun("Neither rules nor a reference set were given; rules can be inferred from data that are known to be good.")
         rules, source = rules_for(context.reference), "inferred from the reference set"
     if not rules.columns and not rules.rows:
         raise NotRun(f"No rules were {source}; there is nothing to keep to.")

@@ -18,6 +18,7 @@ from explainer.checks.frame import TableView
 from explainer.checks.predictions import Predictions
 from explainer.inputs import MODALITIES
 from explainer.metrics import Z
+from explainer.numerals import rounded
 
 ROWS_LEAST = 100  # scored items with a label: 50 to look on and 50 to test on
 SEGMENT_LEAST = 15  # items of a segment in either half
@@ -137,7 +138,7 @@ def _slices(frame: pd.DataFrame) -> tuple[list[tuple[str, str]], np.ndarray]:
             if len(levels) <= LEVELS_MOST:
                 cut += [(f"{name} = {v:g}", numbers == v) for v in levels]
             for edge in np.unique(np.quantile(known, CUTS)) if len(levels) > 2 else ():
-                cut += [(f"{name} <= {edge:.4g}", numbers <= edge), (f"{name} > {edge:.4g}", numbers > edge)]
+                cut += [(f"{name} <= {rounded(edge, 4)}", numbers <= edge), (f"{name} > {rounded(edge, 4)}", numbers > edge)]
         for words, mask in cut:
             if 2 * SEGMENT_LEAST <= mask.sum() <= len(mask) - 2 * SEGMENT_LEAST:
                 names.append((name, words))

@@ -337,9 +337,9 @@ def _precision_check(rules: list[_Rule], asked: float) -> Check:
     if low >= asked:
         return Check("precision", "pass", f"The rule keeps what it promises: {measured}.", low, asked)
     if rule.found:
-        advice = f"About budget={_enough(asked)} is enough where a rule always holds; raise it."
+        advice = f"A larger budget may tell; {_enough(asked):,} evaluations are enough where a rule always holds."
         return Check("precision", "fail", f"The rule may hold less often than {asked:.0%}: {measured}. {advice}", low, asked)
-    advice = "Raise budget= or parts=, or ask for less precision=."
+    advice = "A larger budget, more parts in a rule, or less precision asked for may help."
     return Check(
         "precision", "fail", f"No rule within these limits reaches {asked:.0%}; of the best found, {measured}. {advice}", low, asked
     )
@@ -349,6 +349,6 @@ def _width_check(rules: list[_Rule], asked: float | None) -> Check:
     """How well the precisions are known: the half of their 95 % interval."""
     half = max((rule.interval[1] - rule.interval[0]) / 2 for rule in rules)
     passes = _WIDE[0] if asked is None else asked
-    advice = "" if half <= passes else " Raise budget= to know it better."
+    advice = "" if half <= passes else " A larger budget would tell it better."
     words = f"The precision of the rule is known within ± {half:.1%}.{advice}"
     return Check("sampling error", grade(half, passes, max(passes, _WIDE[1])), words, half, passes)

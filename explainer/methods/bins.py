@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from explainer.numerals import rounded
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -101,8 +103,10 @@ class _Numbers:
         if bin_ > len(edges):
             return f"{name} is missing"
         if bin_ == 0:
-            return f"{name} <= {edges[0]:.4g}"
-        return f"{name} > {edges[-1]:.4g}" if bin_ == len(edges) else f"{edges[bin_ - 1]:.4g} < {name} <= {edges[bin_]:.4g}"
+            return f"{name} <= {rounded(edges[0], 4)}"
+        if bin_ == len(edges):
+            return f"{name} > {rounded(edges[-1], 4)}"
+        return f"{rounded(edges[bin_ - 1], 4)} < {name} <= {rounded(edges[bin_], 4)}"
 
 
 class _Values:

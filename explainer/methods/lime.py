@@ -315,7 +315,11 @@ def _fit_check(fit: float) -> Check:
 
 def _stability_check(overlap: float, first: float) -> Check:
     status: Status = grade(min(overlap, first), STABLE_PASS, STABLE_WARN)
-    advice = {"pass": "", "warn": " Raise budget= before relying on their order.", "fail": " Do not rely on them; raise budget=."}[status]
+    advice = {
+        "pass": "",
+        "warn": " A larger budget may settle their order.",
+        "fail": " Do not rely on them; a larger budget may settle them.",
+    }[status]
     return Check(
         "top-k stability", status,
         f"Between two resamples of the perturbed copies, the parts named first overlap by {overlap:.0%} and the very first is the same in "

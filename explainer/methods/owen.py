@@ -99,7 +99,7 @@ def _check(answer: Answer) -> dict[str, Check]:
     reason = (
         "Every group was split down to single parts."
         if share == 0
-        else f"{share:.1%} of the values is shared evenly inside groups that the budget did not split; raise budget= to split them."
+        else f"{share:.1%} of the values is shared evenly inside groups that the budget did not split; a larger budget splits them."
     )
     return {"splitting": Check("splitting", status, reason, share, _SHARED_PASS)}
 

@@ -63,7 +63,7 @@ def score_cam(
             found.keep(np.array([i]), j, (cells[j : j + 1].clamp(min=0) if relu else cells[j : j + 1]))
         used, given = max(used, int(np.isfinite(increase).all(axis=1).sum())), max(given, able)
     if used < given:
-        found.notes.append(f"Of {given} channels that vary, the budget covered {used}; raise budget= to {given + 1} for all.")
+        found.notes.append(f"Of {given} channels that vary, the budget covered {used}; a budget of {given + 1} covers all.")
     found.evaluations = coalitions.evaluations
     return found.attribution({"relu": relu, "weights": "softmax" if softmax else "increase", "channels": used,
                               "baseline": baseline if isinstance(baseline, str) else "given"})  # fmt: skip

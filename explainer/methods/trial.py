@@ -19,6 +19,7 @@ from explainer.methods.expected import expected_gradients
 from explainer.methods.gradient import integrated_gradients, saliency
 from explainer.methods.smoothing import smoothgrad, vargrad
 from explainer.methods.units import internal_influence, layer_conductance
+from explainer.numerals import rounded
 from explainer.target import Target, resolve
 
 _STEPS, _DRAWS = 15, 64
@@ -78,7 +79,7 @@ def _completeness(method: Callable[..., Attribution], trial: Trial) -> str:
     difference = trial.score - float(found.base[0, 0])
     least = _LEAST * (1.0 if trial.output == "probability" else abs(trial.score))
     gap = abs(float(found.values[0].sum()) - difference) / max(abs(difference), least, 1e-12)
-    return f"On a sample input, {_STEPS} steps miss the difference explained by {gap:.1g} of it; inputs that need more get more."
+    return f"On a sample input, {_STEPS} steps miss the difference explained by {_rough(gap)} of it; inputs that need more get more."
 
 
 def _sampling(method: Callable[..., Attribution], option: str, trial: Trial) -> str:
@@ -88,28 +89,32 @@ def _sampling(method: Callable[..., Attribution], option: str, trial: Trial) -> 
     if found.stderr is None:  # fewer draws than background rows
         return ""
     reach = 1.96 * float(np.max(found.stderr[0])) / max(float(np.abs(found.values[0]).max()), 1e-300)
-    intervals = f"95 % intervals of {reach:.1g} of the largest value"
+    intervals = f"95 % intervals of {_rough(reach)} of the largest value"
     return f"On a sample input, {found.evaluations} gradients leave {intervals}; four times as many halve that."
 
 
 def _redrawn(trial: Trial) -> str:
     one, other = (trial.run(vargrad, samples=_DRAWS, seed=seed).values[0] for seed in (0, 1))
-    return f"On a sample input, another {_DRAWS} draws change the values by {_apart(other, one):.1g} of the largest."
+    return f"On a sample input, another {_DRAWS} draws change the values by {_rough(_apart(other, one))} of the largest."
 
 
 def _integration(trial: Trial) -> str:
     few, more = (trial.run(internal_influence, steps=steps).values[0] for steps in (_STEPS, 2 * _STEPS))
-    return f"On a sample input, {2 * _STEPS} steps in place of {_STEPS} change the values by {_apart(few, more):.1g} of the largest."
+    return f"On a sample input, {2 * _STEPS} steps in place of {_STEPS} change the values by {_rough(_apart(few, more))} of the largest."
 
 
 def _conservation(trial: Trial) -> str:
     missed = abs(float(trial.run(lrp).values[0].sum()) - trial.score) / max(abs(trial.score), 1e-12)
-    return f"On a sample input the values miss the score by {missed:.1g} of it."
+    return f"On a sample input the values miss the score by {_rough(missed)} of it."
 
 
 def _from_the_gradient(trial: Trial) -> str:
     own, plain = trial.run(guided_backprop).values[0], trial.run(saliency, absolute=False).values[0]
-    return f"On a sample input its values differ from the gradient's by {_apart(own, plain):.1g} of the largest."
+    return f"On a sample input its values differ from the gradient's by {_rough(_apart(own, plain))} of the largest."
+
+
+def _rough(share: float) -> str:
+    return rounded(share, 1)
 
 
 def _apart(values: np.ndarray, others: np.ndarray) -> float:
@@ -118,7 +123,7 @@ def _apart(values: np.ndarray, others: np.ndarray) -> float:
 
 def _slope(trial: Trial) -> str:
     error = trial.model.anatomy().slope_error
-    return "" if not np.isfinite(error) else f"At a sample input the gradient is within {error:.1g} of the slope of the score."
+    return "" if not np.isfinite(error) else f"At a sample input the gradient is within {_rough(error)} of the slope of the score."
 
 
 _ASKED: dict[str, Callable[[Trial], str]] = {

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from explainer.errors import InvalidInput, unknown
 from explainer.explanation import Explanation, label_of
+from explainer.numerals import rounded
 
 # Blue - white - red (after ColorBrewer's RdBu): told apart by every common colour blindness, and on light and dark ground.
 NEGATIVE, MIDDLE, POSITIVE = "#2166ac", "#f7f7f7", "#b2182b"
@@ -97,10 +98,7 @@ def _output(output: int | str, class_names: tuple[str, ...]) -> int:
 
 def three(value: float) -> str:
     """Three significant digits, thousands separated: 0.0123, 4.57, 12,300."""
-    if not np.isfinite(value):
-        return "not a number" if np.isnan(value) else str(value)
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:.3g}"
+    return rounded(value, 3)
 
 
 def shown(value: Any) -> str:

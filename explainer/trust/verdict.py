@@ -126,5 +126,5 @@ def _sampling_error(found: Attribution, i: int, asked: float | None = None) -> C
         status = "warn" if status == "pass" else status
         reason = f"95 % intervals reach {short:.2%} of the largest value; {asked:.2%} was asked for."
         return Check("sampling error", status, reason, short, asked)
-    advice = "" if status == "pass" else " Raise budget= for a tighter answer."
+    advice = "" if status == "pass" else " A larger budget gives a tighter answer."
     return Check("sampling error", status, f"95 % intervals reach {error:.0%} of the largest value.{advice}", error, ERROR_PASS)

@@ -61,7 +61,7 @@ def test_values_add_up_at_every_budget_and_say_what_was_shared(budget):
     np.testing.assert_allclose(ex.base_values + ex.values.sum(axis=1), ex.scores, atol=1e-10)
     shared = ex[0].verdict.checks["splitting"]
     assert (shared.value == 0) == (budget == 5000)
-    assert budget == 5000 or "raise budget=" in shared.reason
+    assert budget == 5000 or "a larger budget" in shared.reason
     truth = explainer.explain(model, rows, "owen", budget=10**5, verify=False)
     if ex.stderr is not None:
         assert np.abs(ex.values - truth.values).max() > 1e-6
