@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from explainer.errors import InvalidInput
-from explainer.metrics import wilson
+from explainer.metrics import SHARES, wilson
 from explainer.plots.look import BAR_MAGNITUDE, BAR_NEGATIVE, BAR_POSITIVE, NEUTRAL, SEQUENTIAL, escape, finish, three
 
 
@@ -142,48 +143,38 @@ def plot_margins(probabilities: Any, labels: Any, *, dark: bool = False) -> go.F
     return figure
 
 
-RIGHT = (BAR_MAGNITUDE, "#1b7837", "#b35806")  # lines of the right-hand scale
+MEASURES = (BAR_MAGNITUDE, "#1b7837", "#b35806", NEUTRAL)  # lines of what is no loss
 
 
 def plot_history(history: Sequence[Mapping[str, float]], *, dark: bool = False) -> go.Figure:
-    """Draw losses (left) and the other measures (right) over the epochs of a training record."""
-    figure = go.Figure()
+    """Draw a training record over its epochs: the losses, below them the shares, and any other measure on an axis of its own."""
     if not history:
         raise InvalidInput("The training record holds no epochs to draw.")
     epochs = [row.get("epoch", k) for k, row in enumerate(history)]
-    keys = [k for k, v in history[-1].items() if k != "epoch" and isinstance(v, (int, float)) and not isinstance(v, bool)]
-    losses = [k for k in keys if k.endswith("loss")]
-    shown = losses + [k for k in keys if k.startswith("validation_") and k not in losses]
-    colours = {"train_loss": BAR_NEGATIVE, "validation_loss": BAR_POSITIVE, **dict(zip(shown[len(losses) :], RIGHT, strict=False))}
-    for key in shown:
-        y = [row.get(key) for row in history]
-        style = {"color": colours.get(key, BAR_MAGNITUDE), "dash": "solid" if key in losses else "dot"}
-        figure.add_trace(
-            go.Scatter(
-                x=epochs,
-                y=y,
-                mode="lines+markers" if len(y) < 40 else "lines",
-                name=key.replace("_", " "),
-                line=style,
-                yaxis="y" if key in losses else "y2",
-                hovertemplate="%{y:.3~g}",
-            )
-        )
-    right = [k for k in shown if k not in losses]
-    finish(figure, dark=dark, height=320, hovermode="x unified", legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    kinds = _kinds(history[-1])
+    figure = make_subplots(len(kinds), 1, shared_xaxes=True, vertical_spacing=0.09)
+    colours = iter(MEASURES * len(history[-1]))
+    for place, (kind, keys) in enumerate(kinds.items(), start=1):
+        for key in keys:
+            losses = {"train_loss": BAR_NEGATIVE, "validation_loss": BAR_POSITIVE}
+            line = {"color": losses[key], "dash": "solid"} if key in losses else {"color": next(colours), "dash": "dot"}
+            y, name = [row.get(key) for row in history], key.replace("_", " ")
+            mode = "lines+markers" if len(y) < 40 else "lines"
+            figure.add_trace(go.Scatter(x=epochs, y=y, mode=mode, name=name, line=line, hovertemplate="%{y:.3~g}"), place, 1)
+        figure.update_yaxes(title=kind, nticks=5, row=place, col=1)
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+    finish(figure, dark=dark, height=180 + 140 * len(kinds), hovermode="x unified", legend=legend)
     figure.update_layout(margin={"t": 60})
-    figure.update_xaxes(title="epoch")
-    figure.update_yaxes(title="loss")
-    if right:
-        layout = figure.layout.yaxis.to_plotly_json()
-        figure.update_layout(
-            yaxis2={
-                **layout,
-                "title": right[0].removeprefix("validation_").replace("_", " "),
-                "overlaying": "y",
-                "side": "right",
-                "showgrid": False,
-                "tickformat": ".2f",
-            }
-        )
-    return figure
+    return figure.update_xaxes(title="epoch", row=len(kinds), col=1)
+
+
+def _kinds(last: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What is drawn of a record, by axis: losses, shares of one, and each other measure under its own name."""
+    found: dict[str, list[str]] = {}
+    for key, value in last.items():
+        name = key.removeprefix("validation_")
+        drawn = key.endswith("loss") or name != key
+        if drawn and isinstance(value, (int, float)) and not isinstance(value, bool):
+            kind = "loss" if key.endswith("loss") else "share" if name in (*SHARES, "r2") else name.replace("_", " ")
+            found.setdefault(kind, []).append(key)
+    return found

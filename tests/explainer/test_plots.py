@@ -413,6 +413,15 @@ def test_history_draws_each_measure_as_recorded() -> None:
         plots.plot_history([])
 
 
+def test_history_puts_measures_of_one_kind_on_one_axis() -> None:
+    last = {"epoch": 1, "train_loss": 0.5, "validation_r2": 0.6, "validation_rmse": 50.7, "validation_accuracy": 0.9, "rate": 1e-5}
+    figure = plots.plot_history([last, last])
+    axes = {t.name: t.yaxis for t in figure.data}
+    assert axes["validation r2"] == axes["validation accuracy"] and len(set(axes.values())) == 3 and len(axes) == 4
+    titles = {axis: figure.layout["yaxis" + axis.removeprefix("y")].title.text for axis in axes.values()}
+    assert [titles[axes[f"{name}"]] for name in ("train loss", "validation r2", "validation rmse")] == ["loss", "share", "rmse"]
+
+
 def test_an_explanation_without_values_says_why():
     from games import frame, regression
 
