@@ -71,7 +71,7 @@ def asked_for(desk: Desk, task: Task, browser: Any, press_id: Any, press: Any) -
 def question(desk: Desk, exhibit: Exhibit, view: View, inputs: Any, method: str, layer: str = "") -> Task:
     """The explanation that ``view`` asks for by ``method``, at ``layer`` where it looks at one."""
     target = int(view.target) if view.target else "predicted"
-    return desk.explanation(exhibit, inputs, method, target, f"row {view.row}", layer, view.output or "auto")
+    return desk.explanation(exhibit, inputs, method, target, f"row {view.row}", layer, view.output or "auto", view.budget)
 
 
 def here(desk: Desk, search: Any, shown: Any) -> tuple[Exhibit, View]:

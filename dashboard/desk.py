@@ -121,16 +121,17 @@ class Desk:
         return Task(("predictions", exhibit.name), f"Score the test set of {exhibit.name}", exhibit.predict, lasting=True)
 
     def explanation(
-        self, exhibit: Exhibit, inputs: Any, method: str, target: int | str, label: str, layer: str = "", output: str = "auto"
-    ) -> Task:
+        self, exhibit: Exhibit, inputs: Any, method: str, target: int | str, label: str, layer: str = "", output: str = "auto",
+        budget: int | None = None,
+    ) -> Task:  # fmt: skip
         """One explanation of one input. The key holds all it depends on, so equal questions meet."""
-        at = _at(method, layer)
+        at = _at(method, layer) | ({"budget": budget} if budget else {})
 
         def work(progress: Progress) -> Any:
             with exhibit.model() as model:
                 return explainer.explain(model, inputs, method=method, target=target, output=output, seed=SEED, progress=progress, **at)
 
-        key = ("explanation", exhibit.name, exhibit.sha, method, *at.values(), target, output, inputs_.sha256(inputs), SEED)
+        key = ("explanation", exhibit.name, exhibit.sha, method, *at.items(), target, output, inputs_.sha256(inputs), SEED)
         return Task(key, f"{titled(method, layer)} for {label} of {exhibit.name}", work)
 
     def checking(self, exhibit: Exhibit) -> Task:

@@ -14,17 +14,18 @@ FEWEST = 3  # rows a word must stand in to be shown
 
 @dataclass(frozen=True)
 class Picture:
-    """Mean size of each pixel's contribution ``(H, W)`` over ``rows`` images."""
+    """Mean size of each pixel's contribution ``(H, W)`` to the ``output`` over ``rows`` images."""
 
     values: np.ndarray
     rows: int
+    output: str
 
 
 def summarised(ex: Explanation) -> Importance | Picture:
     """Sum up a batch of explanations over its rows; words that stand in few of them are left out, where others are left."""
     if ex.modality == "image":
         drawn = [_painted(one) for one in ex if one.values.size]
-        return Picture(np.mean(drawn, axis=0), len(drawn))
+        return Picture(np.mean(drawn, axis=0), len(drawn), ex.output)
     found = summarise(ex)
     frequent = np.flatnonzero(found.counts >= FEWEST)
     return found.of(frequent) if ex.modality == "text" and len(frequent) else found

@@ -25,7 +25,7 @@ class View:
     ``layer`` and ``unit`` the unit that the page on the whole model shows, ``other`` the row that ``row`` is
     patched into there, ``output`` "logit" where that is explained, ``state`` and ``check`` which findings the data page shows,
     ``find`` what the table is searched for, ``edit`` how the row was changed (see ``edits.read``), ``favourable`` the class
-    that the report takes as good for the person.
+    that the report takes as good for the person, ``budget`` how many evaluations a method may take instead of its usual number.
     """
 
     model: str = ""
@@ -48,6 +48,7 @@ class View:
     find: str = ""
     edit: str = ""
     favourable: str = ""
+    budget: int | None = None
 
     @classmethod
     def parse(cls, search: object) -> View:
@@ -61,7 +62,7 @@ class View:
             raise BadRequest("The address must be text.")
         given = {k: v[-1][: _LONGEST_EDIT if k == "edit" else _LONGEST] for k, v in parse_qs(search.removeprefix("?")).items()}
         fields = {f.name: given[f.name] for f in dataclasses.fields(cls) if f.name in given}
-        row, unit, other = (fields.pop(name, "") for name in ("row", "unit", "other"))
+        row, unit, other, budget = (fields.pop(name, "") for name in ("row", "unit", "other", "budget"))
         cell = fields.pop("cell", "")
         order = fields.pop("order", "")
         target, output, state = (fields.pop(name, "") for name in ("target", "output", "state"))
@@ -70,6 +71,7 @@ class View:
             output=output if output == "logit" else "",
             unit=_number(unit),
             other=_number(other),
+            budget=_number(budget) or None,
             state=state if state in STATES else "",
             cell=cell if re.fullmatch(r"[0-9]{1,6},[0-9]{1,6}", cell) else "",
             order=order if order in ORDERS else "",

@@ -7,7 +7,7 @@
   const app = window.explainerApp = { order: () => null };
   /* What in an address belongs to one model. */
   const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "other", "output", "state", "check", "find", "edit",
-    "favourable"];
+    "favourable", "budget"];
   let defaults = {};
   /* The changes of rows that were left, by model and row: they are there again when the row is opened again. */
   const left = {};
@@ -47,7 +47,7 @@
 
   /* Another method looks at layers of its own choice again. */
   function choose(side, method) {
-    if (method !== current().get(side)) go({ [side]: method, ["layer_" + side]: "" });
+    if (method !== current().get(side)) go({ [side]: method, ["layer_" + side]: "", budget: "" });
   }
 
   function step(by) {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from html import unescape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -14,6 +16,8 @@ from explainer.plots.bars import span
 from explainer.plots.look import escape, three
 
 _BELOW = {"orientation": "h", "x": 0.5, "thickness": 10, "title": {"text": ""}, "nticks": 5, "tickformat": ".2~g", "tickfont": {"size": 10}}
+PAIRED = 10  # parts whose pairs a panel has room for
+LINE = 17  # letters of a label in one line beside bars; it may have two
 CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False, "doubleClick": "reset"}
 
 
@@ -31,6 +35,10 @@ def explained(ex: Explanation, channels: Sequence[str] = (), id: Any = None, und
     if pictured(ex):
         picture = graph(_overlay(plots.plot(ex)), label="Heat map over the picture", id=id, className="overlay")
         return html.Div([picture, under, *_errors(ex, axes == ("superpixel",))])
+    if plots.is_of_pairs(axes):
+        told = f"a part alone on the diagonal, two together below it{_left(ex.values.shape[1])}"
+        drawn = graph(_paired(plots.plot_pairs(ex, top=PAIRED)), label="Pairs of parts", id=id)
+        return html.Div([html.Div(told, className="caption"), drawn])
     if axes in (("word",), ("sentence",), ("part",)) and ex.modality == "text":
         return html.Div([words(ex), *_bars(ex, 8, "The words that counted most", id)])
     if axes == ("channel", "row", "column"):
@@ -43,6 +51,10 @@ def explained(ex: Explanation, channels: Sequence[str] = (), id: Any = None, und
         strips = graph(_strips(plots.plot(ex), channels), label="Signal over its tinted segments", id=id)
         return html.Div([strips, *_errors(ex, axes[0] == "segment")])
     return html.Div(_bars(ex, 10, "Contributions", id))
+
+
+def _left(parts: int) -> str:
+    return f" · {PAIRED} of {parts} parts" if parts > PAIRED else ""
 
 
 def pictured(ex: Explanation) -> bool:
@@ -88,17 +100,39 @@ def _bare(figure: go.Figure) -> go.Figure:
     """Bars for a narrow panel: no heading, no axis title (the panel says both), the values in a column of their own."""
     height = (figure.layout.height or 300) - 56
     figure.update_xaxes(title=None, nticks=4, tickangle=0, exponentformat="e", tickfont={"size": 11})
+    figure.update_yaxes(tickfont={"size": 11})
     figure.layout.annotations = ()
+    right = 8
     for trace in figure.data:
         if trace.type == "bar" and trace.orientation == "h":
             trace.textposition = "none"
-            # An unseen letter at the end: a word such as "9" or "4.0" would be taken for a place on the axis.
-            trace.y = [f"{label}\u200b" for label in trace.y]
-            for label, value in zip(trace.y, trace.x, strict=True):
+            named(trace)
+            numbers = [three(value) for value in trace.x]
+            right = max(right, *(12 + 7 * len(number) for number in numbers))
+            for label, number in zip(trace.y, numbers, strict=True):
                 figure.add_annotation(
-                    x=1, xref="paper", xanchor="right", xshift=52, y=label, text=three(value), showarrow=False, font={"size": 11}
+                    x=1, xref="paper", xanchor="right", xshift=right, y=label, text=number, showarrow=False, font={"size": 11}
                 )
-    return figure.update_layout(title=None, margin={"l": 4, "r": 54, "t": 4, "b": 24}, height=height)
+    return figure.update_layout(title=None, margin={"l": 4, "r": right + 2, "t": 4, "b": 24}, height=height)
+
+
+def named(bars: go.Bar) -> None:
+    """Give each bar a label that fits beside it; hovering tells the whole name."""
+    bars.customdata = list(bars.y)
+    bars.hovertemplate = (bars.hovertemplate or "%{y}: %{x:.3~g}<extra>%{fullData.name}</extra>").replace("%{y}", "%{customdata}")
+    # Unseen letters at the end: they tell labels apart that were cut alike, and a word such as "9" would be a place on the axis.
+    bars.y = [folded(label) + "\u200b" * (k + 1) for k, label in enumerate(bars.y)]
+
+
+def folded(label: str) -> str:
+    """A label in at most two lines; of a longer one the middle is left out, for its end may hold the row's own value."""
+    text = unescape(str(label))
+    if len(text) > 2 * LINE:
+        text = f"{text[: LINE - 1]}… {text[2 - LINE :]}"
+    lines = textwrap.wrap(text, LINE)
+    if len(lines) > 2:
+        lines = [text[:LINE], text[LINE:]]
+    return "<br>".join(escape(line.strip()) for line in lines) or " "
 
 
 def _overlay(figure: go.Figure) -> go.Figure:
@@ -111,6 +145,15 @@ def _overlay(figure: go.Figure) -> go.Figure:
     )
     figure.layout.xaxis3, figure.layout.yaxis3 = None, None
     figure.data[-1].colorbar.update(_BELOW | {"y": 0.08, "yanchor": "top", "len": 0.9})
+    return figure
+
+
+def _paired(figure: go.Figure) -> go.Figure:
+    """A map of pairs that fits a panel, its scale below."""
+    figure.update_layout(title=None, margin={"l": 4, "r": 4, "t": 4, "b": 62}, height=370)
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        axis.update(title=None, tickfont={"size": 10}, ticktext=[folded(name) for name in axis.ticktext])
+    figure.data[0].colorbar.update(_BELOW | {"y": 0, "yref": "container", "yanchor": "bottom", "ypad": 2, "len": 0.9})
     return figure
 
 

@@ -5,6 +5,7 @@ The rows travel once, column by column; an order or a filter is then a list of r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import dash_ag_grid as dag
@@ -18,7 +19,7 @@ from dashboard.view import View
 _THEME = (
     "themeQuartz.withParams({backgroundColor: 'var(--mantine-color-body)', foregroundColor: 'var(--mantine-color-text)',"
     " headerBackgroundColor: 'var(--panel)', borderColor: 'var(--line)', accentColor: 'var(--accent)', fontSize: 12.5, headerFontSize: 12,"
-    " rowHeight: 30, headerHeight: 32, spacing: 5, cellHorizontalPadding: 7, wrapperBorderRadius: 6, oddRowBackgroundColor: 'transparent',"
+    " rowHeight: 30, headerHeight: 32, spacing: 5, cellHorizontalPadding: 6, wrapperBorderRadius: 6, oddRowBackgroundColor: 'transparent',"
     " chromeBackgroundColor: 'var(--panel)', browserColorScheme: 'inherit'})"
 )
 
@@ -66,27 +67,38 @@ def _hints(exhibit: Exhibit) -> list[str] | None:
     return [" ".join(map(str, row)) for row in words.itertuples(index=False)]
 
 
+def shared_start(names: Sequence[str]) -> str:
+    """What all class names begin with, up to the end of a word: "speaker " of "speaker 1" and "speaker 2"."""
+    first, last = min(names), max(names)  # what these two share, all share
+    k = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    return first[: max(first[:k].rfind(mark) for mark in " -_:/.") + 1]
+
+
 def table(predictions: Predictions, find: str = "") -> dag.AgGrid:
     """The empty table; its rows come with the address, of which those with the words of ``find`` are shown."""
-    form = {"function": "params.value == null ? '' : params.value > 0.9994 && params.value < 1 ? '>0.999' : d3.format('.3f')(params.value)"}
-    number = {"type": "rightAligned", "filter": "agNumberColumnFilter", "valueFormatter": form}
-    wrong = {"cell-is-wrong": "params.data.true !== '' && params.data.true !== params.data.predicted"}
+    sure = "params.value > 0.9994 && params.value < 1 ? '>0.999' : d3.format('.3f')(params.value)"
+    share = {"function": f"params.value == null ? '' : {sure}"}
+    number = {"type": "rightAligned", "filter": "agNumberColumnFilter"}
+    label: dict[str, Any] = {"flex": 1, "minWidth": 62}
+    if predictions.regression:
+        label |= number | {"valueFormatter": {"function": "params.value == null ? '' : d3.format(',.4~r')(params.value)"}}
+    else:
+        start = len(shared_start(predictions.class_names))
+        label |= {"valueFormatter": {"function": f"(params.value || '').slice({start})"}}
     columns: list[dict[str, Any]] = [
-        {"field": "row", "headerName": "row", "width": 62, "filter": "agNumberColumnFilter", "type": "rightAligned"},
-        {"field": "true", "headerName": "true", "flex": 1, "minWidth": 54, "tooltipField": "true"},
-        {"field": "predicted", "headerName": "pred", "flex": 1, "minWidth": 62, "tooltipField": "predicted"},
+        {"field": "row", "headerName": "row", "width": 52, **number},
+        {"field": "true", "headerName": "true", "tooltipField": "true", **label},
+        {"field": "predicted", "headerName": "pred", "tooltipField": "predicted", **label},
     ]
     if predictions.regression:
-        columns[1] |= number
-        columns[2] |= number
-        columns += [{"field": "p", "headerName": "|error|", "width": 84, **number}]
+        columns += [{**label, "field": "p", "headerName": "|error|"}]
     else:
-        columns[2]["cellClassRules"] = wrong
+        columns[2]["cellClassRules"] = {"cell-is-wrong": "params.data.true !== '' && params.data.true !== params.data.predicted"}
         columns += [
-            {"field": "p", "headerName": "p", "width": 70, **number},
-            {"field": "margin", "headerName": "margin", "width": 82, **number},
+            {"field": "p", "headerName": "p", "width": 56, "valueFormatter": share, **number},
+            {"field": "margin", "headerName": "margin", "width": 72, "valueFormatter": share, **number},
         ]
-    columns += [{"field": "flag", "headerName": "flag", "width": 58}, {"field": "text", "hide": True}]
+    columns += [{"field": "flag", "headerName": "flag", "width": 54}, {"field": "text", "hide": True}]
     return dag.AgGrid(
         id=ids.GRID,
         columnDefs=columns,

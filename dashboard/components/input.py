@@ -12,7 +12,7 @@ from dash import html
 from dashboard.components.figures import graph
 from explainer.plots.image import as_picture
 
-MOST_NAMED = 7  # channels a legend beside the plot has room for; hovering names the others
+BESIDE = 7  # channels a legend beside the plot has room for; more are named below it
 
 
 def shown(one: Any, modality: str, channels: tuple[str, ...] = ()) -> html.Div:
@@ -62,12 +62,10 @@ def lines(series: np.ndarray, channels: tuple[str, ...], height: int = 150) -> A
         figure.add_scatter(
             y=series[:, c], mode="lines", name=name, line=style, hovertemplate=f"{name}, step %{{x}}: %{{y:.3~g}}<extra></extra>"
         )
-    finish(figure, height=height if series.shape[1] <= MOST_NAMED else 130)
-    figure.update_layout(
-        margin={"l": 4, "r": 4, "t": 4, "b": 4},
-        legend={"font": {"size": 9}, "itemwidth": 30, "tracegroupgap": 0},
-        showlegend=series.shape[1] <= MOST_NAMED,
-    )
+    below = {"orientation": "h", "y": -0.28, "yanchor": "top"} if series.shape[1] > BESIDE else {}
+    finish(figure, height=height + (40 if below else 0))
+    legend = {"font": {"size": 9}, "itemwidth": 30, "tracegroupgap": 0, **below}
+    figure.update_layout(margin={"l": 4, "r": 4, "t": 4, "b": 4}, legend=legend, showlegend=series.shape[1] > 1)
     figure.update_xaxes(title={"text": "time step", "font": {"size": 10}, "standoff": 2}, tickfont={"size": 10})
     figure.update_yaxes(tickfont={"size": 10}, nticks=5)
     return graph(figure, label="The series, all channels over time")

@@ -46,8 +46,8 @@ def register(app: dash.Dash, desk: Desk, place: Any) -> None:
     @place("lens", Input(ids.URL, "search"), Output("inside-row", "value"))
     def lens(search: Any, tick: Any, press: Any, browser: Any, shown: Any) -> Any:
         exhibit, view = answers.here(desk, search, shown)
-        row = view.row or 0
-        field = dash.no_update if view.row is None else row  # where the address says nothing it is not written into it
+        view = desk.filled(view, exhibit)
+        row = field = view.row or 0
         gone = answers.outside(exhibit, view, desk.predictions(exhibit))
         if gone is not None or desk.views(exhibit)["lens"].level == "unsupported":
             return gone or "", answers.DONE, field
@@ -56,26 +56,28 @@ def register(app: dash.Dash, desk: Desk, place: Any) -> None:
             return states.button(f"Read row {row} after each layer", where, sign="go"), answers.DONE, field
         return *answers.answer(desk, task, browser, where, press, read, height=300), field
 
-    @place("patch", Input(ids.URL, "search"), Output("inside-other", "value"))
+    @place("patch", Input(ids.URL, "search"), Output("inside-other", "value"), Output("inside-other", "placeholder"))
     def patch(search: Any, tick: Any, press: Any, browser: Any, shown: Any) -> Any:
         exhibit, view = answers.here(desk, search, shown)
+        view = desk.filled(view, exhibit)
         row, last = view.row or 0, len(exhibit.inputs) - 1
-        field = "" if view.other is None else view.other
+        written = "" if view.other is None else view.other
         gone = answers.outside(exhibit, view, desk.predictions(exhibit)) is not None
         if gone or desk.views(exhibit)["patch"].level == "unsupported":
-            return "", answers.DONE, field
+            return "", answers.DONE, written, ""
         other = view.other if view.other is not None else desk.partner(exhibit, row)
+        field = written, "" if other is None else f"{other}"  # one found for the person is shown, not written into the address
         if other is None or other > last:
             why = (
                 f"Rows are numbered 0 to {last}."
                 if other is not None
                 else "No row near it is as long once encoded, and positions are matched by their number."
             )
-            return states.notice("No other row", why, "Choose one above."), answers.DONE, field
+            return states.notice("No other row", why, "Choose one above."), answers.DONE, *field
         task, where = desk.patching(exhibit, row, other), ids.slot("press", "patch")
         if not answers.asked_for(desk, task, browser, where, press):
-            return states.button(f"Patch row {row} into row {other}", where, sign="go"), answers.DONE, field
-        return *answers.answer(desk, task, browser, where, press, lambda found: patched(found, row, other), height=300), field
+            return states.button(f"Patch row {row} into row {other}", where, sign="go"), answers.DONE, *field
+        return *answers.answer(desk, task, browser, where, press, lambda found: patched(found, row, other), height=300), *field
 
 
 def told(found: Capability) -> html.Div:

@@ -19,6 +19,7 @@ from explainer.plots.look import three
 
 LEVELS = {"exact": "pass", "approximate": "warn", "unsupported": "none"}
 
+MORE, MOST = 4, 500_000  # times as many evaluations at one press, and up to how many
 DEFAULT = "(default)"  # no layer's name: the choice that the method makes itself
 
 
@@ -104,7 +105,7 @@ def content(ex: Explanation, side: str, channels: Sequence[str] = ()) -> html.Di
     if "rule" in ex.extras:
         parts.append(html.Div(rule(ex), className="panel-sum"))
     parts.append(html.Div([*sums(ex), " ", scale(ex)], className="panel-sum"))
-    parts.append(html.Div(cost(ex), className="panel-cost dim", title="\n".join(ex.provenance.notes)))
+    parts.append(html.Div([cost(ex), " ", more(ex)], className="panel-cost dim", title="\n".join(ex.provenance.notes)))
     return html.Div(parts, id=name, **{"data-method": ex.method, "data-score": f"{float(ex.scores.ravel()[0]):.6f}"})
 
 
@@ -143,3 +144,12 @@ def cost(ex: Explanation) -> str:
     made = ex.provenance
     runs = f"{made.evaluations:,} evaluations · " if made.evaluations else ""
     return f"{runs}{states.duration(made.seconds)} · seed {made.seed} · {made.device}"
+
+
+def more(ex: Explanation) -> Any:
+    """Of a sampled explanation whose verdict asks for it, a way to more evaluations."""
+    made = ex.provenance.evaluations
+    asked = any("larger budget" in check.reason for check in ex.verdict.checks.values())
+    if not asked or not 0 < made * MORE <= MOST:
+        return None
+    return html.Button(f"allow {made * MORE:,}", type="button", className="link", **states.go({"budget": made * MORE}))

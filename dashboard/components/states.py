@@ -61,7 +61,6 @@ def loading(job: Job, stop: Any, height: int = 220) -> html.Div:
     seconds = now - job.asked if job.asked else 0.0
     if seconds < 1.0:
         return html.Div(dmc.Skeleton(height=height, radius="sm"), className="loading", **{"aria-busy": "true"})
-    share = 100 * job.done / job.total if job.total else None
     if job.state == "waiting":
         words = "waiting for other work to end"
     else:
@@ -69,18 +68,27 @@ def loading(job: Job, stop: Any, height: int = 220) -> html.Div:
         words = (
             f"{job.done:,} of {job.total:,} · {duration(left)} left" if left is not None else f"working for {duration(job.seconds(now))}"
         )
-    bar = dmc.Progress(value=100 if share is None else share, striped=True, animated=True, size="md", **{"aria-label": job.task.title})
     button = html.Button([icon("stop"), "Stop"], className="small-button", type="button", **press(stop, "stop"))
     return html.Div(
         [
             html.Div(job.task.title, className="loading-title"),
-            bar,
+            progress(job, "md"),
             html.Div([html.Span(words, className="dim"), button], className="spread"),
         ],
         className="loading loading-long",
         style={"minHeight": height},
         **{"aria-busy": "true"},
     )
+
+
+def progress(job: Job, size: str, className: str = "") -> dmc.Progress:
+    """How far a job is; while that cannot be told, a piece that wanders."""
+    known = job.total > 0
+    words = job.task.title if known else f"{job.task.title}, how far is not known"
+    return dmc.Progress(
+        value=100 * job.done / job.total if known else 30, striped=True, animated=True, size=size,
+        className=f"{className} {'' if known else 'wandering'}", **{"aria-label": words},
+    )  # fmt: skip
 
 
 def stopped(again: Any) -> html.Div:

@@ -12,7 +12,7 @@ from dash import Input, Output, State, dcc, html
 import explainer
 from dashboard import answers, ids
 from dashboard.components import panel, states
-from dashboard.components.figures import graph
+from dashboard.components.figures import graph, named
 from dashboard.desk import Desk
 from dashboard.exhibit import Exhibit
 from dashboard.view import View
@@ -153,6 +153,7 @@ def _parting(a: Explanation, b: Explanation) -> Any:
     figure = go.Figure()
     for ex, values, colour in ((a, share[0], BAR_NEGATIVE), (b, share[1], BAR_POSITIVE)):
         figure.add_bar(x=values[order], y=labels, orientation="h", name=METHODS[ex.method].title, marker={"color": colour})
+        named(figure.data[-1])
     finish(figure, height=80 + 34 * len(order), barmode="group", bargap=0.25)
     figure.update_layout(margin={"l": 4, "r": 8, "t": 28, "b": 24}, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import dash
-import dash_mantine_components as dmc
 from dash import Input, Output, State, ctx, dcc, html
 
 from dashboard import answers, ids
@@ -75,8 +74,7 @@ def _line(job: Job) -> html.Div:
         html.Span(words, className="dim"),
     ]
     if job.active:
-        share = 100 * job.done / job.total if job.total else 100
-        parts.append(dmc.Progress(value=share, animated=True, striped=True, size="sm", className="job-bar"))
+        parts.append(states.progress(job, "sm", "job-bar"))
         parts.append(states.button("Stop", "jobs-press", str(job.number), sign="stop"))
     if job.error is not None:
         parts.append(html.Div(str(job.error)[:300], className="bad"))

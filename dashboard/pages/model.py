@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dash
 import dash_mantine_components as dmc
+import yaml
 from dash import dcc, html
 
 from dashboard.components import badge, states
@@ -24,6 +26,7 @@ from explainer.methods import METHODS, grouped
 from explainer.model import Capability
 from explainer.plots.look import three
 
+FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)  # the metadata at the head of a card
 TITLES = {
     "roc_auc": "ROC AUC",
     "macro_f1": "macro F1",
@@ -44,20 +47,31 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
         cards.append(_card("Where it is wrong", counts))
         cards.append(_card("Do its probabilities hold", _calibration(predictions)))
     if exhibit.record.get("history"):
-        cards.append(
-            _card(
-                "Training",
-                [_facts(exhibit.record), graph(_short(plots.plot_history(exhibit.record["history"]), 300), label="Training curves")],
-            )
-        )
-    text = exhibit.card or "This model came without a card. A zoo specimen, or an object with a .card text, brings one."
-    wide = html.Section([html.H2("Card"), dcc.Markdown(text, className="card-text", link_target="_blank")], className="card")
+        curves = plots.plot_history(exhibit.record["history"])
+        drawn = graph(_short(curves, curves.layout.height - 20), label="Training curves")
+        cards.append(_card("Training", [_facts(exhibit.record), drawn]))
+    wide = html.Section([html.H2("Card"), *card(exhibit.card)], className="card")
     able = html.Section([html.H2("What can explain it"), capabilities(desk, exhibit)], className="card card-below")
     return html.Div([html.Div(cards, className="columns"), able, wide])
 
 
 def register(app: dash.Dash, desk: Desk) -> None:
     """Nothing on this page changes by itself."""
+
+
+def card(text: str) -> list[Any]:
+    """A model card: licence and tags of its front matter as a line, the rest as it is written."""
+    if not text:
+        return [html.Div("This model came without a card. A zoo specimen, or an object with a .card text, brings one.", className="dim")]
+    front, body = FRONT.match(text), FRONT.sub("", text)
+    try:
+        held = yaml.safe_load(front[1]) if front else None
+    except yaml.YAMLError:
+        held = None
+    known = held if isinstance(held, dict) else {}
+    tags = known.get("tags")
+    said = (("licence", known.get("license")), ("tags", ", ".join(map(str, tags)) if isinstance(tags, list) else tags))
+    return [_line_of(said), dcc.Markdown(body, className="card-text", link_target="_blank")]
 
 
 def _card(title: str, content: Any) -> html.Section:
@@ -169,10 +183,12 @@ def _facts(record: dict[str, Any]) -> html.Div:
         ("weights", f"{str(record['weights_sha256'])[:12]}…" if record.get("weights_sha256") else None),
         ("data", f"{str(record['data_sha256'])[:12]}…" if record.get("data_sha256") else None),
     ]
-    return html.Div(
-        [html.Span([html.Span(f"{name} ", className="dim"), str(value)], className="stat") for name, value in said if value is not None],
-        className="facts-line",
-    )
+    return _line_of(said)
+
+
+def _line_of(said: Iterable[tuple[str, Any]]) -> html.Div:
+    known = [(name, value) for name, value in said if value is not None]
+    return html.Div([html.Span([html.Span(f"{n} ", className="dim"), str(v)], className="stat") for n, v in known], className="facts-line")
 
 
 def _table(head: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> dmc.Table:

@@ -21,10 +21,10 @@ from explainer.methods import METHODS, grouped
 
 PLACE = ids.slot("press", "global")
 MEANING = {
-    "tabular": "Mean size of each column's contribution to the probability of the predicted class.",
-    "text": "Mean size of each word's contribution, over the rows it stands in; words in fewer than three rows are left out.",
-    "series": "Mean size of each channel's contribution, summed over time.",
-    "image": "Mean size of each pixel's contribution to the probability of the predicted class.",
+    "tabular": "Mean size of each column's contribution to {score}.",
+    "text": "Mean size of each word's contribution to {score}, over the rows it stands in; words in fewer than three rows are left out.",
+    "series": "Mean size of each channel's contribution to {score}, summed over time.",
+    "image": "Mean size of each pixel's contribution to {score}.",
 }
 
 
@@ -102,8 +102,15 @@ def register(app: dash.Dash, desk: Desk) -> None:
         return answers.answer(desk, task, browser, PLACE, press, lambda found: _shown(found, exhibit), height=320)
 
 
+def meaning(exhibit: Exhibit, output: str) -> str:
+    """What the sizes are of: of a class its probability, logit or score, of a regression the predicted value."""
+    score = "score" if output == "raw" else output
+    score = "the predicted value" if exhibit.face.task == "regression" else f"the {score} of the predicted class"
+    return MEANING[exhibit.face.modality].format(score=score)
+
+
 def _shown(found: Importance | Picture, exhibit: Exhibit) -> html.Div:
-    words = f"{MEANING[exhibit.face.modality]} {found.rows} rows"
+    words = f"{meaning(exhibit, found.output)} {found.rows} rows"
     if isinstance(found, Picture):
         import plotly.graph_objects as go
 

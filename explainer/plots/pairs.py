@@ -16,11 +16,11 @@ def is_of_pairs(axes: tuple[str, ...]) -> bool:
     return len(axes) == 2 and axes[1] == f"other {axes[0]}"
 
 
-def plot_pairs(ex: Explanation, *, instance: int = 0, output: int | str | None = None, dark: bool = False) -> go.Figure:
-    """Draw the values of single parts and of pairs as a map; a pair's two halves are drawn as one value, below the diagonal."""
+def plot_pairs(ex: Explanation, *, instance: int = 0, output: int | str | None = None, top: int = MOST, dark: bool = False) -> go.Figure:
+    """Draw the values of ``top`` single parts and of their pairs as a map; a pair's two halves are one value, below the diagonal."""
     drawn = part(ex, instance, output)
     d = len(drawn.values)
-    chosen = np.sort(np.argsort(-np.abs(drawn.values).sum(axis=1), kind="stable")[:MOST])
+    chosen = np.sort(np.argsort(-np.abs(drawn.values).sum(axis=1), kind="stable")[:top])
     names = [escape(drawn.names[j * d + j]) for j in chosen]
     values = drawn.values + drawn.values.T - np.diag(np.diag(drawn.values))
     shown = np.where(np.tri(len(chosen), dtype=bool), values[np.ix_(chosen, chosen)], np.nan)
@@ -36,9 +36,10 @@ def plot_pairs(ex: Explanation, *, instance: int = 0, output: int | str | None =
             **{**scale(drawn), "zmin": -limit, "zmax": limit},
         )
     )
-    left = f"; the other {d - MOST} parts are left out" if d > MOST else ""
+    left = f"; the other {d - top} parts are left out" if d > top else ""
     finish(figure, dark=dark, height=190 + 24 * max(len(chosen), 5), title=heading(drawn))
     places = list(range(len(chosen)))
     figure.update_xaxes(tickvals=places, ticktext=names, tickangle=-45, showgrid=False, title=f"a part alone stands on the diagonal{left}")
+    figure.update_layout(xaxis_zeroline=False, yaxis_zeroline=False)
     figure.update_yaxes(tickvals=places, ticktext=names, autorange="reversed", showgrid=False)
     return figure

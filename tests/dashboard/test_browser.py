@@ -202,6 +202,7 @@ def test_one_input_through_the_layers_and_a_unit_taken_out(visit: Callable[..., 
     card.get_by_text("The highest score stays what it is").wait_for()
     page.locator("#inside-row").fill("0")
     page.locator("#inside-row").press("Tab")
+    _until(page, lambda: page.locator("#inside-other").get_attribute("placeholder") == "114")
     card.get_by_text("Patch row 0 into row 114").click()
     card.get_by_text("on row 0 and").wait_for()
     assert "row=0" in page.url and "other" not in page.url

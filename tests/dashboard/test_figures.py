@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import explainer
-from dashboard.components import attention, figures, interventions, network, panel
+from dashboard.components import attention, figures, grid, input, interventions, network, panel, states
 from dashboard.desk import Desk
+from dashboard.jobs import Job, Task
 from dashboard.pages import model as page
+from dashboard.pages import overall
 from dashboard.view import View
 from explainer import inputs as inputs_
 from explainer import plots
@@ -157,3 +159,91 @@ def test_attention_is_cut_to_what_can_be_read_on_both_sides(desk: Desk) -> None:
     for view in attention.VIEWS:
         drawn = attention.content(base, view, "1", "2")
         assert drawn.children[0].id == "attention-figure" and len(drawn.children[0].figure.data)
+
+
+def test_of_interactions_each_pair_is_drawn_once(desk: Desk) -> None:
+    ex, shown = _drawn(desk, "small-table", "shap_interactions")
+    assert ex.axes[1:] == ("column", "other column") and "a part alone on the diagonal" in shown and "rest of" not in shown
+    z = np.array(plots.plot_pairs(ex, top=figures.PAIRED).data[0].z, dtype=float)
+    assert np.isnan(z[np.triu_indices(4, 1)]).all()
+    assert np.nansum(z) == pytest.approx(ex.values.sum())  # nothing twice, nothing lost
+
+
+@pytest.mark.parametrize(
+    ("label", "lines"),
+    [
+        ("income = 1,000", ["income = 1,000"]),
+        ("segment 27 × segment 21", ["segment 27 ×", "segment 21"]),
+        ("8.225 &lt; debt &lt;= 17.96", ["8.225 &lt; debt &lt;=", "17.96"]),
+        ("a_very_long_column_name_without_any_space = 123.4", ["a_very_long_colu…", "y_space = 123.4"]),
+    ],
+)
+def test_labels_beside_bars_take_two_short_lines_and_keep_the_value(label: str, lines: list[str]) -> None:
+    assert figures.folded(label).split("<br>") == lines
+
+
+def test_hovering_a_bar_tells_its_whole_name(desk: Desk) -> None:
+    import plotly.graph_objects as go
+
+    names = ["the same beginning of a rather long name, and one end", "the same beginning of a rather long name, or one end"]
+    bars = go.Bar(x=[1, 2], y=names, orientation="h", hovertemplate="%{y}: %{x}")
+    figures.named(bars)
+    assert len(set(bars.y)) == 2 and list(bars.customdata) == names and bars.hovertemplate == "%{customdata}: %{x}"
+
+
+@pytest.mark.parametrize(
+    ("names", "start"),
+    [
+        (("speaker 1", "speaker 2", "speaker 10"), "speaker "),
+        (("refused", "approved"), ""),
+        (("non-free", "non-profit"), "non-"),
+        (("same",), ""),
+        (("apple pie", "apply now"), ""),
+    ],
+)
+def test_the_table_leaves_out_what_all_class_names_begin_with(names: tuple[str, ...], start: str) -> None:
+    assert grid.shared_start(names) == start
+
+
+def test_every_channel_of_a_series_is_named() -> None:
+    figure = input.lines(np.zeros((5, 12)), tuple(f"LPC {k}" for k in range(12))).figure
+    assert figure.layout.showlegend and figure.layout.legend.orientation == "h" and len(figure.data) == 12
+
+
+def test_what_drives_a_regression_is_no_probability() -> None:
+    def said(task: str, output: str) -> str:
+        return overall.meaning(SimpleNamespace(face=SimpleNamespace(task=task, modality="tabular")), output)
+
+    assert said("regression", "raw") == "Mean size of each column's contribution to the predicted value."
+    assert said("classification", "probability").endswith("the probability of the predicted class.")
+    assert said("classification", "raw").endswith("the score of the predicted class.")
+
+
+def test_the_front_matter_of_a_card_is_no_prose() -> None:
+    shown = json.dumps(
+        [_plain(part) for part in page.card("---\nlicense: mit\ntags:\n- a\n- b\n---\n\n# Mine\n\nText --- with a rule.\n")], default=_plain
+    )
+    assert "license" not in shown and "mit" in shown and "a, b" in shown and "# Mine" in shown and "with a rule" in shown
+    for text in ("# No front", "---\n: [broken\n---\n# Still", ""):
+        assert page.card(text)
+
+
+def test_how_far_a_job_is_is_not_made_up() -> None:
+    task = Task(("k",), "Work", lambda progress: None)
+    known, unknown = states.progress(Job(task, 1, done=3, total=4), "md"), states.progress(Job(task, 1), "md")
+    assert known.value == 75 and "wandering" not in known.className
+    assert unknown.value < 100 and "wandering" in unknown.className
+
+
+def test_a_verdict_that_asks_for_a_larger_budget_offers_one(desk: Desk) -> None:
+    exhibit = desk.exhibit("small-table")
+
+    def told(reason: str, evaluations: int) -> str:
+        checks = {"sampling error": SimpleNamespace(reason=reason)}
+        ex = SimpleNamespace(verdict=SimpleNamespace(checks=checks), provenance=SimpleNamespace(evaluations=evaluations))
+        return json.dumps(panel.more(ex), default=_plain)
+
+    assert "allow 2,048" in told("A larger budget gives a tighter answer.", 512)
+    assert told("95 % intervals reach 1% of the largest value.", 512) == told("A larger budget gives a tighter answer.", 10**6) == "null"
+    usual, few = (desk.explanation(exhibit, exhibit.row(3), "lime", "predicted", "row 3", budget=b) for b in (None, 64))
+    assert usual.key != few.key and few.work(_nothing).provenance.evaluations == 64

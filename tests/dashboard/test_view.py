@@ -28,6 +28,7 @@ def test_an_address_says_it_all_again() -> None:
         "a few words",
         '{"values":{"income":"5 & 6"}}' + " " * 600,
         "yes",
+        8192,
     )
     assert View.parse(view.search) == view
     assert View().search == ""
@@ -43,6 +44,8 @@ def test_an_address_says_it_all_again() -> None:
         ("?row=٣", "row", None),
         ("?unit=-1", "unit", None),
         ("?other=7", "other", 7),
+        ("?budget=0", "budget", None),
+        ("?budget=lots", "budget", None),
         ("?cell=4", "cell", ""),
         ("?cell=4,9,1", "cell", ""),
         ("?order=sideways", "order", ""),
