@@ -17,6 +17,7 @@ SHARES = ("accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1", "roc_auc
 LEVEL = 0.95
 Z = 1.959963984540054  # of the normal distribution at that level
 RESAMPLES = 1000
+FEW = 30  # units
 ECE_BINS = 15
 _CELLS = 2**21  # of resampling weights held at once: 16 MB
 
@@ -44,7 +45,7 @@ def measure(labels: np.ndarray | None, predictions: np.ndarray, weights: np.ndar
     roc_auc: the second class against the first when there are two, else the mean over the classes of one against the rest; ties count
     half (Mann and Whitney 1947). brier: the squared distance to the true class, summed over the classes. ece: expected calibration
     error over 15 bins of equal width (Guo et al. 2017). top5_accuracy stands in the place of the means over classes where there are
-    more than ``MANY`` of them. NaN where a resample does not hold what a metric needs.
+    more than ``MANY`` of them; of classes that tie, each is as likely among the five. NaN where a resample does not hold what a metric needs.
     """
     return measurer(labels, predictions)(np.ones((1, len(predictions))) if weights is None else weights.astype(float))
 
@@ -64,8 +65,8 @@ def measurer(labels: np.ndarray | None, predictions: np.ndarray) -> Callable[[np
         "brier": ((predictions - truth) ** 2).sum(1),
     }
     if classes > MANY:
-        ahead = (predictions > own[:, None]).sum(1) + (predictions == own[:, None]).sum(1) / 2
-        return _means(rows | {"top5_accuracy": (ahead <= 5).astype(float)})
+        ahead, alike = (predictions > own[:, None]).sum(1), (predictions == own[:, None]).sum(1)
+        return _means(rows | {"top5_accuracy": np.clip((5 - ahead) / alike, 0, 1)})
     means, areas = _means(rows), [area(truth[:, k], predictions[:, k]) for k in ([1] if classes == 2 else np.flatnonzero(truth.any(0)))]
     guess, off = predicted[:, None] == np.arange(classes), (correct - predictions.max(1))[:, None]
     sums = np.hstack([truth & guess, truth, guess, off * (bin_index(predictions.max(1), ECE_BINS)[:, None] == np.arange(ECE_BINS))])
@@ -135,16 +136,27 @@ def bin_index(confidence: np.ndarray, bins: int) -> np.ndarray:
     return np.clip((confidence * bins).astype(int), 0, bins - 1)
 
 
-def drawn(values: Callable[[np.ndarray], Figures], n: int, seed: int = 0, resamples: int = RESAMPLES) -> Figures:
-    """``values`` for every bootstrap resample of ``n`` rows, a part of them at a time, so that large sets fit into memory."""
+def drawn(values: Callable[[np.ndarray], Figures], n: int, seed: int = 0, resamples: int = RESAMPLES, units: Any = None) -> Figures:
+    """``values`` for every bootstrap resample of ``n`` rows, a part of them at a time, so that large sets fit into memory.
+
+    ``units`` ``(n,)``: whom or what each row is of. Rows of one unit are alike, so whole units are drawn with replacement, all rows of
+    each together (the cluster bootstrap; Field and Welsh 2007); of fewer than ``FEW`` the interval tends to be too narrow (Cameron,
+    Gelbach and Miller 2008). None: each row is one of its own.
+    """
     generator = np.random.default_rng(seed)
     part = max(1, _CELLS // n)
+    unit = _numbered(units, n)
+    size = unit.max() + 1
     found: list[Figures] = []
     for first in range(0, resamples, part):
-        size = min(part, resamples - first)
-        counts = np.stack([np.bincount(generator.integers(0, n, n), minlength=n) for _ in range(size)])
-        found.append(values(counts.astype(float)))
+        draws = (generator.integers(0, size, size) for _ in range(min(part, resamples - first)))
+        found.append(values(np.stack([np.bincount(one, minlength=size)[unit] for one in draws]).astype(float)))
     return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
+
+def _numbered(units: Any, n: int) -> np.ndarray:
+    """The number ``(n,)`` of each row's unit, from 0; that of the row itself where there are none."""
+    return np.arange(n) if units is None else np.unique(np.asarray(units), return_inverse=True)[1]
 
 
 def ends(draws: np.ndarray) -> tuple[float, float]:
@@ -154,18 +166,22 @@ def ends(draws: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def intervals(labels: np.ndarray | None, predictions: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Interval]:
-    """Per metric its value on all rows and the ends of its 95 % percentile bootstrap interval (Efron 1979).
+def intervals(
+    labels: np.ndarray | None, predictions: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, units: Any = None
+) -> dict[str, Interval]:
+    """Per metric its value on all rows and the ends of its 95 % percentile bootstrap interval (Efron 1979), of whole ``units`` where
+    they are given.
 
     No resample of rows without an error holds one, and yet the next row may be wrong: where a share is 1, its lower end is Wilson's.
     """
     figures = measurer(labels, predictions)
-    draws = drawn(figures, len(predictions), seed, resamples)
+    draws = drawn(figures, len(predictions), seed, resamples, units)
+    unit = _numbered(units, len(predictions))
     found: dict[str, Interval] = {}
     for name, (value,) in figures(np.ones((1, len(predictions)))).items():
         low, high = ends(draws[name])
         if name in SHARES and value == 1 and labels is not None:
-            low = min(low, flawless(_at_stake(name, labels, predictions.shape[1])))
+            low = min(low, flawless(_at_stake(name, labels, unit, predictions.shape[1])))
         found[name] = (float(value), low, high)
     return found
 
@@ -175,10 +191,10 @@ def flawless(n: float) -> float:
     return float(wilson(n, n)[0])
 
 
-def _at_stake(name: str, labels: np.ndarray, classes: int) -> float:
-    """How many rows a share rests on: all of them, or, in a mean over the classes, the rarest one's for each."""
+def _at_stake(name: str, labels: np.ndarray, unit: np.ndarray, classes: int) -> float:
+    """How many units a share rests on: all of them, or, in a mean over the classes, the rarest one's for each."""
     if name in ("accuracy", "top5_accuracy"):
-        return len(labels)
-    sizes = np.bincount(labels, minlength=classes)
+        return len(np.unique(unit))
+    sizes = np.bincount(np.unique(np.stack([labels, unit]), axis=1)[0], minlength=classes)
     present = sizes[sizes > 0]
     return int(present.min()) * (1 if name == "roc_auc" and classes == 2 else len(present))

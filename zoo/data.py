@@ -26,20 +26,24 @@ EXTRA = 'pip install "explainer-toolkit[zoo]"'
 @dataclass(frozen=True, eq=False)
 class Split:
     """Inputs in the model's canonical form, labels ``(n,)`` (classes int64, numbers float, None where nothing is to be told), and
-    protected attributes kept for audit only.
+    attributes to audit by, which the model need not see.
+
+    ``units``: whom each row is of, named by what they are ("patient"), where a model is to hold for others than these: rows of one are
+    alike, and their number says less than how many units there are.
     """
 
     inputs: Any
     labels: Any
     groups: pd.DataFrame | None = None
+    units: pd.Series | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def take(self, rows: Any) -> Split:
         """The rows named, as a split of their own."""
-        groups = None if self.groups is None else self.groups.iloc[rows]
-        return Split(take(self.inputs, rows), None if self.labels is None else self.labels[rows], groups)
+        groups, units = (None if one is None else one.iloc[rows] for one in (self.groups, self.units))
+        return Split(take(self.inputs, rows), None if self.labels is None else self.labels[rows], groups, units)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +60,23 @@ class Data:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
-    def sha256(self) -> str:
-        """A digest of every input and label of the three splits, in order."""
-        digest = hashlib.sha256()
+    def _lines(self) -> dict[str, bytes]:
+        found = {}
         for part in PARTS:
             split: Split = getattr(self, part)
             labels = "" if split.labels is None else sha256([split.labels])
-            digest.update(f"{part} {_digest(split.inputs)} {labels} ".encode())
-        return digest.hexdigest()
+            found[part] = f"{part} {_digest(split.inputs)} {labels} ".encode()
+        return found
+
+    @property
+    def sha256(self) -> str:
+        """A digest of every input and label of the three splits, in order."""
+        return hashlib.sha256(b"".join(self._lines.values())).hexdigest()
+
+    @property
+    def parts_sha256(self) -> dict[str, str]:
+        """The same of each split."""
+        return {part: hashlib.sha256(line).hexdigest() for part, line in self._lines.items()}
 
 
 def _digest(inputs: Any) -> str:

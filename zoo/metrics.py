@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,24 +13,26 @@ from explainer.metrics import LEVEL, drawn, ends, flawless, measurer
 DECIMALS = 5
 
 
-def intervals(labels: np.ndarray | None, predictions: np.ndarray, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Per metric its value on all rows and its 95 % interval."""
-    return {name: _told(*found) for name, found in metrics.intervals(labels, predictions, seed).items()}
+def intervals(labels: np.ndarray | None, predictions: np.ndarray, seed: int = 0, units: Any = None) -> dict[str, dict[str, float]]:
+    """Per metric its value on all rows and its 95 % interval; ``units`` are resampled whole."""
+    return {name: _told(*found) for name, found in metrics.intervals(labels, predictions, seed, units=units).items()}
 
 
-def difference(labels: np.ndarray, probabilities: np.ndarray, other: np.ndarray, metric: str, seed: int = 0) -> dict[str, float]:
-    """``metric`` of the one minus that of the other on the same rows, with its paired bootstrap interval."""
+def difference(
+    labels: np.ndarray, probabilities: np.ndarray, other: np.ndarray, metric: str, seed: int = 0, units: Any = None
+) -> dict[str, float]:
+    """``metric`` of the one minus that of the other on the same rows, with its paired bootstrap interval; ``units`` are resampled whole."""
     ours, theirs = measurer(labels, probabilities), measurer(labels, other)
 
     def gap(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {metric: ours(weights)[metric] - theirs(weights)[metric]}
 
-    return interval(float(gap(np.ones((1, len(labels))))[metric][0]), drawn(gap, len(labels), seed)[metric])
+    return interval(float(gap(np.ones((1, len(labels))))[metric][0]), drawn(gap, len(labels), seed, units=units)[metric])
 
 
-def resampled(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The mean of ``values`` in each bootstrap resample."""
-    return drawn(lambda weights: {"mean": weights @ values / weights.sum(1)}, len(values), seed)["mean"]
+def resampled(values: np.ndarray, seed: int = 0, units: Any = None) -> np.ndarray:
+    """The mean of ``values`` in each bootstrap resample; ``units`` are resampled whole."""
+    return drawn(lambda weights: {"mean": weights @ values / weights.sum(1)}, len(values), seed, units=units)["mean"]
 
 
 def mean(values: np.ndarray, seed: int = 0) -> dict[str, float]:

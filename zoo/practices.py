@@ -233,7 +233,7 @@ def _calibrated(name: str) -> dict[str, Any]:
         "temperature": round(t, 3),
         **{key: [round(float(one[key][0]), 4) for one in (before, after)] for key in ("ece", "log_loss")},
         "promised": 1 - MISS,
-        "covered": metrics.interval(float(covered.mean()), metrics.resampled(covered.astype(float))),
+        "covered": metrics.interval(float(covered.mean()), metrics.resampled(covered.astype(float), units=test.units)),
         "classes in a set": round(float(sets.sum(1).mean()), 3),
     }
 

@@ -1,11 +1,17 @@
-"""The training record: what was trained on what, how, and how good it is beside its baseline."""
+"""The training record: what was trained on what, how, and how good it is beside its baseline.
+
+``python -m zoo.record NAME ...`` measures packaged specimens anew, their weights as they are, and writes their records and cards.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import json
+import sys
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +116,7 @@ def describe(run: Run, state: State, device: str) -> dict[str, Any]:
     """Every figure of the run but the hashes of its files."""
     recipe = run.recipe
     if recipe.measure:
-        found = _of_rows(run, state)
+        found = _of_rows(recipe, run.data, state.module.eval(), run.preprocess, run.seed)
     else:
         found = _figures(recipe, run.data, lambda split: run.predict(state.module, state.best, split))
     return {
@@ -142,6 +148,7 @@ def _identity(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
         "feature_names": list(data.feature_names),
         "source": data.source,
         "data_sha256": data.sha256,
+        "parts_sha256": data.parts_sha256,
         "split": {"rule": data.rule, **{part: len(getattr(data, part)) for part in PARTS}},
         "seed": seed,
     }
@@ -160,13 +167,14 @@ def _figures(recipe: Recipe, data: Data, outputs: Callable[[Split], np.ndarray])
     own = outputs(test)
     baseline_name, scores = resolve(recipe.baseline)(data)
     baseline = scores(test.inputs)
-    gap = metrics.difference(test.labels, own, baseline, recipe.metric)
+    gap = metrics.difference(test.labels, own, baseline, recipe.metric, units=test.units)
     found: dict[str, Any] = {
         "metric": recipe.metric,
         "bar": recipe.bar,
         "within": recipe.within,
-        "metrics": metrics.intervals(test.labels, own),
-        "baseline": {"name": baseline_name, "metrics": metrics.intervals(test.labels, baseline)},
+        "resampled": {"by": "row", "units": len(test)} if test.units is None else {"by": test.units.name, "units": test.units.nunique()},
+        "metrics": metrics.intervals(test.labels, own, units=test.units),
+        "baseline": {"name": baseline_name, "metrics": metrics.intervals(test.labels, baseline, units=test.units)},
         "against_baseline": {"metric": recipe.metric, "difference": gap, "standing": metrics.standing(gap)},
     }
     if recipe.task == "classification" and len(data.class_names) <= MANY:
@@ -175,19 +183,18 @@ def _figures(recipe: Recipe, data: Data, outputs: Callable[[Split], np.ndarray])
         found["groups"] = by_group(test, own)
     masked = getattr(importlib.import_module(recipe.source), "masked", None)
     if masked is not None:
-        hidden = type(test)(masked(test.inputs), test.labels)
+        hidden = replace(test, inputs=masked(test.inputs))
         found["names_masked"] = {
-            "metrics": metrics.intervals(test.labels, outputs(hidden)),
-            "baseline": metrics.intervals(test.labels, scores(hidden.inputs)),
+            "metrics": metrics.intervals(test.labels, outputs(hidden), units=test.units),
+            "baseline": metrics.intervals(test.labels, scores(hidden.inputs), units=test.units),
         }
     return found
 
 
-def _of_rows(run: Run, state: State) -> dict[str, Any]:
+def _of_rows(recipe: Recipe, data: Data, module: Any, preprocess: Any, seed: int) -> dict[str, Any]:
     """A density's figures beside the baseline's, each the mean of its rows, and the further ones."""
-    recipe, module = run.recipe, state.module.eval()
-    own = resolve(recipe.measure)(module, run.preprocess, run.data)
-    name, baseline = resolve(recipe.baseline)(run.data)
+    own = resolve(recipe.measure)(module, preprocess, data)
+    name, baseline = resolve(recipe.baseline)(data)
     gap = metrics.mean(own[recipe.metric] - baseline[recipe.metric])
     found = {
         "metric": recipe.metric,
@@ -198,19 +205,63 @@ def _of_rows(run: Run, state: State) -> dict[str, Any]:
         "against_baseline": {"metric": recipe.metric, "difference": gap, "standing": metrics.standing(gap)},
     }
     if recipe.further:
-        found["further"] = resolve(recipe.further)(module, run.preprocess, run.data, run.seed)
+        found["further"] = resolve(recipe.further)(module, preprocess, data, seed)
     return found
 
 
 def by_group(split: Split, outputs: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Per group with enough rows, how many they are and each metric with its interval: ``{"sex": {"female": {...}}}``."""
+    """Per group how many rows it has, and each metric with its interval or why there is none: ``{"sex": {"female": {...}}}``."""
     assert split.groups is not None
     found: dict[str, dict[str, Any]] = {}
     for name in split.groups:
         column = split.groups[name]
         for value in sorted(column.dropna().unique(), key=str):
             rows = np.flatnonzero(column == value)
-            if len(rows) >= GROUP_LEAST and len(np.unique(split.labels[rows])) > 1:
-                figures = {"rows": len(rows), "metrics": metrics.intervals(split.labels[rows], outputs[rows])}
-                found.setdefault(str(name), {})[f"{value:g}" if isinstance(value, float) else str(value)] = figures
+            figures = _of_group(split.take(rows), outputs[rows])
+            found.setdefault(str(name), {})[f"{value:g}" if isinstance(value, float) else str(value)] = figures
     return found
+
+
+def _of_group(split: Split, outputs: np.ndarray) -> dict[str, Any]:
+    why = f"{len(split)} rows, too few for an interval" if len(split) < GROUP_LEAST else ""
+    why = why or ("its rows are all of one class" if len(np.unique(split.labels)) == 1 else "")
+    return {"rows": len(split), **({"without": why} if why else {"metrics": metrics.intervals(split.labels, outputs, units=split.units)})}
+
+
+def again(name: str) -> dict[str, Any]:
+    """Measure a packaged specimen anew, its weights as they are, and write its record and card; what training wrote stays.
+
+    Raises InvalidInput where the train or the validation split is not what the weights were trained on.
+    """
+    from zoo.registry import WEIGHTS, load
+    from zoo.train import write_together
+
+    specimen, chosen = load(name), recipe(name)
+    old, data, model = specimen.record, chosen.data(), specimen.model
+    if changed := _changed(old, data):
+        message = f"The {changed} of {name} is not what its weights were trained on, so its test rows may be known to them. "
+        raise InvalidInput(f"{message}Bring the data back to what they were, or train it: explainer train {name} --out {WEIGHTS / name}")
+    if chosen.measure:
+        found = _of_rows(chosen, data, model.module, model.preprocess, old["seed"])
+    else:
+        found = _figures(chosen, data, lambda split: model.scores(split.inputs))
+    measured = {"date": date.today().isoformat(), "versions": versions(*PACKAGES)}
+    record = {**old, **_identity(chosen, data, old["seed"]), **found, "measured": measured}
+    write_together({WEIGHTS / name / file: content for file, content in _told(chosen, record).items()})
+    return record
+
+
+def _changed(record: dict[str, Any], data: Data) -> str:
+    """Which part of the data is not what the record says was trained on; empty where all is well.
+
+    A record from before each part had a digest of its own says it of all three together only.
+    """
+    if "parts_sha256" not in record:
+        return "data" if data.sha256 != record["data_sha256"] else ""
+    return " and ".join(part for part in ("train", "validation") if data.parts_sha256[part] != record["parts_sha256"][part])
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        figure = again(name)
+        print(f"{name}: {figure['metric']} {card.interval(figure['metrics'][figure['metric']])}", flush=True)

@@ -23,7 +23,9 @@ NORMAL_MOST = {"train": 8000, "validation": 2000}
 
 
 def load() -> Data:
-    """Series, a list of ``(128, 1)`` float32, each beat standardised by itself; four AAMI classes."""
+    """Series, a list of ``(128, 1)`` float32, each beat standardised by itself; four AAMI classes; whose each beat is as units."""
+    import pandas as pd
+
     with np.load(locate("beats"), allow_pickle=False) as archive:
         beats, labels, records = archive["X"].astype(np.float32), archive["y"].astype(np.int64), archive["record"].astype(int)
     centred = beats - beats.mean(axis=1, keepdims=True)
@@ -37,7 +39,7 @@ def load() -> Data:
             normal = rows[labels[rows] == 0]
             kept = generator.permutation(normal)[: NORMAL_MOST[name]]
             rows = np.sort(np.concatenate([rows[labels[rows] != 0], kept]))
-        parts.append(Split([one[:, None] for one in scaled[rows]], labels[rows]))
+        parts.append(Split([one[:, None] for one in scaled[rows]], labels[rows], units=pd.Series(records[rows], name="patient")))
     return Data(parts[0], parts[1], parts[2], CLASSES, SOURCE, RULE, feature_names=("lead",))
 
 
