@@ -45,7 +45,8 @@ def measure(labels: np.ndarray | None, predictions: np.ndarray, weights: np.ndar
     roc_auc: the second class against the first when there are two, else the mean over the classes of one against the rest; ties count
     half (Mann and Whitney 1947). brier: the squared distance to the true class, summed over the classes. ece: expected calibration
     error over 15 bins of equal width (Guo et al. 2017). top5_accuracy stands in the place of the means over classes where there are
-    more than ``MANY`` of them; of classes that tie, each is as likely among the five. NaN where a resample does not hold what a metric needs.
+    more than ``MANY`` of them; of classes that tie, each is as likely among the five. NaN where a resample does not hold what a metric
+    needs.
     """
     return measurer(labels, predictions)(np.ones((1, len(predictions))) if weights is None else weights.astype(float))
 

@@ -78,6 +78,24 @@ class Data:
         """The same of each split."""
         return {part: hashlib.sha256(line).hexdigest() for part, line in self._lines.items()}
 
+    def repeated(self) -> dict[str, int]:
+        """How many rows of validation and of test have the inputs of a row in an earlier split; texts are alike but for case and white
+        space.
+        """
+        found, seen = {}, set[Any]()
+        for part in PARTS:
+            rows = _rows(getattr(self, part).inputs)
+            found[part] = sum(row in seen for row in rows)
+            seen.update(rows)
+        return {part: found[part] for part in PARTS[1:]}
+
+
+def _rows(inputs: Any) -> list[Any]:
+    """What each row is known by."""
+    if hasattr(inputs, "to_csv"):
+        return inputs.to_csv(index=False, header=False).splitlines()
+    return [" ".join(one.casefold().split()) if isinstance(one, str) else hashlib.sha256(one.tobytes()).digest() for one in inputs]
+
 
 def _digest(inputs: Any) -> str:
     """As the training records hold it: a table by its text."""

@@ -146,12 +146,13 @@ def further(module: Adversarial, preprocess: Any, data: Data, seed: int) -> dict
     from zoo.selftraining import effect
 
     drawn, whole = sample(module, DRAWN), sample(module, DRAWN, keep=1)
-    digits = judged(drawn).argmax(1)
+    digits, sure = judged(drawn).argmax(1), judged(whole).max(1)
     with torch.no_grad():
         real, fake = (module(preprocess(images))[:, 0].numpy() for images in (data.test.inputs, whole))
     return {
         "confidence of digits-cnn in test digits": metrics.mean(judged(data.test.inputs).max(1)),
-        "confidence of digits-cnn in all pictures, before the discriminator keeps half": metrics.mean(judged(whole).max(1)),
+        "confidence of digits-cnn in all pictures, before the discriminator keeps half": metrics.mean(sure),
+        "the same less the baseline's, of whose pictures none is left out either": metrics.mean(sure - baseline(data)[1]["confidence"]),
         **{f"share of pictures read as {k}": metrics.mean((digits == k).astype(float)) for k in range(10)},
         "distance of a picture to its nearest training digit": metrics.mean(nearest(drawn, data.train.inputs)),
         "distance of a test digit to its nearest training digit": metrics.mean(nearest(data.test.inputs, data.train.inputs)),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from explainer.errors import unknown
 from explainer.inputs import Modality
+from zoo.bars import Bar
 from zoo.data import EXTRA, Data
 
 Task = Literal["classification", "regression", "density"]
@@ -21,10 +22,10 @@ class Recipe:
 
     ``source`` is the module with the data (``load``, ``background`` and, where it helps, ``augment``, and ``masked``); ``network``
     and ``preprocess`` are ``module:class``; an ``estimator`` is ``module:function``, from the data to a fitted scikit-learn model,
-    in the place of both. ``metric`` decides against the baseline and, with ``bar``, whether it is good enough: at least the bar,
-    or, with ``within``, no further than that below the baseline. ``truth`` is ``module:function``, from a specimen and inputs to
-    the attribution that is right by construction. No epochs: the network is built as it stands, not trained. ``base``: the
-    pretrained weights the network starts from; what training leaves of them as it was is not written with the specimen.
+    in the place of both. ``metric`` decides against the baseline, ``bars`` say what is good enough. ``truth`` is
+    ``module:function``, from a specimen and inputs to the attribution that is right by construction. No epochs: the network is built
+    as it stands, not trained. ``base``: the pretrained weights the network starts from; what training leaves of them as it was is not
+    written with the specimen.
 
     A "density" has no labels: in training its network gives the loss of each row, else one number a row. Its figures are means of
     ``measure``, ``module:function`` from network, preprocess and data to ``{metric: rows}``, and its ``baseline`` gives such rows for
@@ -43,15 +44,14 @@ class Recipe:
     preprocess: str = ""
     estimator: str = ""
     task: Task = "classification"
-    bar: float | None = None
-    within: float | None = None
+    bars: tuple[Bar, ...] = ()
     truth: str = ""
     measure: str = ""
     further: str = ""
     packages: tuple[str, ...] = ()  # modules of the extra zoo that its data come with, or that read its files
     needs: str = ""  # the data set that comes with no package, as zoo.sources.official names it
     base: str = ""  # as zoo.pretrained names it
-    licence: str = ""  # of the data, as Hugging Face cards name it
+    licence: str = ""  # of the data, as their source states it, or that it states none
     epochs: int = 0
     batch: int = 64
     rate: float = 1e-3

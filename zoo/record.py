@@ -1,13 +1,13 @@
 """The training record: what was trained on what, how, and how good it is beside its baseline.
 
-``python -m zoo.record NAME ...`` measures packaged specimens anew, their weights as they are, and writes their records and cards.
+``python -m zoo.record [NAME ...]`` measures packaged specimens anew, their weights as they are, and writes their records and cards; all
+where none is named.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from zoo.train import Run, State
 
-SCHEMA = 2
+SCHEMA = 3
 GROUP_LEAST = 30  # rows: on fewer, an interval says nothing
 SETTINGS = ("batch", "rate", "momentum", "decay", "l1", "warmup", "clip", "smoothing", "average", "patience", "select")
 APART = ("transfer", "unheard_speakers")  # measured on the same data with weights of their own, by commands of their own
@@ -78,7 +78,7 @@ def _together(recipe: Recipe, record: dict[str, Any], contents: dict[str, bytes]
     record["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     record["weights_sha256"] = next(value for name, value in record["files"].items() if name.startswith("model."))
     record |= _kept(folder, record)
-    contents |= _told(recipe, record)
+    contents |= card.files(recipe, record)
     write_together({folder / name: content for name, content in contents.items()})
     return record
 
@@ -101,15 +101,7 @@ def enter(name: str, key: str, value: Any) -> None:
 
     folder = WEIGHTS / name
     record = {**read_record(folder, name), key: value}
-    write_together({folder / file: content for file, content in _told(recipe(name), record).items()})
-
-
-def _told(chosen: Recipe, record: dict[str, Any]) -> dict[str, bytes]:
-    """Record and card as files."""
-    return {
-        "record.json": json.dumps(record, indent=1, ensure_ascii=False).encode(),
-        "card.md": card.markdown(chosen, record).encode(),
-    }
+    write_together({folder / file: content for file, content in card.files(recipe(name), record).items()})
 
 
 def describe(run: Run, state: State, device: str) -> dict[str, Any]:
@@ -147,9 +139,11 @@ def _identity(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
         "class_names": list(data.class_names),
         "feature_names": list(data.feature_names),
         "source": data.source,
+        "licence": recipe.licence,
         "data_sha256": data.sha256,
         "parts_sha256": data.parts_sha256,
         "split": {"rule": data.rule, **{part: len(getattr(data, part)) for part in PARTS}},
+        "repeated": data.repeated(),
         "seed": seed,
     }
     if recipe.base:
@@ -170,8 +164,6 @@ def _figures(recipe: Recipe, data: Data, outputs: Callable[[Split], np.ndarray])
     gap = metrics.difference(test.labels, own, baseline, recipe.metric, units=test.units)
     found: dict[str, Any] = {
         "metric": recipe.metric,
-        "bar": recipe.bar,
-        "within": recipe.within,
         "resampled": {"by": "row", "units": len(test)} if test.units is None else {"by": test.units.name, "units": test.units.nunique()},
         "metrics": metrics.intervals(test.labels, own, units=test.units),
         "baseline": {"name": baseline_name, "metrics": metrics.intervals(test.labels, baseline, units=test.units)},
@@ -198,8 +190,6 @@ def _of_rows(recipe: Recipe, data: Data, module: Any, preprocess: Any, seed: int
     gap = metrics.mean(own[recipe.metric] - baseline[recipe.metric])
     found = {
         "metric": recipe.metric,
-        "bar": recipe.bar,
-        "within": recipe.within,
         "metrics": {metric: metrics.mean(rows) for metric, rows in own.items()},
         "baseline": {"name": name, "metrics": {metric: metrics.mean(rows) for metric, rows in baseline.items()}},
         "against_baseline": {"metric": recipe.metric, "difference": gap, "standing": metrics.standing(gap)},
@@ -214,18 +204,19 @@ def by_group(split: Split, outputs: np.ndarray) -> dict[str, dict[str, Any]]:
     assert split.groups is not None
     found: dict[str, dict[str, Any]] = {}
     for name in split.groups:
-        column = split.groups[name]
-        for value in sorted(column.dropna().unique(), key=str):
-            rows = np.flatnonzero(column == value)
-            figures = _of_group(split.take(rows), outputs[rows])
-            found.setdefault(str(name), {})[f"{value:g}" if isinstance(value, float) else str(value)] = figures
+        known = split.groups[name].notna()
+        column = split.groups[name].map(lambda value: f"{value:g}" if isinstance(value, float) else str(value)).where(known, "not known")
+        rows = {value: np.flatnonzero(column == value) for value in sorted(column.unique())}
+        found[str(name)] = {value: _of_group(split.take(one), outputs[one]) for value, one in rows.items()}
     return found
 
 
 def _of_group(split: Split, outputs: np.ndarray) -> dict[str, Any]:
-    why = f"{len(split)} rows, too few for an interval" if len(split) < GROUP_LEAST else ""
-    why = why or ("its rows are all of one class" if len(np.unique(split.labels)) == 1 else "")
-    return {"rows": len(split), **({"without": why} if why else {"metrics": metrics.intervals(split.labels, outputs, units=split.units)})}
+    if len(split) < GROUP_LEAST:
+        return {"rows": len(split), "without": "too few for an interval"}
+    if len(np.unique(split.labels)) == 1:
+        return {"rows": len(split), "without": "all of one class"}
+    return {"rows": len(split), "metrics": metrics.intervals(split.labels, outputs, units=split.units)}
 
 
 def again(name: str) -> dict[str, Any]:
@@ -237,7 +228,8 @@ def again(name: str) -> dict[str, Any]:
     from zoo.train import write_together
 
     specimen, chosen = load(name), recipe(name)
-    old, data, model = specimen.record, chosen.data(), specimen.model
+    old, data = specimen.record, chosen.data()
+    model: Any = specimen.model
     if changed := _changed(old, data):
         message = f"The {changed} of {name} is not what its weights were trained on, so its test rows may be known to them. "
         raise InvalidInput(f"{message}Bring the data back to what they were, or train it: explainer train {name} --out {WEIGHTS / name}")
@@ -247,7 +239,7 @@ def again(name: str) -> dict[str, Any]:
         found = _figures(chosen, data, lambda split: model.scores(split.inputs))
     measured = {"date": date.today().isoformat(), "versions": versions(*PACKAGES)}
     record = {**old, **_identity(chosen, data, old["seed"]), **found, "measured": measured}
-    write_together({WEIGHTS / name / file: content for file, content in _told(chosen, record).items()})
+    write_together({WEIGHTS / name / file: content for file, content in card.files(chosen, record).items()})
     return record
 
 
@@ -258,10 +250,12 @@ def _changed(record: dict[str, Any], data: Data) -> str:
     """
     if "parts_sha256" not in record:
         return "data" if data.sha256 != record["data_sha256"] else ""
-    return " and ".join(part for part in ("train", "validation") if data.parts_sha256[part] != record["parts_sha256"][part])
+    return " and ".join(f"{part} split" for part in ("train", "validation") if data.parts_sha256[part] != record["parts_sha256"][part])
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        figure = again(name)
-        print(f"{name}: {figure['metric']} {card.interval(figure['metrics'][figure['metric']])}", flush=True)
+    from zoo.specimens import RECIPES
+
+    for name in sys.argv[1:] or RECIPES:
+        made = again(name)
+        print(f"{name}: {made['metric']} {card.interval(made['metrics'][made['metric']])}", flush=True)

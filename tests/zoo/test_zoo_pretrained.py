@@ -338,4 +338,9 @@ def test_the_right_class_among_five_of_many():
     found = measure(labels, probabilities)
     assert found["top5_accuracy"][0] == pytest.approx(2 / 3)
     assert found["accuracy"][0] == pytest.approx(1 / 3)
-    assert measure(labels, np.full((3, 200), 1 / 200))["top5_accuracy"][0] == 0  # a tie of all is no answer
+    guess = measure(labels, np.full((3, 200), 1 / 200))["top5_accuracy"][0]
+    assert guess == pytest.approx(5 / 200)  # in a tie of all, each is among the five as often as any other
+    tied = np.zeros((1, 200))
+    tied[0, :4], tied[0, 4:7] = 0.15, 0.1  # four ahead, and one place for three
+    chances = [measure(np.array([label]), tied)["top5_accuracy"][0] for label in (0, 5, 9)]
+    assert chances == pytest.approx([1, 1 / 3, 0])

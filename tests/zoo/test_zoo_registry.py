@@ -16,11 +16,11 @@ import zoo
 from explainer.errors import CorruptFile, InvalidInput, MissingDependency, UnknownName
 from explainer.inputs import take
 from explainer.metrics import measure
-from zoo import card, metrics, registry
+from zoo import bars, card, metrics, registry
 from zoo.recipes import resolve
 from zoo.specimens import RECIPES
 
-SHORT: tuple[str, ...] = ()  # specimens that miss their bar, and whose cards say so
+SHORT: tuple[str, ...] = ()  # specimens that miss a bar, and whose cards say so
 SENTENCES = ["We may end your account at any time.", "You can write to us.", "This file is free software under the licence below."]
 FIRST = ("digits-cnn", "vowels-rnn", "licence-transformer", "loan-mlp")
 
@@ -79,9 +79,11 @@ def test_test_split_figures_of_the_record_are_met_by_the_committed_weights(speci
 def test_each_specimen_meets_its_bar_and_does_not_fall_short_of_its_baseline_unsaid(specimen):
     record = specimen.record
     value = record["metrics"][record["metric"]]["value"]
-    wanted, met = card.bar(record)
-    assert met or record["name"] in SHORT, wanted
-    assert met or "is NOT met" in specimen.card
+    assert record["bars"] == bars.judged(RECIPES[record["name"]].bars, record), "run python -m zoo.card"
+    for one in record["bars"]:
+        assert one["met"] or record["name"] in SHORT, one
+        assert f"Bar: {card.wanted(one)}: {one['value']:.3f}" in specimen.card
+        assert ("NOT met" in specimen.card) == (not one["met"])
     gap = record["against_baseline"]
     assert gap["difference"]["value"] == pytest.approx(value - record["baseline"]["metrics"][record["metric"]]["value"], abs=2e-5)
     assert gap["standing"] == metrics.standing(gap["difference"])
@@ -143,7 +145,24 @@ def test_every_card_has_a_head_that_the_hub_reads(specimen):
     hub = pytest.importorskip("huggingface_hub")
     head = hub.ModelCard(specimen.card).data
     assert head.license == "apache-2.0"
+    task = head.eval_results[0].task_type
+    assert task.endswith(RECIPES[specimen.name].task.replace("density", "generation"))
+    assert task not in ("time-series-forecasting",) and task in card.TASKS.values()
     assert head.eval_results[0].metric_value == specimen.record["metrics"][specimen.record["metric"]]["value"]
+
+
+def test_every_card_and_record_state_the_licence_of_the_data(specimen):
+    licence = RECIPES[specimen.name].licence
+    assert licence
+    assert specimen.record["licence"] == licence
+    assert f"; licence: {licence}; sha256" in specimen.card
+
+
+def test_a_vocabulary_smaller_than_asked_for_is_on_the_card(specimen):
+    asked = RECIPES[specimen.name].preprocess_arguments.get("vocabulary", 0)
+    content = json.loads((specimen.folder / "preprocess.json").read_text()) if asked else {}
+    found = len(content["tokenizer"]["model"]["vocab"]) if asked else 0
+    assert found >= 0.95 * asked or RECIPES[specimen.name].truth or f"{found:,} subwords" in specimen.card
 
 
 def test_all_weights_together_stay_small():

@@ -28,14 +28,17 @@ COLUMNS = {
 
 
 def load() -> Data:
-    """A table of ten columns; the label is a measure of progression, 25 to 346."""
+    """A table of ten columns; the label is a measure of progression, 25 to 346; sex as groups."""
     from sklearn.datasets import load_diabetes
 
     frame, target = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
     frame, labels = frame.astype(float), target.to_numpy(dtype=float)
     order = np.random.default_rng(0).permutation(len(labels))
     cuts = np.round(np.array([0.6, 0.75]) * len(labels)).astype(int)
-    train, validation, test = (Split(frame.iloc[rows].reset_index(drop=True), labels[rows]) for rows in map(np.sort, np.split(order, cuts)))
+    train, validation, test = (
+        Split(frame.iloc[rows].reset_index(drop=True), labels[rows], frame[["sex"]].iloc[rows].reset_index(drop=True))
+        for rows in map(np.sort, np.split(order, cuts))
+    )
     return Data(train, validation, test, ("progression",), SOURCE, RULE, feature_names=tuple(frame.columns), columns=COLUMNS)
 
 

@@ -12,11 +12,12 @@ from zoo.sources.official import locate
 SOURCE = "MIT-BIH Arrhythmia Database (Moody and Mark 2001), beats of 128 samples at 125 Hz around the R peak"
 RULE = (
     "by patient, never by beat: DS1 and DS2 of de Chazal et al. (2004) without the four paced records; six records of DS1 for "
-    "validation; unknown beats (15) left out; at most 8,000 normal beats in training and 2,000 in validation, drawn with seed 0; the test "
-    "part is whole"
+    "validation; record 202 of DS2 left out, for it is of the man whose record 201 is in training; unknown beats (15) left out; at most "
+    "8,000 normal beats in training and 2,000 in validation, drawn with seed 0; the test part has all others"
 )
 DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
-DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210, 212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234)
+# Without 202: it and 201 of DS1 are of one man (Moody and Mark 2001), and of the others each is of a person of its own.
+DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 210, 212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234)
 VALIDATION = (114, 116, 119, 203, 209, 223)  # of DS1; between them they hold beats of every class
 CLASSES = ("normal", "supraventricular", "ventricular", "fusion")  # the fifth, unknown, has 15 beats without the paced records
 NORMAL_MOST = {"train": 8000, "validation": 2000}

@@ -17,7 +17,7 @@ from explainer.explanation import write_atomic
 from zoo.data import Data, Split, need, package, stratified
 from zoo.preprocess import Tokens
 
-SOURCE = "licensedcode-data {version} (nexB, CC BY 4.0): licence notices and texts of 8 to 200 words, one category each"
+SOURCE = "licensedcode-data {version} (nexB): licence notices and texts of 8 to 200 words, one category each"
 RULE = "stratified by category with seed 0: 70 % train, 10 % validation, 20 % test; no two texts are nearly the same"
 CLASSES = ("Permissive", "Copyleft", "Copyleft Limited", "Commercial", "Public Domain")
 WORDS = (8, 200)

