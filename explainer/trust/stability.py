@@ -30,9 +30,10 @@ def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
 def rerun_checks(found: Attribution, rerun: Callable[..., Attribution], seed: int) -> list[Check]:
     """Per instance: mean overlap (Jaccard) of the parts named first, at most five, over reruns with other seeds.
 
-    A method that draws nothing is not rerun: that it repeats itself says nothing for its values.
+    A method that draws nothing is not rerun: that it repeats itself says nothing for its values. One that draws has standard errors,
+    or a check of its own in their place.
     """
-    if found.stderr is None:
+    if found.stderr is None and not any("sampling error" in own for own in found.checks):
         same = Check("stability", "not run", "The method draws nothing at random: another seed would change nothing.")
         return [same] * len(found.values)
     others = [rerun(seed=seed + 1 + s) for s in range(SEEDS)]

@@ -464,7 +464,7 @@ def test_a_full_verdict_reruns_on_random_weights():
     assert ex.verdict.checks["randomisation"].status != "not run"
     random = explained(ca.KernelShap(net), verify="full", n_samples=40)
     assert "tells no standard error" in random.verdict.checks["sampling error"].reason
-    assert random.verdict.checks["stability"].status != "not run"
+    assert random.verdict.checks["stability"].value is not None  # measured, by reruns with other seeds
 
 
 # -- what captum takes where nothing is told, and what is known of its methods ---------------------------------------------
