@@ -227,7 +227,7 @@ METHODS: dict[str, Method] = {
             "shap", "SHAP", "coalition",
             "Shapley values: each part's fair share of the difference between the score and the average score; the shares add up.",
             "explainer.methods.shapley:shap",
-            caveat="Sampled, each value with its standard error; exact on tree ensembles whose trees can be read.",
+            caveat="Sampled, each value with its standard error; exact on trees and linear models that can be read.",
         ),
         Method(
             "tree_shap", "TreeSHAP, path-dependent", "tree",

@@ -11,37 +11,13 @@ import numpy as np
 
 from explainer.errors import Unsupported
 from explainer.methods import forest as forests
+from explainer.methods.links import affine, link_of, probes
 from explainer.progress import Report
 
 _CELLS = 2**22  # numbers held at once
 _MOST_ROWS = 4096
 _PROBES = 512  # points at which a function is held to be linear
 _MOST_ON_PATH = 62  # players on one path: the bits of an integer
-
-
-def _logistic(margins: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(margins, -700, 700)))
-
-
-def _softmax(margins: np.ndarray) -> np.ndarray:
-    shifted = np.exp(margins - margins.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
-
-
-def _both(share: np.ndarray) -> np.ndarray:
-    return np.concatenate([1 - share, share], axis=1)
-
-
-# What may stand between the sum of the trees and the model's own output; the first that reproduces the output is the right one.
-_LINKS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
-    lambda m: m,
-    _both,
-    lambda m: _both(_logistic(m)),
-    _softmax,
-    lambda m: np.exp(np.minimum(m, 700)),
-    lambda m: _both(_logistic(2 * m)),  # boosting with the exponential loss
-    _logistic,
-)
 
 
 class Ensemble:
@@ -56,21 +32,11 @@ class Ensemble:
         self._model, self._player = model, player
         self.forest = forests.read(model.estimator)
         self.players = int(player.max()) + 1
-        link = self._link(tables)
-        self.scores: Callable[[np.ndarray], np.ndarray] = lambda margins: model.rescale(link(margins), output)
-        outputs = len(self.forest.base)
-        self.slope, self.intercept = _affine(self.scores, np.random.default_rng(0).normal(size=(2 * outputs + 6, outputs)))
-
-    def _link(self, tables: Sequence[Any]) -> Callable[[np.ndarray], np.ndarray]:
-        found = list(_LINKS)
-        for table in tables:
-            own, margins = np.asarray(self._model.raw(table), dtype=np.float64), self.margins(table)
-            bound = self.forest.exact * max(1.0, float(np.abs(margins).max()))
-            linked = [link(margins) for link in found]
-            found = [link for link, m in zip(found, linked, strict=True) if m.shape == own.shape and np.abs(m - own).max() <= bound]
-        if not found:
+        link = link_of(model, tables, self.margins, self.forest.exact)
+        if link is None:
             raise Unsupported("The sums of the trees, as they were read, do not reproduce the model's output.")
-        return found[0]
+        self.scores: Callable[[np.ndarray], np.ndarray] = lambda margins: model.rescale(link(margins), output)
+        self.slope, self.intercept = affine(self.scores, probes(len(self.forest.base)))
 
     def columns(self, table: Any) -> np.ndarray:
         """The table as the kernels take it, ``(columns, rows)``."""
@@ -123,7 +89,7 @@ class Ensemble:
             low[at] += leaves.min(axis=0)
             high[at] += leaves.max(axis=0)
         share = np.random.default_rng(0).random((_PROBES, len(low)))
-        return _affine(lambda margins: target(self.scores(margins)), low + share * (high - low))
+        return affine(lambda margins: target(self.scores(margins)), low + share * (high - low))
 
     def values(self, table: Any, background: Any, report: Report) -> np.ndarray:
         """Shapley values of the margins ``(rows, players, margins)``: interventional against ``background``, path-dependent without."""
@@ -208,20 +174,6 @@ def from_table(game: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             with_j = np.searchsorted(without, without[rest] | 1 << j)
             pairs[i, j] = pairs[j, i] = double[size[without[rest]]] @ (gain[with_j] - gain[rest])
     return values, pairs
-
-
-def _affine(function: Callable[[np.ndarray], np.ndarray], probes: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Slope (margins, k) and intercept (k,) where ``function`` is affine at the ``probes`` (m, margins), else None twice."""
-    with np.errstate(all="ignore"):
-        values, centre = np.asarray(function(probes), dtype=np.float64), probes.mean(axis=0)
-        design = np.column_stack([probes - centre, np.ones(len(probes))])
-        if not np.isfinite(values).all():
-            return None, None
-    fitted = np.linalg.lstsq(design, values, rcond=None)[0]
-    if np.abs(design @ fitted - values).max() > 1e-9 * max(1.0, np.abs(values).max()):
-        return None, None
-    slope = np.round(fitted[:-1], 9)
-    return slope, (values - probes @ slope).mean(axis=0)
 
 
 def _blocks(n: int, cells: int) -> Iterator[slice]:

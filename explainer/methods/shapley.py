@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from explainer.explanation import Explanation
 from explainer.features.base import Features
 from explainer.methods.attribution import Attribution
 from explainer.methods.game import Game, Play, known_exactly, play
+from explainer.methods.linear import linear_values
 from explainer.methods.paired import least_strata, regression, strata
 from explainer.methods.quadrature import MOST_PAIRS, odd_process
 from explainer.methods.sampling import exact, growing, paired, permutation
 from explainer.methods.trees import is_tree, tree_values
 from explainer.progress import Report
 
-ALGORITHMS = ("auto", "exact", "gaussian", "permutation", "kernel", "stratified", "tree")
+ALGORITHMS = ("auto", "exact", "gaussian", "permutation", "kernel", "stratified", "tree", "linear")
 _CONTROLLED = 3  # evaluations per part from which a control no longer lowers the error
 MOST_EXACT = 20  # players; beyond, enumeration is out of reach
 _SLOW = 16  # rows per coalition from which scoring a table takes a torch module longer than learning strengths
@@ -47,10 +49,11 @@ def shap(
 
     Parameters
     ----------
-    algorithm : ``"tree"``, the exact values read from a tree ensemble; ``"exact"``, all ``2^d`` coalitions; ``"gaussian"``, an odd
-        Gaussian process integrated (:mod:`explainer.methods.quadrature`); ``"permutation"``, antithetic pairs of orders (Mitchell et
-        al. 2022); ``"kernel"``, the paired regression of KernelSHAP (Covert & Lee 2021); ``"stratified"``, strata by size of the
-        coalition (Castro et al. 2017). ``"auto"`` takes tree, exact or gaussian, the first that the model and the budget allow.
+    algorithm : ``"tree"`` and ``"linear"``, the exact values read from a tree ensemble or a linear model; ``"exact"``, all ``2^d``
+        coalitions; ``"gaussian"``, an odd Gaussian process integrated (:mod:`explainer.methods.quadrature`); ``"permutation"``,
+        antithetic pairs of orders (Mitchell et al. 2022); ``"kernel"``, the paired regression of KernelSHAP (Covert & Lee 2021);
+        ``"stratified"``, strata by size of the coalition (Castro et al. 2017). ``"auto"`` takes tree, linear, exact or gaussian, the
+        first that the model and the budget allow.
     relevance : whether the Gaussian process learns a strength for every part (:mod:`explainer.methods.relevance`): fewer evaluations
         for the same error, at some hundredths of a second per instance and output. "auto": where scoring takes longer than that,
         which is assumed but for torch modules on tables with fewer than 16 background rows.
@@ -66,13 +69,16 @@ def shap(
     if relevance not in (True, False, "auto"):
         raise InvalidInput(f"relevance={relevance!r} is not understood; use True, False or 'auto'.")
     notes: tuple[str, ...] = ()
-    if algorithm in ("auto", "tree"):
-        found = tree_values(model, inputs, target, output, coalitions.features, seed, progress)
+    readers: dict[str, Callable[..., Attribution | str]] = {"tree": partial(tree_values, progress=progress), "linear": linear_values}
+    for name, read in readers.items():
+        if algorithm not in ("auto", name):
+            continue
+        found = read(model, inputs, target, output, coalitions.features, seed)
         if isinstance(found, Attribution):
             return found
-        if algorithm == "tree":
-            raise Unsupported(f"algorithm='tree' does not fit here: {found} Use algorithm='auto'.")
-        notes = (found,) if is_tree(model) else ()
+        if algorithm == name:
+            raise Unsupported(f"algorithm={name!r} does not fit here: {found} Use algorithm='auto'.")
+        notes = (found,) if name == "tree" and is_tree(model) else notes
     features, budget, n = coalitions.features, coalitions.budget, len(inputs)
     if isinstance(control, str):
         control = _expected(control, model, inputs, target, output, features, budget, seed)

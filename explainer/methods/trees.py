@@ -59,8 +59,8 @@ def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Re
             raise
         values, base, algorithm = *found, "shap.TreeExplainer (path-dependent)"
     return Attribution(
-        list(_functionals(values, target)), ("column",), [tuple(str(c) for c in inputs.columns)] * len(inputs),
-        base=np.broadcast_to(_functionals(base, target), (len(inputs), target.k)), evaluations=len(inputs),
+        list(functionals(values, target)), ("column",), [tuple(str(c) for c in inputs.columns)] * len(inputs),
+        base=np.broadcast_to(functionals(base, target), (len(inputs), target.k)), evaluations=len(inputs),
         parameters={"algorithm": algorithm, "absence": "both ways at a split, by the training rows"}, notes=(_NOTE,),
     )  # fmt: skip
 
@@ -74,25 +74,25 @@ def tree_values(
     scores are sums over trees, each leaf has its values in closed form (:mod:`explainer.methods.treeshap`). Where they are
     not, as the probabilities of a boosted model, the trees give the scores of all coalitions of up to 16 players at little cost.
     """
-    reason = _unfit(model, inputs) or _unfit_game(features)
+    reason = _unfit(model, inputs) or unfit_game(features)
     if reason:
         return reason
     assert isinstance(features, Columns)  # trees are models of tables
     rows, held, algorithm = drawn(features.whole, _MOST_ROWS, seed), _composed(features, len(inputs)), "tree (interventional)"
     try:
-        ensemble = Ensemble(model, [rows, inputs, held], output, _players(features, inputs))
+        ensemble = Ensemble(model, [rows, inputs, held], output, players_of(features, inputs))
         if ensemble.slope is not None and target.weights is not None:
-            values = list(_functionals(ensemble.values(inputs, rows, progress) @ ensemble.slope, target))
-            base = _functionals(ensemble.margins(rows).mean(axis=0) @ ensemble.slope + ensemble.intercept, target)
+            values = list(functionals(ensemble.values(inputs, rows, progress) @ ensemble.slope, target))
+            base = functionals(ensemble.margins(rows).mean(axis=0) @ ensemble.slope + ensemble.intercept, target)
         else:
-            rows = _stand_ins(features)  # each costs a pass over all coalitions
+            rows = stand_ins(features)  # each costs a pass over all coalitions
             games = _enumerated(model, ensemble, inputs, rows, target, output, features, progress)
             values, base, algorithm = [phi for phi, _, _ in games], np.stack([empty for _, _, empty in games]), "tree (all coalitions)"
     except Unsupported as error:
         found = str(error) if _grouped(features, inputs) or target.weights is None else _by_shap(model, inputs, rows, held, output)
         if isinstance(found, str):
             return f"{error} So the values are not read from the trees."
-        values, base = list(_functionals(found[0], target)), _functionals(found[1], target)
+        values, base = list(functionals(found[0], target)), functionals(found[1], target)
         algorithm = "shap.TreeExplainer (interventional)"
     return Attribution(
         values, ("column",), [features.names(i) for i in range(len(inputs))],
@@ -112,15 +112,15 @@ def tree_interactions(
     diagonal and on it what is left of the Shapley value, so that rows sum to the Shapley values, as shap lays them out (Lundberg
     et al. 2020); base ``(n, k)`` is the game of no players. Scales and limits are those of :func:`tree_values`.
     """
-    reason = _unfit(model, inputs) or _unfit_game(features)
+    reason = _unfit(model, inputs) or unfit_game(features)
     if reason:
         return reason
-    rows = _stand_ins(features)
+    rows = stand_ins(features)
     try:
-        ensemble = Ensemble(model, [rows, inputs, _composed(features, len(inputs))], output, _players(features, inputs))
+        ensemble = Ensemble(model, [rows, inputs, _composed(features, len(inputs))], output, players_of(features, inputs))
         if ensemble.slope is not None and target.weights is not None:
-            both = _functionals(ensemble.interactions(inputs, rows, progress) @ ensemble.slope, target)
-            return both, _functionals(ensemble.margins(rows).mean(axis=0) @ ensemble.slope + ensemble.intercept, target)
+            both = functionals(ensemble.interactions(inputs, rows, progress) @ ensemble.slope, target)
+            return both, functionals(ensemble.margins(rows).mean(axis=0) @ ensemble.slope + ensemble.intercept, target)
         games = _enumerated(model, ensemble, inputs, rows, target, output, features, progress)
     except Unsupported as error:
         return f"{error} So interactions cannot be read from the trees."
@@ -157,7 +157,7 @@ def _slope(ensemble: Ensemble, target: Any) -> tuple[np.ndarray | None, np.ndarr
     return ensemble.slope, ensemble.intercept
 
 
-def _functionals(scores: np.ndarray, target: Any) -> np.ndarray:
+def functionals(scores: np.ndarray, target: Any) -> np.ndarray:
     """What the target makes of scores, per instance: of ``(n, ..., outputs)``, or of ``(outputs,)`` for all alike."""
     if target.weights is None:  # already the function's value
         return scores
@@ -178,7 +178,7 @@ def _unfit(model: Any, inputs: Any) -> str:
     return ""
 
 
-def _unfit_game(features: Features) -> str:
+def unfit_game(features: Features) -> str:
     if features.conditional:
         return "What absent columns take depends on the present ones, which the trees' closed forms do not know."
     return ""
@@ -190,7 +190,7 @@ def _no_sum(model: Any, output: str) -> str:
     return f"The {output} of this {_kind(model)} is not a sum over its trees; output='logit' often is."
 
 
-def _stand_ins(features: Features) -> Any:
+def stand_ins(features: Features) -> Any:
     """The background rows that coalitions are scored on."""
     return features.rows(0, np.zeros((1, features.players(0)), dtype=bool))
 
@@ -199,7 +199,7 @@ def _grouped(features: Features, inputs: Any) -> bool:
     return features.players(0) != inputs.shape[1]
 
 
-def _players(features: Any, inputs: Any) -> np.ndarray:
+def players_of(features: Any, inputs: Any) -> np.ndarray:
     """The player of each column."""
     owner = {member: player for player, members in enumerate(features.groups.values()) for member in members}
     return np.array([owner[str(column)] for column in inputs.columns])
