@@ -14,6 +14,10 @@ from explainer.errors import Unsupported
 _ZERO, _LIGHT_ZERO = 1, 1e-35  # LightGBM's mark of splits at which zero is missing, and what it takes for zero
 
 
+class Unread(Unsupported):
+    """Trees that no reader known here can read."""
+
+
 @dataclass(frozen=True)
 class Tree:
     """One tree. A row goes left where its column is <= the threshold, or where it is missing and ``missing_left`` says so.
@@ -196,7 +200,7 @@ def _lightgbm_tree(field: dict[str, str], output: int, shrink: float) -> Tree:
         return np.array(field.get(key, "").split(), dtype=dtype)
 
     if field.get("is_linear", "0") != "0":
-        raise Unsupported("Trees with linear models in their leaves (linear_tree) are not read.")
+        raise Unread("Trees with linear models in their leaves (linear_tree) are not read.")
     if int(field["num_cat"]):
         raise Unsupported("Splits on categories are not read.")
     leaves = numbers("leaf_value", float)[:, None] * shrink

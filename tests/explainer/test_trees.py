@@ -1,6 +1,8 @@
 import functools
 import itertools
 import math
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -426,6 +428,21 @@ def test_what_the_trees_cannot_tell_is_sampled_and_says_why():
     linear = LGBMRegressor(linear_tree=True).fit(data, wavy(data.to_numpy()))
     with pytest.raises(Unsupported, match="linear models in their leaves"):
         explainer.explain(explainer.wrap(linear, background=data[:5]), data[:1], "shap", algorithm="tree")
+
+
+def test_what_a_library_prints_on_trees_it_cannot_read_reaches_nobody():
+    code = (  # it prints from compiled code, and may do so only when the process ends
+        "import explainer, numpy as np\n"
+        "from lightgbm import LGBMRegressor\n"
+        "data = np.random.default_rng(0).normal(size=(60, 3))\n"
+        "linear = LGBMRegressor(linear_tree=True, n_estimators=3, verbose=-1).fit(data, data[:, 0])\n"
+        "model = explainer.wrap(linear, background=data[:5])\n"
+        "explainer.explain(model, data[:1], 'shap', verify=False)\n"
+        "try: explainer.explain(model, data[:1], 'tree_shap')\n"
+        "except explainer.errors.Unsupported: pass\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "LightGBM" not in ran.stdout + ran.stderr
 
 
 def test_splits_on_categories_are_refused_or_left_to_shap():
