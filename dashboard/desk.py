@@ -182,6 +182,16 @@ class Desk:
         key = ("importance", exhibit.name, exhibit.sha, exhibit.data_sha, method, len(rows), SEED)
         return Task(key, f"{METHODS[method].title} over {len(rows)} rows of {exhibit.name}", work)
 
+    def dependence(self, exhibit: Exhibit, column: str, kind: str) -> Task:
+        """How the score follows one column over the test set."""
+
+        def work(progress: Progress) -> Any:
+            with exhibit.model() as model:
+                return explainer.partial_dependence(model, exhibit.inputs, column, kind=kind, seed=SEED, progress=progress)
+
+        key = ("dependence", exhibit.name, exhibit.sha, exhibit.data_sha, column, kind, SEED)
+        return Task(key, f"How {exhibit.name} follows {column}", work)
+
     def agreement(self, exhibit: Exhibit, *pair: tuple[str, str]) -> Task:
         """How far two methods, each with the layer it looks at, agree over the sample: one line per row."""
         rows = self.sample(exhibit)

@@ -25,7 +25,8 @@ class View:
     ``layer`` and ``unit`` the unit that the page on the whole model shows, ``other`` the row that ``row`` is
     patched into there, ``output`` "logit" where that is explained, ``state`` and ``check`` which findings the data page shows,
     ``find`` what the table is searched for, ``edit`` how the row was changed (see ``edits.read``), ``favourable`` the class
-    that the report takes as good for the person, ``budget`` how many evaluations a method may take instead of its usual number.
+    that the report takes as good for the person, ``budget`` how many evaluations a method may take instead of its usual number,
+    ``column`` and ``curve`` which dependence the page on the whole model shows.
     """
 
     model: str = ""
@@ -49,6 +50,8 @@ class View:
     edit: str = ""
     favourable: str = ""
     budget: int | None = None
+    column: str = ""
+    curve: str = ""
 
     @classmethod
     def parse(cls, search: object) -> View:

@@ -7,7 +7,7 @@
   const app = window.explainerApp = { order: () => null };
   /* What in an address belongs to one model. */
   const OWN = ["row", "a", "b", "layer_a", "layer_b", "target", "cell", "rows", "order", "layer", "unit", "other", "output", "state", "check", "find", "edit",
-    "favourable", "budget"];
+    "favourable", "budget", "column", "curve"];
   let defaults = {};
   /* The changes of rows that were left, by model and row: they are there again when the row is opened again. */
   const left = {};
@@ -177,6 +177,11 @@
 
       check: (value) => { go({ check: value || "" }); return none(); },
       profile: (value) => { if (value) go({ profile: value }); return none(); },
+      /* The first choice is the one an address without the field means. */
+      choice: (value, choices, id) => {
+        if (value) go({ [id.replace("dependence-", "")]: value === (choices[0].value || choices[0]) ? "" : value });
+        return none();
+      },
       favourable: (value) => { go({ favourable: value || "" }); return none(); },
 
       /* Ask again a moment after an answer was shown, if its place is still there. */

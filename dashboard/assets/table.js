@@ -26,8 +26,9 @@
   function records(held) {
     if (!made.has(held)) {
       const name = (k) => (held.names ? held.names[k] : k);
+      const features = (i) => Object.fromEntries(held.features.map((values, k) => ["f" + k, values[i]]));
       made.set(held, held.predicted.map((predicted, i) => ({
-        row: i, true: held.true ? name(held.true[i]) : held.names ? "" : null, predicted: name(predicted), p: held.p[i],
+        ...features(i), row: i, true: held.true ? name(held.true[i]) : held.names ? "" : null, predicted: name(predicted), p: held.p[i],
         margin: held.margin ? held.margin[i] : null, flag: held.flags[held.flag[i]], text: held.text ? held.text[i] : "",
       })));
     }

@@ -16,6 +16,7 @@ from dashboard.exhibit import Exhibit
 from dashboard.predictions import FLAGS, Predictions
 from dashboard.view import View
 
+MOST_CELLS = 400_000  # of a table, sent with its predictions
 _THEME = (
     "themeQuartz.withParams({backgroundColor: 'var(--mantine-color-body)', foregroundColor: 'var(--mantine-color-text)',"
     " headerBackgroundColor: 'var(--panel)', borderColor: 'var(--line)', accentColor: 'var(--accent)', fontSize: 12.5, headerFontSize: 12,"
@@ -27,7 +28,7 @@ _THEME = (
 def columns(exhibit: Exhibit, predictions: Predictions) -> dict[str, Any]:
     """What the table says of every row of the test set, a list per column; classes and flags by their numbers."""
     labels, names = predictions.labels, predictions.class_names
-    held: dict[str, Any] = {"flags": FLAGS, "flag": predictions.flags.tolist(), "text": _hints(exhibit)}
+    held: dict[str, Any] = {"flags": FLAGS, "flag": predictions.flags.tolist(), "text": _hints(exhibit), "features": _features(exhibit)}
     if predictions.regression:
         true = None if labels is None else _rounded(labels)
         return held | {"names": None, "true": true, "predicted": _rounded(predictions.predicted), "p": _rounded(predictions.confidence)}
@@ -56,6 +57,20 @@ def _shares(values: np.ndarray) -> list[float]:
     return np.where(values < 1, np.minimum(np.round(values, 4), 0.9999), 1.0).tolist()
 
 
+def features(exhibit: Exhibit) -> list[tuple[str, bool]]:
+    """The columns of a table that stand beside its predictions, each with whether it holds numbers; none of one too large to send."""
+    frame = exhibit.inputs
+    if not hasattr(frame, "iloc") or frame.size > MOST_CELLS:
+        return []
+    return [(str(c), frame[c].dtype.kind in "iuf") for c in frame.columns]
+
+
+def _features(exhibit: Exhibit) -> list[list[Any]]:
+    frame = exhibit.inputs
+    known = features(exhibit)
+    return [[None if gap else v for v, gap in zip(frame[c].tolist(), frame[c].isna(), strict=True)] for c in frame.columns] if known else []
+
+
 def _hints(exhibit: Exhibit) -> list[str] | None:
     """What the search box finds a row by beside its classes: its words, or a table's text values."""
     inputs = exhibit.inputs
@@ -74,19 +89,21 @@ def shared_start(names: Sequence[str]) -> str:
     return first[: max(first[:k].rfind(mark) for mark in " -_:/.") + 1]
 
 
-def table(predictions: Predictions, find: str = "") -> dag.AgGrid:
+def table(exhibit: Exhibit, predictions: Predictions, find: str = "") -> dag.AgGrid:
     """The empty table; its rows come with the address, of which those with the words of ``find`` are shown."""
     sure = "params.value > 0.9994 && params.value < 1 ? '>0.999' : d3.format('.3f')(params.value)"
     share = {"function": f"params.value == null ? '' : {sure}"}
     number = {"type": "rightAligned", "filter": "agNumberColumnFilter"}
-    label: dict[str, Any] = {"flex": 1, "minWidth": 62}
+    value = number | {"valueFormatter": {"function": "params.value == null ? '' : d3.format(',.4~r')(params.value)"}}
+    beside = features(exhibit)
+    label: dict[str, Any] = {"width": 82} if beside else {"flex": 1, "minWidth": 62}
     if predictions.regression:
-        label |= number | {"valueFormatter": {"function": "params.value == null ? '' : d3.format(',.4~r')(params.value)"}}
+        label |= value
     else:
         start = len(shared_start(predictions.class_names))
         label |= {"valueFormatter": {"function": f"(params.value || '').slice({start})"}}
     columns: list[dict[str, Any]] = [
-        {"field": "row", "headerName": "row", "width": 52, **number},
+        {"field": "row", "headerName": "row", "width": 58, **number},
         {"field": "true", "headerName": "true", "tooltipField": "true", **label},
         {"field": "predicted", "headerName": "pred", "tooltipField": "predicted", **label},
     ]
@@ -94,11 +111,16 @@ def table(predictions: Predictions, find: str = "") -> dag.AgGrid:
         columns += [{**label, "field": "p", "headerName": "|error|"}]
     else:
         columns[2]["cellClassRules"] = {"cell-is-wrong": "params.data.true !== '' && params.data.true !== params.data.predicted"}
-        columns += [
-            {"field": "p", "headerName": "p", "width": 56, "valueFormatter": share, **number},
-            {"field": "margin", "headerName": "margin", "width": 72, "valueFormatter": share, **number},
-        ]
-    columns += [{"field": "flag", "headerName": "flag", "width": 54}, {"field": "text", "hide": True}]
+        columns.append({"field": "p", "headerName": "p", "width": 58, "valueFormatter": share, **number})
+        columns.append({"field": "flag", "headerName": "flag", "width": 64})
+        columns.append({"field": "margin", "headerName": "margin", "width": 80, "valueFormatter": share, **number})
+    columns.append({"field": "text", "hide": True})
+    # Searched by their words only: a figure such as 5 would be found in every row.
+    own = {"width": 84, "getQuickFilterText": {"function": "''"}}
+    columns += [
+        {"field": f"f{k}", "headerName": name, "headerTooltip": name, **own, **(value if numeric else {})}
+        for k, (name, numeric) in enumerate(beside)
+    ]
     return dag.AgGrid(
         id=ids.GRID,
         columnDefs=columns,

@@ -40,7 +40,7 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
         ],
         className="tools",
     )
-    table = html.Div(grid.table(predictions, view.find), className="grid-box")
+    table = html.Div(grid.table(exhibit, predictions, view.find), className="grid-box")
     left = html.Section([html.Div(id="summary", className="summary"), tools, table], className="left")
     panels = html.Div([panel.frame(side, getattr(view, side), methods) for side in ("a", "b")], className="panels")
     picture = html.Div([html.Div("the input", className="caption"), html.Div(id="input")], className="input-box")

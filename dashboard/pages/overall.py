@@ -1,4 +1,4 @@
-"""Global: what drives the model over many rows, with intervals; its attention heads, its layers and their units."""
+"""Global: what drives the model over many rows, with intervals; how its score follows a column; its heads, layers and units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from dash import ClientsideFunction, Input, Output, State, dcc, html
 
 from dashboard import answers, ids
-from dashboard.components import network, states
+from dashboard.components import dependence, network, states
 from dashboard.components.figures import graph
 from dashboard.desk import Desk
 from dashboard.exhibit import Exhibit
@@ -55,6 +55,7 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
                 ],
                 className="card card-wide",
             ),
+            *dependence.card(exhibit, view),
             *network.cards(desk, exhibit),
         ],
         className="cards",
@@ -80,6 +81,7 @@ def shown_first(view: View, values: list[str]) -> str | None:
 def register(app: dash.Dash, desk: Desk) -> None:
     """The importance, as a job; heads and layers when they are asked for."""
     network.register(app, desk)
+    dependence.register(app, desk)
     pick = ClientsideFunction("explainer", "first")
     app.clientside_callback(pick, Output("method-global", "title"), Input("method-global", "value"), prevent_initial_call=True)
 

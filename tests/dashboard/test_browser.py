@@ -295,6 +295,7 @@ def test_the_table_is_searched_and_sorted_and_the_address_says_so(visit: Callabl
     assert page.locator("#count").inner_text() != "90 of 90" and page.locator("#search").input_value() == "rent"
     page.locator("#search").fill("")
     page.locator("#count", has_text="90 of 90").wait_for()
+    assert re.search(r"income\s", page.locator("#grid .ag-header").inner_text())  # the row's own values stand beside its prediction
     page.locator("#grid .ag-header-cell[col-id=p]").click()
     _until(page, lambda: page.locator("#order").input_value() == "")  # the heading sorts now
     _choose(page, "#order", "by row")
@@ -605,6 +606,19 @@ def test_the_report_is_written_and_downloaded(visit: Callable[..., Any], address
     with page.expect_download() as waiting:
         page.get_by_role("button", name="HTML").click()
     assert "small-table" in Path(waiting.value.path()).read_text("utf-8")
+
+
+def test_how_the_score_follows_a_column(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/global?model=small-table")
+    card = page.locator("section.card", has_text="How the score follows a column")
+    card.locator(".js-plotly-plot", has_text="income").wait_for()
+    assert "column=" not in page.url
+    _choose(page, "#dependence-column", "debt")
+    card.locator(".js-plotly-plot", has_text="debt").wait_for()
+    card.get_by_text("local effects", exact=True).click()
+    card.get_by_text("columns that go together are kept apart").wait_for()
+    assert "column=debt" in page.url and "curve=ale" in page.url
+    _fits(page)
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)])

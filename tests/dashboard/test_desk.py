@@ -221,3 +221,14 @@ def test_a_report_is_told_the_favourable_outcome_and_names_what_failed(small: Si
     assert "refused" in groups["selection"] and not groups["assumed"]
     assert [topic for topic, _ in written.failed] == [one["topic"] for one in evidence["outcomes"] if one["status"] == "fail"]
     assert [topic for topic, _ in written.not_assessed] == [one["topic"] for one in evidence["not_assessed"]]
+
+
+def test_a_column_is_followed_over_the_test_set(small: SimpleNamespace) -> None:
+    desk = Desk([small])
+    exhibit = desk.exhibit("")
+    found = desk.dependence(exhibit, "income", "ice").work(_nothing)
+    rows = small.data.test.inputs.copy()
+    rows["income"] = found.grid[0][3]
+    mean = small.model.scores(rows)[:, 1].mean()
+    assert found.rows == len(rows) and np.ravel(found.values)[3] == pytest.approx(mean)
+    assert desk.dependence(exhibit, "income", "ale").key != desk.dependence(exhibit, "income", "ice").key

@@ -46,6 +46,9 @@ def test_the_table_says_of_every_row_what_its_scores_say(predictions: Prediction
         0.9999
     ]  # never a 1 that is not one
     assert grid.order(predictions, View(order="row"), {4, 1}) == [1, 4]
+    assert held["features"] == [list(range(5)), list("abcde")] and grid.features(exhibit) == [("n", True), ("word", False)]
+    large = SimpleNamespace(inputs=pd.DataFrame(np.zeros((grid.MOST_CELLS, 2))))
+    assert grid.features(large) == [] == grid.features(SimpleNamespace(inputs=["a text"]))
 
 
 def test_no_row_is_left_out_and_each_is_looked_at_once() -> None:

@@ -29,6 +29,8 @@ def test_an_address_says_it_all_again() -> None:
         '{"values":{"income":"5 & 6"}}' + " " * 600,
         "yes",
         8192,
+        "income",
+        "ale",
     )
     assert View.parse(view.search) == view
     assert View().search == ""
