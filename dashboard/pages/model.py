@@ -11,7 +11,8 @@ import dash_mantine_components as dmc
 import yaml
 from dash import dcc, html
 
-from dashboard.components import badge, states
+from dashboard import ids
+from dashboard.components import badge, states, threshold
 from dashboard.components.figures import graph
 from dashboard.components.matrix import firsts, matrix
 from dashboard.components.panel import LEVELS
@@ -46,17 +47,21 @@ def layout(desk: Desk, exhibit: Exhibit, view: View) -> html.Div:
         counts = matrix(predictions.confusion, predictions.class_names, View(), firsts(predictions, View()), page="/inspect")
         cards.append(_card("Where it is wrong", counts))
         cards.append(_card("Do its probabilities hold", _calibration(predictions)))
+    if threshold.able(predictions):
+        cards.append(_card("Where to draw the line", threshold.content(predictions)))
     if exhibit.record.get("history"):
         curves = plots.plot_history(exhibit.record["history"])
         drawn = graph(_short(curves, curves.layout.height - 20), label="Training curves")
         cards.append(_card("Training", [_facts(exhibit.record), drawn]))
     wide = html.Section([html.H2("Card"), *card(exhibit.card)], className="card")
     able = html.Section([html.H2("What can explain it"), capabilities(desk, exhibit)], className="card card-below")
-    return html.Div([html.Div(cards, className="columns"), able, wide])
+    here = dcc.Store(id=ids.PAGE_MODEL, data=exhibit.name)
+    return html.Div([here, html.Div(cards, className="columns"), able, wide])
 
 
 def register(app: dash.Dash, desk: Desk) -> None:
-    """Nothing on this page changes by itself."""
+    """Only the threshold moves."""
+    threshold.register(app, desk)
 
 
 def card(text: str) -> list[Any]:

@@ -53,13 +53,9 @@ def tree_shap(model: Any, inputs: Any, target: Any, *, output: str, progress: Re
         if slope is None:
             raise Unsupported("The path-dependent game is for targets linear in the scores; this function is not. Use method 'shap'.")
         values, base = ensemble.values(inputs, None, progress) @ slope, ensemble.expected() @ slope + intercept
-<<<<<<< HEAD
-    except Unsupported:
-        found = _by_shap(model, inputs, None, inputs if model.background is None else model.background[:_HELD], output)
-=======
     except Unsupported as error:
-        found = str(error) if isinstance(error, forests.Unread) else _by_shap(model, inputs, None, output)
->>>>>>> 6c324fe (Trees that shap cannot read either are not shown to it: LightGBM printed an error of its own)
+        known = inputs if model.background is None else model.background[:_HELD]
+        found = str(error) if isinstance(error, forests.Unread) else _by_shap(model, inputs, None, known, output)
         if isinstance(found, str) or target.weights is None:
             raise
         values, base, algorithm = *found, "shap.TreeExplainer (path-dependent)"
@@ -94,12 +90,8 @@ def tree_values(
             games = _enumerated(model, ensemble, inputs, rows, target, output, features, progress)
             values, base, algorithm = [phi for phi, _, _ in games], np.stack([empty for _, _, empty in games]), "tree (all coalitions)"
     except Unsupported as error:
-<<<<<<< HEAD
-        found = str(error) if _grouped(features, inputs) or target.weights is None else _by_shap(model, inputs, rows, held, output)
-=======
         alone = isinstance(error, forests.Unread) or _grouped(features, inputs) or target.weights is None
-        found = str(error) if alone else _by_shap(model, inputs, rows, output)
->>>>>>> 6c324fe (Trees that shap cannot read either are not shown to it: LightGBM printed an error of its own)
+        found = str(error) if alone else _by_shap(model, inputs, rows, held, output)
         if isinstance(found, str):
             return f"{error} So the values are not read from the trees."
         values, base = list(functionals(found[0], target)), functionals(found[1], target)

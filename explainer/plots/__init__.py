@@ -60,6 +60,7 @@ from explainer.plots.reasons import plot_reasons as plot_reasons
 from explainer.plots.series import plot_series as plot_series
 from explainer.plots.text import plot_text as plot_text
 from explainer.plots.text import tinted as tinted
+from explainer.plots.thresholds import plot_thresholds as plot_thresholds
 from explainer.plots.units import plot_units as plot_units
 
 # What is not an Explanation, and how it is drawn.

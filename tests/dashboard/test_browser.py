@@ -608,6 +608,16 @@ def test_the_report_is_written_and_downloaded(visit: Callable[..., Any], address
     assert "small-table" in Path(waiting.value.path()).read_text("utf-8")
 
 
+def test_a_threshold_is_moved(visit: Callable[..., Any], address: str) -> None:
+    page = visit(f"{address}/model?model=small-table")
+    page.locator("#at .js-plotly-plot").wait_for()
+    before = page.locator("#at .facts-line").inner_text()
+    page.locator("#threshold [role=slider]").focus()
+    page.keyboard.press("End")
+    page.locator("#at .facts-line", has_text="0 of 90").wait_for()
+    assert page.locator("#at .facts-line").inner_text() != before
+
+
 def test_how_the_score_follows_a_column(visit: Callable[..., Any], address: str) -> None:
     page = visit(f"{address}/global?model=small-table")
     card = page.locator("section.card", has_text="How the score follows a column")

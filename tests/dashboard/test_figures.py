@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import explainer
-from dashboard.components import attention, figures, grid, input, interventions, network, panel, states
+from dashboard.components import attention, figures, grid, input, interventions, network, panel, states, threshold
 from dashboard.desk import Desk
 from dashboard.jobs import Job, Task
 from dashboard.pages import model as page
 from dashboard.pages import overall
+from dashboard.predictions import Predictions
 from dashboard.view import View
 from explainer import inputs as inputs_
 from explainer import plots
@@ -247,3 +248,14 @@ def test_a_verdict_that_asks_for_a_larger_budget_offers_one(desk: Desk) -> None:
     assert told("95 % intervals reach 1% of the largest value.", 512) == told("A larger budget gives a tighter answer.", 10**6) == "null"
     usual, few = (desk.explanation(exhibit, exhibit.row(3), "lime", "predicted", "row 3", budget=b) for b in (None, 64))
     assert usual.key != few.key and few.work(_nothing).provenance.evaluations == 64
+
+
+def test_a_threshold_tells_what_it_finds_and_misses() -> None:
+    p = np.array([0.1, 0.3, 0.6, 0.8, 0.9])
+    found = Predictions(np.stack([1 - p, p], axis=1), np.array([0, 1, 0, 1, 1]), ("no", "yes"))
+    shown = json.dumps([_plain(part) for part in threshold.told(found, 0.7)], default=_plain)
+    assert "2 of 3" in shown and "2 of 2" in shown and "0 of 2" in shown and "2 of 5" in shown
+    assert "0.667" in shown  # recall
+    assert threshold.able(found) and not threshold.able(Predictions(found.scores, None, ("no", "yes")))
+    assert not threshold.able(Predictions(found.scores, np.zeros(5, dtype=int), ("no", "yes")))
+    assert threshold.told(found, 1.0)  # nothing is selected, and nothing breaks

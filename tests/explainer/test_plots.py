@@ -397,6 +397,24 @@ def test_probabilities_always_show_the_true_class() -> None:
     np.testing.assert_array_equal(bars.x, [0.4, 0.1])
 
 
+def test_curves_over_thresholds_are_those_of_sklearn() -> None:
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    draw = np.random.default_rng(0)
+    p, hit = draw.integers(0, 12, 80) / 11, draw.random(80) < 0.4  # many ties
+    roc, dot, recall, dot_2 = plots.plot_thresholds(p, hit, at=0.5).data[:4]
+    rate, found, _ = roc_curve(hit, p, drop_intermediate=False)
+    np.testing.assert_allclose(np.stack([roc.x, roc.y]), np.stack([rate, found]))
+    precision, share, _ = precision_recall_curve(hit, p)
+    np.testing.assert_allclose(np.stack([recall.x, recall.y]), np.stack([share, precision])[:, :-1][:, ::-1])
+    taken = p >= 0.5
+    assert (dot.x[0], dot.y[0]) == (taken[~hit].mean(), taken[hit].mean())
+    assert (dot_2.x[0], dot_2.y[0]) == (taken[hit].mean(), hit[taken].mean())
+    assert len(plots.plot_thresholds(p, hit, at=1.5).data) == 5  # nothing is selected: it has no precision
+    with pytest.raises(errors.InvalidInput, match="with and without"):
+        plots.plot_thresholds(p, np.ones(80))
+
+
 def test_margins_count_right_and_wrong_rows() -> None:
     right, wrong = plots.plot_margins(np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 1, 1])).data
     assert (right.y.sum(), wrong.y.sum()) == (2, 1)
