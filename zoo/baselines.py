@@ -68,14 +68,23 @@ def padded(data: Data) -> tuple[str, Scores]:
     return f"logistic regression on padded series (C={picked[-1].C})", lambda series: picked.predict_proba(equal(series))
 
 
-def words(data: Data) -> tuple[str, Scores]:
+def words(data: Data, metric: str = "", weights: Sequence[Any] = (None,)) -> tuple[str, Scores]:
     """TF-IDF of words and word pairs with logistic regression."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
     vectors = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(data.train.inputs)
-    picked = best(data, [LogisticRegression(C=c, max_iter=2000) for c in (3.0, 10.0, 30.0, 100.0)], vectors.transform)
-    return f"TF-IDF + logistic regression (C={picked.C})", lambda texts: picked.predict_proba(vectors.transform(texts))
+    options = [LogisticRegression(C=c, class_weight=w, max_iter=2000) for w in weights for c in (3.0, 10.0, 30.0, 100.0)]
+    picked = best(data, options, vectors.transform, metric)
+    weighted = "" if picked.class_weight is None else ", weighted classes"
+    return f"TF-IDF + logistic regression (C={picked.C:g}{weighted})", lambda texts: picked.predict_proba(vectors.transform(texts))
+
+
+def words_by_f1(data: Data) -> tuple[str, Scores]:
+    """The same, picked by macro F1 among strengths and class weights: none, the inverse of the share, its root."""
+    sizes = np.bincount(data.train.labels)
+    root = {label: float(weight) for label, weight in enumerate(np.sqrt(sizes.sum() / len(sizes) / sizes))}
+    return words(data, "macro_f1", (None, "balanced", root))
 
 
 def boosting(data: Data) -> tuple[str, Scores]:
@@ -105,7 +114,7 @@ def windows(data: Data) -> tuple[str, Scores]:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     options = [HistGradientBoostingClassifier(learning_rate=0.1, max_iter=trees, random_state=0) for trees in (50, 150)]
-    picked = best(data, options, flat, balanced=True)
+    picked = best(data, options, flat, "balanced_accuracy")
 
     def scores(series: Sequence[np.ndarray]) -> np.ndarray:
         found = np.zeros((len(series), len(data.class_names)))  # a class that train does not have is never told
@@ -190,24 +199,26 @@ def uniform(data: Data) -> tuple[str, Scores]:
     return "a guess among all classes", lambda inputs: np.full((len(inputs), classes), 1 / classes)
 
 
-def best(data: Data, options: Sequence[Any], features: Callable[[Any], Any], balanced: bool = False) -> Any:
-    """Fit every option on train and keep the one with the best validation score: ROC AUC for two classes, else accuracy
-    (``balanced``: the mean of the classes' recalls, and classes weigh alike in fitting); R2 for numbers.
+def best(data: Data, options: Sequence[Any], features: Callable[[Any], Any], metric: str = "") -> Any:
+    """Fit every option on train and keep the one that is best on validation by ``metric``: "accuracy", "macro_f1", "balanced_accuracy"
+    (classes then weigh alike in fitting too), else ROC AUC for two classes, accuracy for more, R2 for numbers.
     """
-    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+    from sklearn import metrics as judged
     from sklearn.utils.class_weight import compute_sample_weight
 
     x, y = features(data.train.inputs), data.train.labels
     held, truth = features(data.validation.inputs), data.validation.labels
+    fitting = {"sample_weight": compute_sample_weight("balanced", y)} if metric == "balanced_accuracy" else {}
 
     def score(model: Any) -> float:
-        if balanced:
-            model.fit(x, y, sample_weight=compute_sample_weight("balanced", y))
-            return float(balanced_accuracy_score(truth, model.predict(held)))
-        model.fit(x, y)
-        if len(data.class_names) != 2:
+        model.fit(x, y, **fitting)
+        if metric == "balanced_accuracy":
+            return float(judged.balanced_accuracy_score(truth, model.predict(held)))
+        if metric == "macro_f1":
+            return float(judged.f1_score(truth, model.predict(held), average="macro"))
+        if metric == "accuracy" or len(data.class_names) != 2:
             return float(model.score(held, truth))
         margin = model.decision_function(held) if hasattr(model, "decision_function") else model.predict_proba(held)[:, 1]
-        return float(roc_auc_score(truth, margin))
+        return float(judged.roc_auc_score(truth, margin))
 
     return max(options, key=score)

@@ -20,7 +20,7 @@ from zoo import bars, card, metrics, registry
 from zoo.recipes import resolve
 from zoo.specimens import RECIPES
 
-SHORT: tuple[str, ...] = ()  # specimens that miss a bar, and whose cards say so
+SHORT = ("tos-transformer",)  # specimens that miss a bar, and whose cards say so
 SENTENCES = ["We may end your account at any time.", "You can write to us.", "This file is free software under the licence below."]
 FIRST = ("digits-cnn", "vowels-rnn", "licence-transformer", "loan-mlp")
 

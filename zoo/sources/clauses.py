@@ -6,10 +6,11 @@ import numpy as np
 
 from zoo.data import Data, Split, stratified
 from zoo.sources.licences import augment as augment
+from zoo.sources.licences import unlike
 from zoo.sources.official import locate
 
 SOURCE = "ToS-100 (Ruggeri, Lagioia, Lippi and Torroni 2021)"
-RULE = "equal texts kept once; stratified with seed 0: 70 % train, 10 % validation, 20 % test"
+RULE = "of texts that are nearly the same the first is kept; stratified with seed 0: 70 % train, 10 % validation, 20 % test"
 
 
 def load() -> Data:
@@ -19,7 +20,8 @@ def load() -> Data:
     frame = pd.read_csv(locate("clauses"))
     frame["text"] = frame["text"].astype(str).str.split().str.join(" ")
     frame = frame[frame["text"].str.len() > 0].drop_duplicates("text")
-    texts, labels = frame["text"].tolist(), 1 - frame["FAIR"].to_numpy(dtype=np.int64)
+    table = unlike(list(zip(frame["text"], 1 - frame["FAIR"], strict=True)))
+    texts, labels = [text for text, _ in table], np.array([label for _, label in table], dtype=np.int64)
     train, validation, test = (Split([texts[i] for i in rows], labels[rows]) for rows in stratified(labels, (0.7, 0.1, 0.2)))
     return Data(train, validation, test, ("fair", "unfair"), SOURCE, RULE)
 

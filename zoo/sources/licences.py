@@ -159,7 +159,7 @@ def distinct(candidates: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [row for words, row in found.items() if words not in conflicting]
 
 
-def unlike(table: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def unlike(table: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Leave out each text that is nearly the same as one kept before it, by the measure of the data checks.
 
     Half the notices are variations of another one. Left in, a random split would put them on both sides, and the figures

@@ -105,7 +105,7 @@ TEXTS = (
         needs="clauses",
         network="zoo.transformer:Encoder",
         preprocess="zoo.preprocess:Tokens",
-        baseline="zoo.baselines:words",
+        baseline="zoo.baselines:words_by_f1",
         metric="macro_f1",
         bars=(Bar("macro_f1", beside="baseline"),),
         licence="none stated for the data; the authors' repository is under the MIT licence",
@@ -114,8 +114,9 @@ TEXTS = (
         limits=(
             "What counts as unfair was judged by the data's authors under EU consumer law; one clause in nine is.",
             "A clause is read alone, without the contract around it; after 128 subwords it is cut.",
-            "Single words and pairs of them tell most: TF-IDF with logistic regression comes near. Some twenty settings were compared on "
-            "validation (filters over three tokens, masked words first, wider, deeper); pairs of tokens with weighted classes were best.",
+            "Single words and pairs of them tell most: TF-IDF with logistic regression, picked by macro F1 as the network is, does as "
+            "well and ranks better. Nearly thirty settings were compared on validation (filters over three tokens, masked words first, "
+            "wider, deeper, more dropout, a linear path beside); pairs of tokens with weighted classes were best, and none stood above it.",
         ),
         epochs=8,
         batch=64,
