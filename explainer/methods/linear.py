@@ -33,8 +33,9 @@ def linear_values(model: Any, inputs: Any, target: Any, output: str, features: F
         reader = _Linear(model)
         rows = drawn(features.whole, FITTED_ROWS, seed)
         encoded, others = reader.encoded(inputs), reader.encoded(rows)
-        link = link_of(model, [inputs, rows], reader.margins, _EXACT)
-        if encoded.shape[1:] != (inputs.shape[1],) or link is None or not reader.by_column(features, inputs):
+        held, apart = reader.composed(features, inputs)
+        link = link_of(model, [inputs, rows, held], reader.margins, _EXACT)
+        if link is None or not apart:
             return "The coefficients, column by column, do not reproduce the model's output."
     except (AttributeError, TypeError, ValueError) as error:  # no linear model, or columns that are not numbers
         return f"{model.name} has no coefficients of its columns that can be read ({str(error)[:80]})."
@@ -72,12 +73,13 @@ class _Linear:
     def margins(self, table: Any) -> np.ndarray:
         return self.encoded(table) @ self.coefficients.T + self._intercept
 
-    def by_column(self, features: Columns, inputs: Any) -> bool:
-        """Whether rows composed of an input and background rows are encoded column by column from the two."""
-        others, players = self.encoded(stand_ins(features)), players_of(features, inputs)
+    def composed(self, features: Columns, inputs: Any) -> tuple[Any, bool]:
+        """Rows put together from inputs and background rows, and whether they are encoded column by column from the two."""
+        own, others, players = self.encoded(inputs), self.encoded(stand_ins(features)), players_of(features, inputs)
         chosen = range(min(len(inputs), 4))
         masks = np.random.default_rng(0).random((max(2, _HELD // (len(chosen) * len(others))), features.players(0))) < 0.5
-        found = self.encoded(features.rows_of([(i, masks) for i in chosen]))
-        own = self.encoded(inputs)
+        rows = features.rows_of([(i, masks) for i in chosen])
+        if own.shape[1] != len(players):
+            return rows, False
         wanted = np.concatenate([np.where(masks[:, None, players], own[i], others).reshape(-1, own.shape[1]) for i in chosen])
-        return bool(np.abs(found - wanted).max() <= _EXACT * max(1.0, float(np.abs(wanted).max())))
+        return rows, bool(np.abs(self.encoded(rows) - wanted).max() <= _EXACT * max(1.0, float(np.abs(wanted).max())))
