@@ -124,7 +124,8 @@ def _feature(feature: Mapping[str, Any], many: bool) -> tuple[str, ...]:
         name += f" = {terminal.escape(three(float(own)) if isinstance(own, (float, np.floating)) else own)}"
     spread = "" if not np.isfinite(feature["stderr"]) else f"{1.96 * feature['stderr']:.2g}"
     colour = "red" if feature["value"] > 0 else "blue"
-    return (name, *((terminal.escape(feature["target"]),) if many else ()), f"[{colour}]{feature['value']:+.3g}[/]", spread)
+    value = f"[{colour}]{feature['value']:+.3g}[/]" if np.isfinite(feature["value"]) else "not computed"
+    return (name, *((terminal.escape(feature["target"]),) if many else ()), value, spread)
 
 
 def three(value: float) -> str:

@@ -28,6 +28,11 @@ from explainer.progress import reporter
 from explainer.scored import Kept
 from explainer.target import Target, resolve
 
+_GIVEN = ("model", "inputs", "coalitions", "method_parameters")  # not the caller's to pass by name
+_ELSEWHERE = {
+    "additional_forward_args": "here a module is wrapped with further arguments fixed in it, as in wrap(Fixed(module, arguments)).",
+    "internal_batch_size": "here the number of rows that fit is found by itself; leave it out.",
+}
 # captum's names for the same things.
 _SYNONYMS = {"baselines": "baseline", "n_steps": "steps", "n_samples": "budget"}
 
@@ -64,7 +69,7 @@ def explain(
         several numbers needs one named, or "all". Token classifiers: ``("token", word, label)``. Language models: a continuation of
         the text, or ``("tokens", continuation)``.
     baseline : what stands in for an absent part; the result names it, because it changes the answer. Tables: "auto" (the
-        background rows in turn), "median", "mean", one row, or given the present columns "copula" or ("neighbours", k).
+        background rows in turn), "median", "mean", one row or number, or given the present columns "copula" or ("neighbours", k).
         Images: "zeros", "mean", "blur", "inpaint" or a picture. Text: "remove", "mask" or a word. Series: "zeros", "mean",
         "interpolate", "background" or one value per channel. Gradient methods take those that do not depend on what is present.
     background : rows that stand for the population; the model's own unless given.
@@ -100,6 +105,7 @@ def explain(
         )
         if _SYNONYMS[synonym] == "steps":
             method_parameters["steps"] = value
+    baseline = _everywhere(model, given, baseline) if peer is None else baseline
     _known_words(model, given)
     scale = _scale(model, output) if peer is None else peer.scale(given, output)
     every, everything = given, len(given)
@@ -229,6 +235,16 @@ def _verifying(verify: Any) -> bool | str:
     return verify != "off" and verify
 
 
+def _everywhere(model: Model, given: Any, baseline: Any) -> Any:
+    """A number as a baseline, captum's form: an input that holds it everywhere."""
+    if isinstance(baseline, bool) or not isinstance(baseline, (int, float, np.number)) or model.modality == "text":
+        return baseline
+    if model.modality == "tabular":
+        return np.full((1, len(model.feature_names)), float(baseline))
+    shape = np.shape(given[0])
+    return np.full((1, *shape) if model.modality == "image" else shape[1:], float(baseline))  # of a series one value per channel
+
+
 def _one_of_several(model: Model, target: Any) -> None:
     """Refuse the predicted one of several numbers: the largest of them is no prediction, and may be another quantity for each input."""
     names = model.class_names
@@ -296,10 +312,11 @@ def _call(method: Method, model: Model, given: Any, goal: Target, pool: Mapping[
     signature = inspect.signature(method.function).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
     for name in own:
+        if name in _ELSEWHERE and name not in signature and not takes_any:
+            raise InvalidInput(f"{name}= is captum's: {_ELSEWHERE[name]}")
         if name not in signature and not takes_any:
-            raise unknown(
-                f"parameter of {method.name}", name, [p for p in signature if p not in ("model", "inputs", "target", "coalitions")]
-            )
+            valid = dict.fromkeys(p for p in (*signature, *inspect.signature(explain).parameters) if p not in _GIVEN)
+            raise unknown(f"parameter of {method.name}", name, valid)
     keywords = {name: value for name, value in pool.items() if name in signature and name not in own}
     made = {name: value.make() if isinstance(value, _Lazy) else value for name, value in keywords.items()}
     found = method.function(model, given, goal, **made, **own)
@@ -311,8 +328,13 @@ def _plain(values: np.ndarray, model: Model, given: Any, goal: Target) -> Attrib
     axes = {"tabular": ("column",), "image": ("row", "column"), "text": ("word",), "series": ("time", "channel")}[model.modality]
     if values.ndim == len(axes) + 1:
         values = values[..., None]
-    if values.ndim != len(axes) + 2 or values.shape[0] != len(given) or values.shape[-1] != goal.k:
-        raise InvalidInput(f"The method gave values of shape {values.shape}; (n, {', '.join(axes)}) with n = {len(given)} is needed.")
+    sizes = {"tabular": (len(model.feature_names),), "image": np.shape(given)[1:3]}.get(model.modality, values.shape[1:-1])
+    wanted = (len(given), *sizes, goal.k)
+    if values.ndim != len(axes) + 2 or values.shape != wanted:
+        needed = wanted if goal.k > 1 else wanted[:-1]
+        came = values.shape if goal.k > 1 else values.shape[: len(needed)]
+        each = " and ".join(("input", *axes, *(("output",) if goal.k > 1 else ())))
+        raise InvalidInput(f"The method gave values of shape {came}; {needed} is needed: one value per {each}.")
     names = [model.feature_names if model.modality == "tabular" else tuple(str(j) for j in range(values.shape[1]))] * len(given)
     return Attribution(list(values), axes, names)
 
@@ -339,6 +361,13 @@ def _store(folder: Any, model: Model, given: Any, cut: features_.Features, goal:
 def _fits(found: Attribution, n: int) -> None:
     if len(found.values) != n or len(found.names) != n:
         raise InvalidInput(f"The method gave {len(found.values)} attributions and {len(found.names)} name lists for {n} inputs.")
+    for values, names in zip(found.values, found.names, strict=True):
+        cells = values.shape[:-1]
+        if len(cells) != len(found.axes) or len(names) not in (0, cells[0], int(np.prod(cells))):
+            raise InvalidInput(
+                f"The method gave values of shape {values.shape} with {len(names)} names; (*{', *'.join(found.axes)}, targets) is needed, "
+                "with one name per cell or per entry of the first axis."
+            )
 
 
 def _lost(found: Attribution, engine: Coalitions | None) -> dict[int, str]:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from explainer.errors import InvalidInput, MissingDependency, unknown
+from explainer.errors import ExplainerError, InvalidInput, MissingDependency, unknown
 from explainer.inputs import take
 from explainer.model import Model, wrap
 
@@ -289,7 +290,7 @@ def made(word: str) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    with _beside(path):
+    with _beside(path), _theirs(path):
         spec.loader.exec_module(module)
         function = getattr(module, factory, None)
         if not callable(function):
@@ -297,6 +298,22 @@ def made(word: str) -> Any:
                 f"factory in {path}", factory, [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
             )
         return function()
+
+
+@contextmanager
+def _theirs(path: Path) -> Iterator[None]:
+    """An error of the person's own file, told as that and where in it."""
+    try:
+        yield
+    except ExplainerError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+        where = f", line {lines[-1]}," if lines else ""
+        raise InvalidInput(
+            f"{path}{where} raised {type(error).__name__}: {error}. It gives no model as it stands; put that right."
+        ) from error
 
 
 @contextmanager

@@ -52,6 +52,9 @@ def shouting():
 def nothing():
     return None
 
+def boom():
+    return 1 / 0
+
 VALUE = 3
 """
 
@@ -234,6 +237,7 @@ def test_a_text_model_takes_the_text_itself_or_a_file(place: Path, run: Run) -> 
         (("models.py:lienar", "rows.csv#0"), "Did you mean 'linear'?"),
         (("models.py:VALUE", "rows.csv#0"), "Unknown factory in models.py 'VALUE'"),
         (("models.py:nothing", "rows.csv#0"), "wrap() takes"),
+        (("models.py:boom", "rows.csv#0"), "models.py, line 35, raised ZeroDivisionError: division by zero"),
         (("other.py:linear", "rows.csv#0"), "There is no Python file other.py"),
         (("linear", "rows.csv#0"), "'linear' is no model. Pass zoo:NAME"),
         (("zo:linear", "rows.csv#0"), "Unknown model prefix 'zo'. Did you mean 'zoo'?"),
@@ -454,3 +458,10 @@ def test_check_of_zoo_data_holds_the_test_rows_against_the_training_rows(run: Ru
     ran = {f["check"]: f["state"] for f in facts["findings"]}
     assert facts["modality"] == "series" and facts["rows"] == 370
     assert ran["overlap, exact"] in ("pass", "fail") and ran["fits the model"] == "pass"
+
+
+def test_a_value_that_was_not_computed_is_said_to_be() -> None:
+    from explainer.listing import _feature
+
+    name, value, spread = _feature({"feature": "a", "input": None, "value": float("nan"), "stderr": float("nan")}, many=False)
+    assert (name, value, spread) == ("a", "not computed", "")

@@ -7,6 +7,7 @@ import explainer
 from explainer.coalitions import Budget, Coalitions
 from explainer.errors import Cancelled, CorruptFile, InvalidInput, UnknownName, Unsupported
 from explainer.features import build
+from explainer.methods.attribution import Attribution
 from explainer.target import resolve
 
 
@@ -203,7 +204,7 @@ def test_a_method_of_ones_own():
     assert ex.method == "half"
     np.testing.assert_array_equal(ex.values, frame(2).to_numpy() / 2)
     assert ex.verdict.checks["completeness"].status == "not run"
-    with pytest.raises(InvalidInput, match=r"n, column"):
+    with pytest.raises(InvalidInput, match="one value per input and column"):
         explainer.explain(regression(wavy), frame(2), lambda m, i, t: np.zeros((7, 2)))
 
 
@@ -343,3 +344,41 @@ def test_a_part_of_an_explanation_is_its_instances():
     for index in (4, -5, slice(2, 2), "a", [7], 1.0, True):
         with pytest.raises(IndexError, match="instances"):
             ex[index]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_method_of_ones_own_gives_one_value_per_column(verify):
+    with pytest.raises(InvalidInput, match=r"shape \(1, 4\); \(1, 5\) is needed.*column"):
+        explainer.explain(regression(wavy), frame(1), lambda model, inputs, target: np.ones((1, 4)), verify=verify)
+
+    def misnamed(model, inputs, target):
+        return Attribution([np.ones((5, 1))], ("column",), [("a", "b")])
+
+    with pytest.raises(InvalidInput, match="with 2 names"):
+        explainer.explain(regression(wavy), frame(1), misnamed, verify=verify)
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"), [("basline", "baseline"), ("budgt", "budget"), ("feature", "features"), ("algoritm", "algorithm")]
+)
+def test_a_mistyped_argument_is_told_from_all_valid_ones(typo, meant):
+    with pytest.raises(UnknownName, match=f"Did you mean '{meant}'"):
+        explainer.explain(regression(wavy), frame(1), "shap", **{typo: 1})
+    with pytest.raises(UnknownName, match="Did you mean 'target'"):
+        explainer.explain(regression(wavy), frame(1), "shap", targt=1)
+
+
+def test_captums_arguments_that_are_no_ones_here_say_what_to_do_instead():
+    for name, words in (("additional_forward_args", "fixed in it"), ("internal_batch_size", "leave it out")):
+        with pytest.raises(InvalidInput, match=words):
+            explainer.explain(regression(wavy), frame(1), "shap", **{name: 3})
+
+
+def test_a_baseline_may_be_one_number_everywhere():
+    by_number, by_row = (
+        explainer.explain(regression(wavy), frame(2), "shap", **given) for given in ({"baselines": 0}, {"baseline": np.zeros((1, 5))})
+    )
+    np.testing.assert_array_equal(by_number.values, by_row.values)
+    dark = explainer.wrap(lambda p: np.asarray(p).mean(axis=(1, 2)), modality="image", task="regression", class_names=["brightness"])
+    ex = explainer.explain(dark, np.ones((1, 16, 16), np.float32), "ablation", baseline=0.25, features=("patches", 4))
+    np.testing.assert_allclose(ex.values.sum(), 0.75, rtol=1e-5)
