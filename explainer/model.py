@@ -249,12 +249,13 @@ def wrap(
     obj : a torch ``nn.Module``, a scikit-learn estimator or ``Pipeline``, a ``transformers`` pipeline or ``(model, tokenizer)``
         (or image processor, or feature extractor), an ONNX file or session, the ``https://`` address of an endpoint, or a
         callable ``inputs -> (n, outputs)``.
-    modality : "tabular", "image", "text" or "series"; scikit-learn estimators are tabular unless told otherwise.
+    modality : "tabular", "image", "text" or "series"; scikit-learn estimators are tabular unless told otherwise, or unless what they
+        begin with is a vectoriser of texts.
     feature_names, class_names : taken from the object where it knows them.
     preprocess : maps canonical inputs to what ``obj`` takes (for torch: a tensor, a tuple or a dict of tensors).
     background : reference inputs; SHAP and LIME on tables need them.
     task, returns : "regression", or what ``obj`` gives ("logit", "independent", "probability", "value"; see :class:`Model`),
-        where it cannot be told.
+        where it cannot be told. A function's numbers are probabilities where they lie in [0, 1] and each row sums to 1, or has one.
     device : for torch, where to run; default is where the module is. For ONNX, "cpu" or "cuda".
     options : what one kind of object alone takes; see :func:`explainer.adapters.torch.wrap_torch`,
         :func:`explainer.adapters.onnx.wrap_onnx` and :func:`explainer.adapters.http.wrap_http`.

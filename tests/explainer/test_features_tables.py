@@ -411,3 +411,24 @@ def test_where_coalitions_are_few_and_on_trees_all_background_rows_are_used():
     shap = pytest.importorskip("shap")
     peer = shap.TreeExplainer(forest, shap.maskers.Independent(background, 900), feature_perturbation="interventional")
     np.testing.assert_allclose(ex.values, peer.shap_values(wide(1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_a_row_that_knows_fewer_categories_than_the_background_is_the_same_row(library):
+    import lightgbm
+    import xgboost
+
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"a": rng.normal(size=300), "town": pd.Categorical(rng.choice(list("uvwx"), 300))})
+    made = {
+        "lightgbm": lightgbm.LGBMRegressor(n_estimators=5, verbose=-1, n_jobs=1),
+        "xgboost": xgboost.XGBRegressor(enable_categorical=True, n_estimators=5, n_jobs=1),
+    }[library]
+    model = explainer.wrap(made.fit(data, data["a"] + data["town"].isin(["u", "w"])), background=data[:20])
+    known = explainer.explain(model, data[30:32], "shap")
+    for cells in (pd.Categorical(data["town"][30:32].astype(str)), data["town"][30:32].astype(str)):
+        found = explainer.explain(model, data[30:32].assign(town=cells), "shap")
+        np.testing.assert_array_equal(found.values, known.values)
+    bare = explainer.wrap(made)
+    found = explainer.explain(bare, data[30:32].assign(town=pd.Categorical(data["town"][30:32].astype(str))), "shap", background=data[:20])
+    np.testing.assert_allclose(found.values, known.values, atol=1e-12)
