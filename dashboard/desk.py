@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import explainer
-from dashboard.exhibit import Exhibit
+from dashboard.exhibit import Exhibit, exhibit_of
 from dashboard.importance import Importance, Picture, summarised
 from dashboard.jobs import Jobs, Progress, Task
 from dashboard.predictions import Predictions
@@ -26,7 +26,6 @@ from explainer.inspection.network import layers_for
 from explainer.inspection.views import views
 from explainer.methods import METHODS
 from explainer.model import Capability, Model
-from explainer.sources import made
 
 if TYPE_CHECKING:
     from explainer.inspection.activations import Activations
@@ -402,32 +401,3 @@ def zipped(folder: Path) -> bytes:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             archive.writestr(zipfile.ZipInfo(str(path.relative_to(folder))), path.read_bytes(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
-
-
-def exhibit_of(given: Any) -> Exhibit:
-    """An exhibit from what a person named: a zoo name, ``zoo:NAME``, ``file.py:factory``, a Model or a specimen.
-
-    A zoo specimen is loaded when it is first opened; a file is run now, so that its mistakes are seen at the start.
-    """
-    if isinstance(given, Exhibit):
-        return given
-    if isinstance(given, str):
-        import zoo
-
-        name = given.removeprefix("zoo:")
-        if given.startswith("zoo:") or ":" not in given:
-            if name not in zoo.names():
-                raise unknown("model", given, (*zoo.names(), "path/to/file.py:factory"))
-            return Exhibit(name, lambda: zoo.load(name), lambda: zoo.missing(name))
-        given = _wrapped(made(given))
-    model = given if hasattr(given, "scores") else getattr(given, "model", None)
-    if model is None or not hasattr(model, "scores"):
-        raise InvalidInput(
-            f"A dashboard shows a zoo name, an explainer.Model, or an object with .model (and .data); {type(given).__name__} came."
-        )
-    return Exhibit(str(getattr(given, "name", None) or model.name), given)
-
-
-def _wrapped(given: Any) -> Any:
-    """A Model or a specimen as it is; anything else behind the Model face."""
-    return given if hasattr(given, "scores") or hasattr(getattr(given, "model", None), "scores") else explainer.wrap(given)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import explainer
 from dashboard.predictions import CHUNK, Predictions
 from explainer import inputs as inputs_
-from explainer.errors import InvalidInput
+from explainer.errors import InvalidInput, unknown
+from explainer.sources import made
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,3 +201,32 @@ class Exhibit:
                 parts.append(model.scores(inputs_.take(inputs, slice(start, start + CHUNK))))
                 progress(min(start + CHUNK, n), n)
         return Predictions(np.concatenate(parts), self.labels, face.class_names, face.task == "regression")
+
+
+def exhibit_of(given: Any) -> Exhibit:
+    """An exhibit from what a person named: a zoo name, ``zoo:NAME``, ``file.py:factory``, a Model or a specimen.
+
+    A zoo specimen is loaded when it is first opened; a file is run now, so that its mistakes are seen at the start.
+    """
+    if isinstance(given, Exhibit):
+        return given
+    if isinstance(given, str):
+        import zoo
+
+        name = given.removeprefix("zoo:")
+        if given.startswith("zoo:") or ":" not in given:
+            if name not in zoo.names():
+                raise unknown("model", given, (*zoo.names(), "path/to/file.py:factory"))
+            return Exhibit(name, lambda: zoo.load(name), lambda: zoo.missing(name))
+        given = _wrapped(made(given))
+    model = given if hasattr(given, "scores") else getattr(given, "model", None)
+    if model is None or not hasattr(model, "scores"):
+        raise InvalidInput(
+            f"A dashboard shows a zoo name, an explainer.Model, or an object with .model (and .data); {type(given).__name__} came."
+        )
+    return Exhibit(str(getattr(given, "name", None) or model.name), given)
+
+
+def _wrapped(given: Any) -> Any:
+    """A Model or a specimen as it is; anything else behind the Model face."""
+    return given if hasattr(given, "scores") or hasattr(getattr(given, "model", None), "scores") else explainer.wrap(given)

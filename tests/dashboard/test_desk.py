@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import explainer
-from dashboard.desk import Desk, exhibit_of, zipped
-from dashboard.exhibit import Exhibit
+from dashboard.desk import Desk, zipped
+from dashboard.exhibit import Exhibit, exhibit_of
 from dashboard.importance import summarised
 from dashboard.view import View
 from explainer.errors import InvalidInput, UnknownName

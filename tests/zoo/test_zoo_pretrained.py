@@ -58,7 +58,7 @@ def absent(monkeypatch):
     ],
 )
 def test_without_the_extra_a_specimen_is_listed_with_its_figure_and_what_to_run(absent, name, runs):
-    from dashboard.desk import exhibit_of
+    from dashboard.exhibit import exhibit_of
     from zoo.cli import models
 
     sentence = zoo.missing(name)
