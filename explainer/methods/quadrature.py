@@ -39,8 +39,10 @@ def design(d: int, pairs: int, seed: int = 0, block: int = 0) -> np.ndarray:
 
     A smaller design is, but for rounding, part of a larger one, so what was scored is not scored again when it grows.
     """
-    sizes = list(range(1, d // 2 + 1))
-    room = {s: math.comb(d, s) // (2 if 2 * s == d else 1) for s in sizes}
+    sizes, room, count = range(1, d // 2 + 1), {}, 1
+    for s in sizes:
+        count = count * (d - s + 1) // s  # C(d, s): one after the other, as thousands of players have numbers of thousands of digits
+        room[s] = count // (2 if 2 * s == d else 1)
     # The middle class of an even d holds its own complements, hence half the weight.
     share = shares(room, {s: 0.5 if 2 * s == d else 1.0 for s in sizes}, min(pairs, sum(room.values())))
     return np.concatenate([of_size(d, s, share[s], room[s], np.random.default_rng([seed, d, block, s])) for s in sizes if share[s]])
@@ -111,7 +113,7 @@ def _ranks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class _Fit:
     """What one pair of strengths contributes: the Cholesky factor of a few rows, weights ``(d, n)`` of g in each value, its variance
     ``(d,)`` at scale one, weights ``(rows, n)`` of g in the standardised errors of rows left out, the shares ``(d, rows)`` of those rows
-    in each scale, and what is lost of an additive game, ``(d, d)``. The factor of all rows is not kept: it would be most of the memory.
+    in each scale, and the rows ``x`` (n, d) themselves. The factor of all rows is not kept: it would be most of the memory.
     """
 
     few: np.ndarray
@@ -119,7 +121,7 @@ class _Fit:
     variance: np.ndarray
     left_out: np.ndarray
     share: np.ndarray
-    lost: np.ndarray
+    x: np.ndarray
 
     @cached_property
     def half_log_det(self) -> float:
@@ -129,7 +131,8 @@ class _Fit:
     def values(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Posterior mean and variance ``(d,)`` from odd parts ``(n,)``; no error is below what is lost of the additive game found."""
         phi = self.weights @ g
-        return phi, np.maximum(self.variance * scales(self.left_out @ g, self.share, len(g), _LEARNT), (self.lost @ phi) ** 2)
+        lost = self.weights @ (self.x @ phi) / 2 - phi
+        return phi, np.maximum(self.variance * scales(self.left_out @ g, self.share, len(g), _LEARNT), lost**2)
 
     def whitened(self, g: np.ndarray) -> np.ndarray:
         """Odd parts ``(few, k)`` made independent and of size one, were the strengths right."""
@@ -218,7 +221,7 @@ def _fit(x: np.ndarray, rho: float, lin: float) -> _Fit:
     # Those to be left out stand last in the factor, where leaving out is cheap; the full coalition stays first.
     out = 1 + spread(n - 1, _LEFT_OUT)
     order = np.concatenate([np.setdiff1d(np.arange(n), out), out])
-    place = np.argsort(order)
+    place, given = np.argsort(order), x
     x = x[order]
     inner = x @ x.T
     log_norm = _log_odd_half(d, rho)
@@ -237,8 +240,7 @@ def _fit(x: np.ndarray, rho: float, lin: float) -> _Fit:
     weights = solve_triangular(factor, ends, lower=True, trans="T", check_finite=False).T[:, place]
     prior = _prior_variance(d, rho, log_norm) + 4 * lin / d
     variance = np.maximum(prior - (half**2).sum(axis=0), 0)
-    lost = weights[:d] @ x[place] / 2 - np.eye(d)
-    return _Fit(few, weights[:d].copy(), variance, weights[d:] / size[:, None], taken(weights[:d, out], size), lost)
+    return _Fit(few, weights[:d].copy(), variance, weights[d:] / size[:, None], taken(weights[:d, out], size), given)
 
 
 def _log_odd_half(d: int, rho: float) -> float:

@@ -33,6 +33,7 @@ _ROUNDS = 2
 _FOLLOWED = 2  # times the strengths follow the values at the end
 _LEARNT = 3  # numbers: strengths follow a first fit by a law of three
 _NODES = 24
+_UNDERFLOW = 340.0  # sum of strengths whose doubled exponential is no double any more
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,12 @@ class _Solved:
         n, s = len(x), np.arctanh(rho)
         total = float(s.sum())
         gram = (x * s) @ x.T
-        gram -= total
-        np.exp(gram, out=gram)
-        gram -= math.exp(-2 * total) / gram
+        if total < _UNDERFLOW:  # one exponential gives both
+            gram -= total
+            np.exp(gram, out=gram)
+            gram -= math.exp(-2 * total) / gram
+        else:
+            gram = np.exp(gram - total) - np.exp(-gram - total)
         gram /= -math.expm1(-2 * total)
         gram += (x * additive) @ x.T
         diagonal = gram.reshape(-1)[:: n + 1]

@@ -386,3 +386,14 @@ def test_evaluations_that_interactions_cannot_use_are_said():
     ex = explainer.explain(model, frame(1, names), "shap_interactions", budget=20_000, verify=False)
     assert any("20,000" in note and "2,050" in note for note in ex.provenance.notes)
     assert ex.provenance.evaluations == 2050
+
+
+def test_thousands_of_parts_need_no_square_table_and_stay_numbers(recwarn):
+    """No table of parts x parts, and no 0 / 0 where the strengths of very many parts add up."""
+    d = 6000
+    process, weights = odd_process(d, 32, 0), np.random.default_rng(0).normal(size=d)
+    assert max(array.size for fit in process.fits for array in vars(fit).values()) < d * d / 10
+    rows = process.coalitions @ weights[:, None]
+    phi, error = process.fitted(refine=True).values(np.zeros(1), weights.sum(keepdims=True), rows)
+    assert np.isfinite(phi).all() and np.isfinite(error).all() and not recwarn.list
+    np.testing.assert_allclose(phi.sum(), weights.sum())
