@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from explainer import arguments, preflight
 from explainer import features as features_
 from explainer import inputs as inputs_
-from explainer import preflight
 from explainer.coalitions import Budget, Coalitions
 from explainer.errors import Cancelled, InvalidInput, Unsupported, unknown
 from explainer.explanation import Check, Explanation, Provenance, Verdict, versions
 from explainer.faults import score_each
 from explainer.inputs import take
-from explainer.methods import METHODS, Method
+from explainer.methods import Method
 from explainer.methods.attribution import Attribution
 from explainer.methods.peers import entry, peer_of
 from explainer.model import Model, wrap
@@ -29,12 +29,6 @@ from explainer.scored import Kept
 from explainer.target import Target, resolve
 
 _GIVEN = ("model", "inputs", "coalitions", "method_parameters")  # not the caller's to pass by name
-_ELSEWHERE = {
-    "additional_forward_args": "here a module is wrapped with further arguments fixed in it, as in wrap(Fixed(module, arguments)).",
-    "internal_batch_size": "here the number of rows that fit is found by itself; leave it out.",
-}
-# captum's names for the same things.
-_SYNONYMS = {"baselines": "baseline", "n_steps": "steps", "n_samples": "budget"}
 
 
 def explain(
@@ -91,35 +85,30 @@ def explain(
     are explained. Raises InvalidInput where none can be, UnknownName, or Unsupported when the method would not be right here.
     """
     started = time.perf_counter()
-    _whole(seed)
-    verify = _verifying(verify)
+    arguments.whole(seed)
+    verify = arguments.verifying(verify)
     model = model if isinstance(model, Model) else wrap(model)
     given = model.canonical(inputs)
     model, target = model.aimed(target, given)
-    _one_of_several(model, target)
+    arguments.one_of_several(model, target)
     peer = peer_of(method, model)
-    for synonym in set(_SYNONYMS) & set(method_parameters) if peer is None else ():
-        value = method_parameters.pop(synonym)
-        baseline, budget = (
-            (value, budget) if _SYNONYMS[synonym] == "baseline" else (baseline, value if _SYNONYMS[synonym] == "budget" else budget)
-        )
-        if _SYNONYMS[synonym] == "steps":
-            method_parameters["steps"] = value
-    baseline = _everywhere(model, given, baseline) if peer is None else baseline
-    _known_words(model, given)
-    scale = _scale(model, output) if peer is None else peer.scale(given, output)
+    if peer is None:
+        baseline, budget, method_parameters = arguments.renamed(baseline, budget, method_parameters)
+        baseline = arguments.everywhere(model, given, baseline)
+    arguments.known_words(model, given)
+    scale = arguments.scale_of(model, output) if peer is None else peer.scale(given, output)
     every, everything = given, len(given)
     scores, faults = score_each(model, given, scale, time_limit)
     kept = [i for i in range(everything) if i not in faults]
     if not kept:
         raise InvalidInput(faults[0] if everything == 1 else f"None of the {everything} inputs can be scored; the first: {faults[0]}")
     if faults:
-        given, scores, target = take(given, np.array(kept)), scores[kept], _target_of(target, kept, everything)
+        given, scores, target = take(given, np.array(kept)), scores[kept], arguments.targets_of(target, kept, everything)
     goal = resolve(target, scores, model.class_names, model.told(given))
     model.meet(given)
-    chosen = _method(model, method if peer is None else entry(peer), background)
+    chosen = arguments.method_of(model, method if peer is None else entry(peer), background)
     if peer is None and chosen.own is None and hasattr(method_parameters.get("layer"), "named_modules"):
-        method_parameters["layer"] = _layer(model, method_parameters["layer"], chosen.title)
+        method_parameters["layer"] = arguments.layer_name(model, method_parameters["layer"], chosen.title)
     with reporter(progress, chosen.title) as report:
         cut = _Cut(model, given, features, seed, background, lambda: _absence(peer, given, baseline, background, method_parameters))
         spent = Budget.parse(budget)
@@ -223,97 +212,12 @@ class _Lazy:
         self.make = make
 
 
-def _whole(seed: Any) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise InvalidInput(f"seed={seed!r} is not valid; pass a whole number of at least 0, such as seed=0.")
-
-
-def _verifying(verify: Any) -> bool | str:
-    """``verify`` as True, False or "full"; "off" is the command line's word."""
-    if not isinstance(verify, (bool, np.bool_)) and verify not in ("full", "off"):
-        raise unknown("verify", verify, (True, False, "full", "off"))
-    return verify != "off" and verify
-
-
-def _everywhere(model: Model, given: Any, baseline: Any) -> Any:
-    """A number as a baseline, captum's form: an input that holds it everywhere."""
-    if isinstance(baseline, bool) or not isinstance(baseline, (int, float, np.number)) or model.modality == "text":
-        return baseline
-    if model.modality == "tabular":
-        return np.full((1, len(model.feature_names)), float(baseline))
-    shape = np.shape(given[0])
-    return np.full((1, *shape) if model.modality == "image" else shape[1:], float(baseline))  # of a series one value per channel
-
-
-def _one_of_several(model: Model, target: Any) -> None:
-    """Refuse the predicted one of several numbers: the largest of them is no prediction, and may be another quantity for each input."""
-    names = model.class_names
-    if model.task == "regression" and len(names) > 1 and isinstance(target, str) and target == "predicted":
-        raise InvalidInput(
-            f"{model.name} predicts {len(names)} numbers ({', '.join(names[:8])}{', ...' if len(names) > 8 else ''}), none of which is the "
-            "predicted one; pass target= one of them, by name or index, or target='all'."
-        )
-
-
-def _scale(model: Model, output: str) -> str:
-    if output == "auto":
-        return "raw" if model.task == "regression" else "probability"
-    if output not in ("probability", "logit", "raw"):
-        raise unknown("output", output, ("auto", "probability", "logit", "raw"))
-    return "raw" if model.task == "regression" else output
-
-
-def _layer(model: Model, layer: Any, method: str) -> str:
-    """The name of a layer given as a module: a copy of the model, as checks make, has another module of that name."""
-    from explainer.adapters.layers import name_of
-    from explainer.adapters.torch import require_torch
-
-    return str(name_of(require_torch(model, method).core, layer))
-
-
-def _known_words(model: Model, given: Any) -> None:
-    share = getattr(getattr(model, "preprocess", None), "unknown_share", None)
-    if model.modality != "text" or share is None:
-        return
-    lost = np.flatnonzero(np.asarray(share(given)) >= 1)
-    if len(lost):
-        raise InvalidInput(
-            f"Text {lost[0]} ({given[int(lost[0])][:60]!r}) holds no word that {model.name} knows; its score says nothing about the text. "
-            "Check the language, or leave it out."
-        )
-
-
-def _method(model: Model, method: Any, background: Any) -> Method:
-    if isinstance(method, Method):
-        chosen = method
-    elif isinstance(method, str):
-        name = method.lower().replace(" ", "_").replace("-", "_")
-        if name == "auto":
-            name = preflight.choose(model)
-        if name not in METHODS:
-            raise unknown("method", method, ("auto", *METHODS))
-        chosen = METHODS[name]
-    elif callable(method) and not inspect.isclass(method):
-        name = getattr(method, "__name__", type(method).__name__)
-        caveat = "A method of your own; nothing is known of it before it runs."
-        chosen = Method(name, name, "own", "A method of the caller's own.", caveat=caveat, own=method)
-    else:
-        raise InvalidInput(
-            "method= takes a name, a function (model, inputs, target, ...) -> values, or an object of captum.attr or shap; "
-            f"{type(method).__name__} came."
-        )
-    able = preflight.capability(model, chosen)
-    if able.level == "unsupported" and not (background is not None and "background" in able.reason):
-        raise Unsupported(f"{chosen.title} is not valid on {model.name}: {able.reason}")
-    return chosen
-
-
 def _call(method: Method, model: Model, given: Any, goal: Target, pool: Mapping[str, Any], own: Mapping[str, Any]) -> Attribution:
     signature = inspect.signature(method.function).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
     for name in own:
-        if name in _ELSEWHERE and name not in signature and not takes_any:
-            raise InvalidInput(f"{name}= is captum's: {_ELSEWHERE[name]}")
+        if name in arguments.ELSEWHERE and name not in signature and not takes_any:
+            raise InvalidInput(f"{name}= is captum's: {arguments.ELSEWHERE[name]}")
         if name not in signature and not takes_any:
             valid = dict.fromkeys(p for p in (*signature, *inspect.signature(explain).parameters) if p not in _GIVEN)
             raise unknown(f"parameter of {method.name}", name, valid)
@@ -337,11 +241,6 @@ def _plain(values: np.ndarray, model: Model, given: Any, goal: Target) -> Attrib
         raise InvalidInput(f"The method gave values of shape {came}; {needed} is needed: one value per {each}.")
     names = [model.feature_names if model.modality == "tabular" else tuple(str(j) for j in range(values.shape[1]))] * len(given)
     return Attribution(list(values), axes, names)
-
-
-def _target_of(target: Any, kept: list[int], n: int) -> Any:
-    """One target per input, for those inputs that are left."""
-    return [target[i] for i in kept] if isinstance(target, (list, np.ndarray)) and len(target) == n else target
 
 
 def _store(folder: Any, model: Model, given: Any, cut: features_.Features, goal: Target, scale: str) -> Kept:

@@ -20,7 +20,7 @@ FLOORS = (
     ("target", "state", "features", "model", "adapters"),
     ("coalitions",),
     ("methods", "trust"),
-    ("preflight", "pipeline"),
+    ("preflight", "arguments", "pipeline"),
     ("inspection",),
     ("plots",),
     ("reports",),
