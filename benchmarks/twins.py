@@ -138,7 +138,7 @@ def pool(modality: str) -> tuple[Any, np.ndarray]:
     import importlib
 
     names = {"tabular": "loans", "image": "digits", "text": "licences", "series": "vowels"}
-    data = importlib.import_module(f"zoo.{names[modality]}").load()
+    data = importlib.import_module(f"zoo.sources.{names[modality]}").load()
     parts = (data.train, data.validation, data.test)
     labels = np.array(data.class_names, dtype=object)[np.concatenate([part.labels for part in parts])]
     inputs = parts[0].inputs

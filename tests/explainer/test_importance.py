@@ -341,6 +341,6 @@ def test_files_and_pictures_that_do_not_fit_are_refused(tmp_path):
         importance(model, tmp_path / "torn.parquet")
     pictures = explainer.wrap(lambda x: x.reshape(len(x), -1)[:, :2], modality="image", task="regression", class_names=["a", "b"])
     with pytest.raises(Unsupported, match="pictures"):
-        importance(pictures, np.random.default_rng(0).random((2, 6, 6)), budget=20)
+        importance(pictures, np.random.default_rng(0).random((2, 6, 6)), target="a", budget=20)
     with pytest.raises(Unsupported, match="same parts"):
         importance(pictures, np.zeros((2, 6, 6)), labels=[0, 1], kind="sage")

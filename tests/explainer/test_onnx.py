@@ -174,7 +174,7 @@ def test_pictures_channels_first_or_last(tmp_path):
         assert model.modality == "image"
         np.testing.assert_allclose(model.scores(pictures), pictures.mean((1, 2)), atol=1e-6)
     with pytest.raises(Unsupported, match="outside only"):
-        explainer.explain(model, pictures, "saliency")
+        explainer.explain(model, pictures, "saliency", target="r")
 
 
 def test_series_of_unequal_length(tmp_path):

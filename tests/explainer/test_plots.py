@@ -457,7 +457,7 @@ def test_superpixels_and_segments_with_errors_are_drawn_as_bars_too() -> None:
     pictures = explainer.wrap(lambda x: np.c_[x[:, :2].mean((1, 2)), x[:, 2:].mean((1, 2))], **halves)
     labels = np.arange(16).reshape(4, 4) // 2
     ex = explainer.explain(
-        pictures, np.random.default_rng(0).random((1, 4, 4)), "shap", algorithm="kernel", features=labels, budget=40, verify=False
+        pictures, np.random.default_rng(0).random((1, 4, 4)), "shap", "up", algorithm="kernel", features=labels, budget=40, verify=False
     )
     kinds = {"modality": "series", "task": "regression", "class_names": ["mean", "top"]}
     series = explainer.wrap(lambda s: np.array([[x.mean(), x[:, 0].max()] for x in s]), **kinds)
@@ -465,6 +465,7 @@ def test_superpixels_and_segments_with_errors_are_drawn_as_bars_too() -> None:
         series,
         [np.random.default_rng(1).normal(size=(12, 2))],
         "shap",
+        "mean",
         algorithm="kernel",
         budget=40,
         features=("segments", 6),
