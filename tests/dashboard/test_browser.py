@@ -330,6 +330,7 @@ def test_the_keyboard_opens_a_row_and_leaves_the_table(visit: Callable[..., Any]
     page.keyboard.press("Enter")
     _until(page, lambda: page.evaluate("document.activeElement.id") == "page")
     page.locator("#grid [row-index='2'] [col-id='true']").click()
+    page.locator("#detail-head", has_text="row 2").wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.locator("#detail-head", has_text="row 3").wait_for()
