@@ -156,7 +156,7 @@ def test_a_method_is_chosen_and_the_address_says_so(visit: Callable[..., Any], a
     _choose(page, ".panel:nth-child(1) .method-pick input", "Saliency")
     page.wait_for_url("**a=saliency**")
     page.locator("#figure-a[data-method=saliency]").wait_for()
-    assert "row=5" in page.url
+    _until(page, lambda: "row=5" in page.url)
     page.go_back()
     page.locator("#figure-a[data-method=integrated_gradients]").wait_for()
 
@@ -171,10 +171,10 @@ def test_maps_and_layers_of_a_network(visit: Callable[..., Any], gallery: str) -
     assert "at layer features.6" in page.locator("#figure-a .panel-sum").inner_text()
     _choose(page, ".panel:nth-child(1) .layer-pick input", "features.3")
     page.locator("#figure-a .panel-sum", has_text="at layer features.3").wait_for()
-    assert "layer_a=features.3" in page.url
+    _until(page, lambda: "layer_a=features.3" in page.url)
     _choose(page, ".panel:nth-child(1) .method-pick input", "Layer conductance")
     page.locator("#figure-a[data-method=layer_conductance]").wait_for()
-    assert "layer_a" not in page.url  # another method, its own choice again
+    _until(page, lambda: "layer_a" not in page.url)  # another method, its own choice again
     _choose(page, ".panel:nth-child(2) .layer-pick input", "head.2")
     page.locator("#figure-b .panel-sum", has_text="at layer head.2").wait_for()
     assert page.locator("#figure-b").get_by_text("unit 8").count()
@@ -205,12 +205,12 @@ def test_one_input_through_the_layers_and_a_unit_taken_out(visit: Callable[..., 
     _until(page, lambda: page.locator("#inside-other").get_attribute("placeholder") == "114")
     card.get_by_text("Patch row 0 into row 114").click()
     card.get_by_text("on row 0 and").wait_for()
-    assert "row=0" in page.url and "other" not in page.url
+    _until(page, lambda: "row=0" in page.url and "other" not in page.url)
     page.locator("#inside-other").fill("1")
     page.locator("#inside-other").press("Tab")
     card.get_by_text("Patch row 0 into row 1", exact=True).click()
     card.get_by_text("both need the same length").wait_for()
-    assert "other=1" in page.url
+    _until(page, lambda: "other=1" in page.url)
     _fits(page)
     page.goto(f"{gallery}/global?model=digits-cnn&row=702")
     page.locator("section.card", has_text="One input, layer by layer").get_by_text("no stack of like blocks").wait_for(timeout=150_000)
@@ -241,7 +241,7 @@ def test_attention_heads_and_units_of_a_network(visit: Callable[..., Any], galle
     page.locator("#unit-pick").fill("7")
     page.locator("#unit-pick").press("Tab")
     page.locator("[data-unit='blocks.0.mlp.1[7]'] .top-rows button").first.wait_for()
-    assert "unit=7" in page.url
+    _until(page, lambda: "unit=7" in page.url)
     _fits(page)
     page.locator(".top-rows button").first.click()
     page.wait_for_url("**/inspect?**")
@@ -289,18 +289,19 @@ def test_the_table_is_searched_and_sorted_and_the_address_says_so(visit: Callabl
     _panel(page, "a")
     page.locator("#search").fill("no such row")
     page.locator("#count", has_text=re.compile("^0 of 90$")).wait_for()
-    assert "find=no+such+row" in page.url
+    _until(page, lambda: "find=no+such+row" in page.url)
     page.goto(f"{address}/inspect?model=small-table&find=rent&order=row")
     _until(page, lambda: re.fullmatch(r"\d\d of 90", page.locator("#count").inner_text()) is not None)
     assert page.locator("#count").inner_text() != "90 of 90" and page.locator("#search").input_value() == "rent"
     page.locator("#search").fill("")
     page.locator("#count", has_text="90 of 90").wait_for()
+    page.locator("#grid .ag-header-cell[col-id=p]").wait_for()
     assert re.search(r"income\s", page.locator("#grid .ag-header").inner_text())  # the row's own values stand beside its prediction
     page.locator("#grid .ag-header-cell[col-id=p]").click()
     _until(page, lambda: page.locator("#order").input_value() == "")  # the heading sorts now
     _choose(page, "#order", "by row")
     page.locator("#grid [row-index='0'] [col-id=row]", has_text=re.compile("^0$")).wait_for()
-    assert page.locator("#grid .ag-header-cell[col-id=p]").get_attribute("aria-sort") == "none"
+    _until(page, lambda: page.locator("#grid .ag-header-cell[col-id=p]").get_attribute("aria-sort") == "none")
 
 
 def test_a_large_test_set_is_listed_whole(visit: Callable[..., Any], served: Any) -> None:
@@ -370,7 +371,7 @@ def test_a_changed_column_moves_score_and_explanations(visit: Callable[..., Any]
     assert page.locator(".prob-before").count() == 2
     page.get_by_text("undo the change").click()
     page.locator(f"#figure-a[data-score='{before['a']:.6f}']").wait_for()
-    assert "row=3" in page.url
+    _until(page, lambda: "row=3" in page.url)
 
 
 def test_a_change_stays_with_its_row_its_link_and_its_reload(visit: Callable[..., Any], address: str) -> None:
@@ -430,7 +431,7 @@ def test_changed_words_move_the_score(visit: Callable[..., Any], address: str) -
     page.get_by_text("too large for the address").wait_for()
     page.get_by_role("link", name="Compare").click()
     page.locator(".compare .change-note", has_text="another text, 800 words").wait_for()
-    assert "edit=" not in page.url
+    _until(page, lambda: "edit=" not in page.url)
     page.get_by_role("link", name="Inspect").click()
     _until(page, lambda: len(page.locator("#change textarea").first.input_value()) == 3600)
     page.locator("[data-undo]").click()
@@ -502,7 +503,7 @@ def test_stopping_is_ones_own_affair(visit: Callable[..., Any], address: str) ->
     for side in (1, 2):
         mine.locator(f".panel:nth-child({side})").get_by_text("Stop", exact=True).click()
     mine.get_by_text("You stopped this").first.wait_for()
-    bar = theirs.locator(".panel:nth-child(1) .mantine-Progress-section")
+    bar = theirs.locator(".panel:nth-child(1) .loading-long :not(.wandering) > .mantine-Progress-section")
     before = float(bar.get_attribute("aria-valuenow"))
     _until(theirs, lambda: float(bar.get_attribute("aria-valuenow")) > before)
     assert theirs.get_by_text("You stopped this").count() == 0
@@ -623,12 +624,12 @@ def test_how_the_score_follows_a_column(visit: Callable[..., Any], address: str)
     page = visit(f"{address}/global?model=small-table")
     card = page.locator("section.card", has_text="How the score follows a column")
     card.locator(".js-plotly-plot", has_text="income").wait_for()
-    assert "column=" not in page.url
+    _until(page, lambda: "column=" not in page.url)
     _choose(page, "#dependence-column", "debt")
     card.locator(".js-plotly-plot", has_text="debt").wait_for()
     card.get_by_text("local effects", exact=True).click()
     card.get_by_text("columns that go together are kept apart").wait_for()
-    assert "column=debt" in page.url and "curve=ale" in page.url
+    _until(page, lambda: "column=debt" in page.url and "curve=ale" in page.url)
     _fits(page)
 
 
