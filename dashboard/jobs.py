@@ -99,6 +99,9 @@ class Jobs:
         with self._lock:
             job = self._jobs.get(task.key)
             if job is None or not (job.active or (job.state == "failed" and not again)):
+                value = self.store.get(task.key)  # it may have ended since the first look
+                if value is not None:
+                    return Job(task, 0, "done", value=value)
                 job = self._start(task)
             job.watchers[watcher] = time.monotonic()
             job.known.add(watcher)

@@ -62,6 +62,16 @@ def test_the_same_question_twice_is_one_job(jobs: Jobs) -> None:
     assert calls == [1]
 
 
+def test_a_job_that_ends_between_two_looks_is_not_begun_again(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    task = Task(("k",), "t", lambda progress: calls.append(1) or 42)
+    assert jobs.ask(task, "me", wait=5).value == 42
+    kept, looks = jobs.store.get, iter([None])
+    monkeypatch.setattr(jobs.store, "get", lambda key: next(looks, kept(key)))  # at the first look it had not ended
+    assert jobs.ask(task, "you", wait=5).value == 42
+    assert calls == [1]
+
+
 def test_one_who_stops_does_not_stop_it_for_another(jobs: Jobs) -> None:
     started = threading.Event()
     task = Task(("k",), "t", _endless(started), lasting=True)
