@@ -40,7 +40,7 @@
     if (watched.has(found)) return;
     watched.add(found);
     const count = () => {
-      if (document.getElementById("count")) app.set("count", { children: found.paginationGetRowCount().toLocaleString("en") + " of " + total.toLocaleString("en") });
+      if (!found.isDestroyed() && document.getElementById("count")) app.set("count", { children: found.paginationGetRowCount().toLocaleString("en") + " of " + total.toLocaleString("en") });
     };
     found.addEventListener("modelUpdated", count);
     found.addEventListener("sortChanged", (event) => {
