@@ -96,24 +96,24 @@ def table(exhibit: Exhibit, predictions: Predictions, find: str = "") -> dag.AgG
     number = {"type": "rightAligned", "filter": "agNumberColumnFilter"}
     value = number | {"valueFormatter": {"function": "params.value == null ? '' : d3.format(',.4~r')(params.value)"}}
     beside = features(exhibit)
-    label: dict[str, Any] = {"width": 82} if beside else {"flex": 1, "minWidth": 62}
+    label: dict[str, Any] = {"width": 77} if beside else {"flex": 1, "minWidth": 62}
     if predictions.regression:
         label |= value
     else:
         start = len(shared_start(predictions.class_names))
         label |= {"valueFormatter": {"function": f"(params.value || '').slice({start})"}}
     columns: list[dict[str, Any]] = [
-        {"field": "row", "headerName": "row", "width": 58, **number},
+        {"field": "row", "headerName": "row", "width": 55, **number},
         {"field": "true", "headerName": "true", "tooltipField": "true", **label},
-        {"field": "predicted", "headerName": "pred", "tooltipField": "predicted", **label},
+        {"field": "predicted", "headerName": "pred", "tooltipField": "predicted", **label, **({"width": 80} if beside else {})},  # bold
     ]
     if predictions.regression:
         columns += [{**label, "field": "p", "headerName": "|error|"}]
     else:
         columns[2]["cellClassRules"] = {"cell-is-wrong": "params.data.true !== '' && params.data.true !== params.data.predicted"}
-        columns.append({"field": "p", "headerName": "p", "width": 58, "valueFormatter": share, **number})
-        columns.append({"field": "flag", "headerName": "flag", "width": 64})
-        columns.append({"field": "margin", "headerName": "margin", "width": 80, "valueFormatter": share, **number})
+        columns.append({"field": "p", "headerName": "p", "width": 52, "valueFormatter": share, **number})
+        columns.append({"field": "flag", "headerName": "flag", "width": 56})
+        columns.append({"field": "margin", "headerName": "margin", "width": 76, "valueFormatter": share, **number})
     columns.append({"field": "text", "hide": True})
     # Searched by their words only: a figure such as 5 would be found in every row.
     own = {"width": 84, "getQuickFilterText": {"function": "''"}}

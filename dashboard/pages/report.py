@@ -144,7 +144,13 @@ def _scope(exhibit: Exhibit) -> html.Section:
         ("Identity and hashes", True, "model, data, versions"),
         ("Data and its checks", True, "against the training set" if train else "without a training set: no drift, no overlap"),
         ("Performance and calibration", labels, "with intervals" if labels else "the data has no true labels"),
-        ("Figures per protected group", groups, _named(exhibit) if groups else "no protected attributes came with the data"),
+        (
+            "Figures per protected group",
+            groups,
+            f"{_named(exhibit)}; judged only where the favourable outcome is named"
+            if groups
+            else "no protected attributes came with the data",
+        ),
         ("What drives the model overall", True, "over a sample of rows"),
         ("Explained cases with verdicts", True, "three, chosen by rule"),
         ("Model card and training record", bool(exhibit.card), "as supplied" if exhibit.card else "none came with the model"),

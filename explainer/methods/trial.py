@@ -79,7 +79,9 @@ def _completeness(method: Callable[..., Attribution], trial: Trial) -> str:
     difference = trial.score - float(found.base[0, 0])
     least = _LEAST * (1.0 if trial.output == "probability" else abs(trial.score))
     gap = abs(float(found.values[0].sum()) - difference) / max(abs(difference), least, 1e-12)
-    return f"On a sample input, {_STEPS} steps miss the difference explained by {_rough(gap)} of it; inputs that need more get more."
+    return (
+        f"On a sample input, {_STEPS} steps miss the difference explained by {_rough(gap)} times its size; inputs that need more get more."
+    )
 
 
 def _sampling(method: Callable[..., Attribution], option: str, trial: Trial) -> str:
