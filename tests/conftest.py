@@ -50,6 +50,17 @@ def chromium() -> str:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="module")
+def chrome(chromium: str) -> Iterator[Any]:
+    """A headless Chromium; gone after its module, for while it is there no other event loop may run."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield found
+        found.close()
+
+
 class OutboundCall(AssertionError):
     """Something tried to reach another machine."""
 

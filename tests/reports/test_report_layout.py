@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +65,6 @@ def test_the_contents_are_whole_and_the_report_goes_on_beneath_them(before: int)
     (page,) = [p for p, text in enumerate(found) if "Contents" in text]
     assert all(f"Chapter{k} ." in found[page] for k in range(11))
     assert page == 0 or "Chapter0 Told." in found[page]
-
-
-@pytest.fixture(scope="module")
-def chrome(chromium: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield found
-        found.close()
 
 
 @pytest.mark.browser

@@ -223,10 +223,13 @@ def test_of_nearly_equal_notices_one_is_kept() -> None:
     assert found == [(text, "Permissive"), (other, "Copyleft")]
 
 
-def test_no_licence_notice_is_nearly_another() -> None:
+@pytest.mark.parametrize("name", ["licence-transformer", "tos-transformer"])
+def test_no_text_is_nearly_another(name: str) -> None:
     import explainer
 
-    data = licences.load()
+    if zoo.missing(name):
+        pytest.skip(zoo.missing(name))
+    data = RECIPES[name].data()
     rest = [*data.train.inputs, *data.validation.inputs]
     assert len(rest) > 4000
     asked = ["near duplicates", "exact duplicates", "overlap, near", "overlap, exact"]
