@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -50,7 +50,7 @@ def _done(tasks: list[tuple[str, int, list[str], str]], workers: int) -> Iterato
         yield from (work(*task) for task in tasks)
         return
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield from (one.result() for one in as_completed([pool.submit(work, *task) for task in tasks]))
+        yield from (one.result() for one in [pool.submit(work, *task) for task in tasks])  # in the order of the page
 
 
 def main(

@@ -18,7 +18,7 @@ from explainer.inputs import take
 from explainer.methods import METHODS
 from explainer.methods.trial import error_of
 
-NUMBER = re.compile(r"(?:by|of|within) ([\d.e-]+) of (?:it|the)")
+NUMBER = re.compile(r"(?:by|of|within) ([\d.e-]+) (?:of (?:it|the)|times its size)")
 
 
 def told(model: explainer.Model, method: str) -> float:
