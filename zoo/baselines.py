@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from zoo.data import Data
+from zoo.data import Data, stratified
 
 Scores = Callable[[Any], np.ndarray]
 
@@ -68,13 +69,15 @@ def padded(data: Data) -> tuple[str, Scores]:
     return f"logistic regression on padded series (C={picked[-1].C})", lambda series: picked.predict_proba(equal(series))
 
 
-def words(data: Data, metric: str = "", weights: Sequence[Any] = (None,)) -> tuple[str, Scores]:
+def words(
+    data: Data, metric: str = "", weights: Sequence[Any] = (None,), strengths: Sequence[float] = (3.0, 10.0, 30.0, 100.0)
+) -> tuple[str, Scores]:
     """TF-IDF of words and word pairs with logistic regression."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
     vectors = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(data.train.inputs)
-    options = [LogisticRegression(C=c, class_weight=w, max_iter=2000) for w in weights for c in (3.0, 10.0, 30.0, 100.0)]
+    options = [LogisticRegression(C=c, class_weight=w, max_iter=2000) for w in weights for c in strengths]
     picked = best(data, options, vectors.transform, metric)
     weighted = "" if picked.class_weight is None else ", weighted classes"
     return f"TF-IDF + logistic regression (C={picked.C:g}{weighted})", lambda texts: picked.predict_proba(vectors.transform(texts))
@@ -85,6 +88,22 @@ def words_by_f1(data: Data) -> tuple[str, Scores]:
     sizes = np.bincount(data.train.labels)
     root = {label: float(weight) for label, weight in enumerate(np.sqrt(sizes.sum() / len(sizes) / sizes))}
     return words(data, "macro_f1", (None, "balanced", root))
+
+
+def words_evenly(data: Data) -> tuple[str, Scores]:
+    """The same at one strength, classes weighing alike: a teacher for :func:`unseen`."""
+    return words(data, "macro_f1", ("balanced",), (30.0,))
+
+
+def unseen(teacher: Callable[[Data], tuple[str, Scores]], data: Data, parts: int = 5) -> np.ndarray:
+    """What ``teacher`` tells of each training row when fitted on the other parts of train only (Wolpert 1992): probabilities
+    ``(n, classes)``.
+    """
+    found = np.zeros((len(data.train), len(data.class_names)))
+    for rows in stratified(data.train.labels, (1,) * parts):
+        others = np.setdiff1d(np.arange(len(data.train)), rows)
+        found[rows] = teacher(replace(data, train=data.train.take(others)))[1](data.train.take(rows).inputs)
+    return found
 
 
 def boosting(data: Data) -> tuple[str, Scores]:

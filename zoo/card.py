@@ -62,6 +62,7 @@ def markdown(recipe: Recipe, record: dict[str, Any]) -> str:
             *figures(record),
             "",
             *groups(record),
+            *merged(record),
             *masked(record),
             *unheard(record),
             *further(record),
@@ -126,15 +127,20 @@ def groups(record: dict[str, Any]) -> list[str]:
 
 def figures(record: dict[str, Any]) -> list[str]:
     """The figures on test beside the baseline's, and what they come to."""
-    gap = record["against_baseline"]
     return [
         "With 95 % bootstrap intervals:" if record["task"] == "density" else tested(record),
         "",
         *table(record["metrics"], record["baseline"]["metrics"], record["baseline"]["name"]),
         "",
-        f"By {TITLES[gap['metric']]} it {gap['standing']} the baseline: the difference is {interval(gap['difference'], signed=True)}.",
+        against(record["against_baseline"]),
         *[f"Bar: {wanted(one)}: {reached(one)}." for one in record["bars"]],
     ]
+
+
+def against(gap: dict[str, Any]) -> str:
+    """How the model stands to its baseline, in words."""
+    difference = interval(gap["difference"], signed=True)
+    return f"By {TITLES[gap['metric']]} it {gap['standing']} the baseline: the difference is {difference}."
 
 
 def tested(record: dict[str, Any]) -> str:
@@ -173,6 +179,21 @@ def masked(record: dict[str, Any]) -> list[str]:
         "With the names of licences (GPL, MIT, Apache, ...) masked in the test texts:",
         "",
         *table(found["metrics"], found["baseline"], record["baseline"]["name"]),
+        "",
+    ]
+
+
+def merged(record: dict[str, Any]) -> list[str]:
+    """The figures where several classes count as one, where that is asked too."""
+    if "merged" not in record:
+        return []
+    found = record["merged"]
+    return [
+        f"Asked only whether {' or '.join(found['classes'])}, by the sums of the classes' probabilities:",
+        "",
+        *table(found["metrics"], found["baseline"], record["baseline"]["name"]),
+        "",
+        against(found["against_baseline"]),
         "",
     ]
 

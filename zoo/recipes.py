@@ -65,6 +65,8 @@ class Recipe:
     augmented: bool = True  # training batches are varied by the source's ``augment``, where it has one
     select: str = "log_loss"  # the validation metric that picks the epoch; empty: the last is kept
     momentum: float = 0.9  # of AdamW, its first beta
+    teacher: str = ""  # as ``baseline``; what it tells of a training row that it has not seen takes a share of that row's label
+    taught: float = 0.0  # that share
     weighted: bool = False  # classes weigh in the loss by the root of the inverse of their share
     source_arguments: Mapping[str, Any] = field(default_factory=dict)
     network_arguments: Mapping[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 3
 GROUP_LEAST = 30  # rows: on fewer, an interval says nothing
-SETTINGS = ("batch", "rate", "momentum", "decay", "l1", "warmup", "clip", "smoothing", "average", "patience", "select")
+SETTINGS = ("batch", "rate", "momentum", "decay", "l1", "warmup", "clip", "smoothing", "average", "patience", "select", "teacher", "taught")
 APART = ("transfer", "unheard_speakers")  # measured on the same data with weights of their own, by commands of their own
 PACKAGES = ("torch", "accelerate", "safetensors", "scikit-learn", "tokenizers", "pandas", "transformers", "peft")
 
@@ -173,14 +173,29 @@ def _figures(recipe: Recipe, data: Data, outputs: Callable[[Split], np.ndarray])
         found["confusion"] = metrics.confusion(test.labels, own.argmax(1), len(data.class_names))
     if test.groups is not None:
         found["groups"] = by_group(test, own)
-    masked = getattr(importlib.import_module(recipe.source), "masked", None)
-    if masked is not None:
+    source = importlib.import_module(recipe.source)
+    if merged := getattr(source, "MERGED", None):
+        found["merged"] = _merged(merged, test, own, baseline, recipe.metric)
+    if masked := getattr(source, "masked", None):
         hidden = replace(test, inputs=masked(test.inputs))
         found["names_masked"] = {
             "metrics": metrics.intervals(test.labels, outputs(hidden), units=test.units),
             "baseline": metrics.intervals(test.labels, scores(hidden.inputs), units=test.units),
         }
     return found
+
+
+def _merged(merged: Mapping[str, Sequence[int]], test: Split, own: np.ndarray, baseline: np.ndarray, metric: str) -> dict[str, Any]:
+    """The figures where several classes count as one, whose probability is the sum of theirs; not trained for, but asked of the same."""
+    labels = np.argmax([np.isin(test.labels, classes) for classes in merged.values()], axis=0)
+    ours, theirs = (np.stack([one[:, list(classes)].sum(1) for classes in merged.values()], axis=1) for one in (own, baseline))
+    gap = metrics.difference(labels, ours, theirs, metric, units=test.units)
+    return {
+        "classes": list(merged),
+        "metrics": metrics.intervals(labels, ours, units=test.units),
+        "baseline": metrics.intervals(labels, theirs, units=test.units),
+        "against_baseline": {"metric": metric, "difference": gap, "standing": metrics.standing(gap)},
+    }
 
 
 def _of_rows(recipe: Recipe, data: Data, module: Any, preprocess: Any, seed: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from explainer.explanation import write_atomic
 from explainer.inputs import take
 from explainer.metrics import LOWER, measure
 from explainer.progress import reporter
-from zoo import checkpoint
+from zoo import baselines, checkpoint
 from zoo.data import Data, Split, need
 from zoo.descent import batches, blend, parameters, schedule, shrink
 from zoo.devices import Device, Precision, accelerator, checked, portion
@@ -203,6 +203,17 @@ class Run:
         encoded = self.preprocess(inputs)
         return lambda rows: encoded[torch.from_numpy(rows)]
 
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """Of train, as they are learnt: with a teacher, distributions in which a share of each label is the teacher's (Hinton, Vinyals
+        and Dean 2015). It has not seen the row it tells of, so it softens labels that the others speak against.
+        """
+        labels, recipe = self.data.train.labels, self.recipe
+        if not recipe.teacher:
+            return labels
+        told = baselines.unseen(resolve(recipe.teacher), self.data)
+        return ((1 - recipe.taught) * np.eye(told.shape[1])[labels] + recipe.taught * told).astype(np.float32)
+
     def module(self) -> nn.Module:
         module = network(self.recipe, self.preprocess, len(self.data.class_names))
         if self.recipe.task == "regression":
@@ -283,9 +294,9 @@ class Run:
 
     def truth(self, rows: np.ndarray, device: torch.device) -> Any:
         """Labels of training rows, or None."""
-        if self.data.train.labels is None:
+        if self.labels is None:
             return None
-        labels = torch.from_numpy(self.data.train.labels[rows]).to(device)
+        labels = torch.from_numpy(self.labels[rows]).to(device)
         return labels.float() if self.recipe.task == "regression" else labels
 
     def close_epoch(self, state: State, loss: float, seconds: float, board: Any) -> None:

@@ -237,6 +237,22 @@ def test_no_text_is_nearly_another(name: str) -> None:
     assert [f.state for f in found] == ["pass"] * 4
 
 
+def test_clauses_are_fair_or_unfair_in_one_of_four_ways() -> None:
+    from zoo.sources import clauses
+
+    if zoo.missing("tos-transformer"):
+        pytest.skip(zoo.missing("tos-transformer"))
+    data = clauses.load()
+    assert sorted(k for classes in clauses.MERGED.values() for k in classes) == list(range(len(data.class_names)))
+    shares = [(part.labels > 0).mean() for part in (data.train, data.validation, data.test)]
+    assert max(shares) - min(shares) < 0.001
+    liable = data.class_names.index("limited liability")  # what the file's column says in another word
+    said = [
+        np.mean(["liab" in text for text, label in zip(data.train.inputs, data.train.labels, strict=True) if label == k]) for k in range(5)
+    ]
+    assert np.argmax(said) == liable and said[liable] > 0.5
+
+
 def test_a_data_set_that_is_not_here_says_what_to_do(monkeypatch, tmp_path):
     from zoo.sources import official
 

@@ -133,6 +133,18 @@ def test_figures_of_a_split_with_units_are_as_wide_as_those_of_its_units(monkeyp
     assert {k: v["metrics"] for k, v in often["groups"]["sex"].items()} == {k: v["metrics"] for k, v in once["groups"]["sex"].items()}
 
 
+def test_classes_that_count_as_one_have_the_sum_of_their_probabilities(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 90)
+    outputs = np.where(labels[:, None] == 0, [0.6, 0.3, 0.1], [0.4, 0.3, 0.3])  # never 1 nor 2 by the largest, always by their sum
+    test = Split(rng.random((90, 3)), labels)
+    found = record._merged({"fair": (0,), "unfair": (1, 2)}, test, outputs, np.full((90, 3), 1 / 3), "macro_f1")
+    assert found["classes"] == ["fair", "unfair"]
+    assert found["metrics"]["macro_f1"]["value"] == 1 and found["metrics"]["accuracy"]["value"] == 1
+    assert found["baseline"]["accuracy"]["value"] == pytest.approx((labels > 0).mean(), abs=1e-4)
+    assert found["against_baseline"]["standing"] == "beats"
+
+
 # -- rows seen before ------------------------------------------------------------------------------------------------------
 
 

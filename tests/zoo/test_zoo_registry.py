@@ -20,7 +20,6 @@ from zoo import bars, card, metrics, registry
 from zoo.recipes import resolve
 from zoo.specimens import RECIPES
 
-SHORT = ("tos-transformer",)  # specimens that miss a bar, and whose cards say so
 SENTENCES = ["We may end your account at any time.", "You can write to us.", "This file is free software under the licence below."]
 FIRST = ("digits-cnn", "vowels-rnn", "licence-transformer", "loan-mlp")
 
@@ -81,9 +80,8 @@ def test_each_specimen_meets_its_bar_and_does_not_fall_short_of_its_baseline_uns
     value = record["metrics"][record["metric"]]["value"]
     assert record["bars"] == bars.judged(RECIPES[record["name"]].bars, record), "run python -m zoo.card"
     for one in record["bars"]:
-        assert one["met"] or record["name"] in SHORT, one
+        assert one["met"], one
         assert f"Bar: {card.wanted(one)}: {one['value']:.3f}" in specimen.card
-        assert ("NOT met" in specimen.card) == (not one["met"])
     gap = record["against_baseline"]
     assert gap["difference"]["value"] == pytest.approx(value - record["baseline"]["metrics"][record["metric"]]["value"], abs=2e-5)
     assert gap["standing"] == metrics.standing(gap["difference"])

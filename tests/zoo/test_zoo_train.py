@@ -80,6 +80,18 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(whole, small,
     assert other["weights_sha256"] != whole[0]["weights_sha256"]
 
 
+def test_a_teacher_takes_its_share_of_each_label(small, monkeypatch):
+    import dataclasses
+
+    sure = np.arange(9) == 4
+    monkeypatch.setattr(training.baselines, "unseen", lambda teacher, data: np.tile(sure, (len(data.train), 1)).astype(float))
+    chosen = dataclasses.replace(RECIPES["vowels-rnn"], epochs=1, teacher="zoo.baselines:padded", taught=0.25)
+    run, _ = training.fit(chosen, small)
+    assert np.allclose(run.labels, 0.75 * np.eye(9)[small.train.labels] + 0.25 * sure)
+    wholly = training.fit(dataclasses.replace(chosen, epochs=8, taught=1.0), small)
+    assert (run.predict(wholly[1].module, wholly[1].weights(), small.test).argmax(1) == 4).all()
+
+
 def test_what_was_measured_apart_outlives_a_new_run_on_the_same_data_alone(small, tmp_path):
     import dataclasses
 

@@ -109,25 +109,25 @@ TEXTS = (
         metric="macro_f1",
         bars=(Bar("macro_f1", beside="baseline"),),
         licence="none stated for the data; the authors' repository is under the MIT licence",
-        summary="Tells whether a clause of English terms of service is unfair to the consumer.",
+        summary="Tells whether a clause of English terms of service is fair to the consumer, and if not, in which of four ways.",
         use="Trying explanations on legal text; a first look at a contract. It is no legal advice.",
         limits=(
             "What counts as unfair was judged by the data's authors under EU consumer law; one clause in nine is.",
             "A clause is read alone, without the contract around it; after 128 subwords it is cut.",
-            "Single words and pairs of them tell most: TF-IDF with logistic regression, picked by macro F1 as the network is, does as "
-            "well and ranks better. Nearly thirty settings were compared on validation (filters over three tokens, masked words first, "
-            "wider, deeper, more dropout, a linear path beside); pairs of tokens with weighted classes were best, and none stood above it.",
+            "Single words and pairs of them tell most, so TF-IDF with logistic regression is near. The network learns from it too: 60 % "
+            "of each label is what such a model, fitted without that clause, tells of it.",
+            "Some forty settings were compared on validation, whose 209 unfair clauses are few for that.",
         ),
-        epochs=8,
+        epochs=6,
         batch=64,
         rate=1e-3,
         decay=5e-2,
         patience=4,
-        smoothing=0.05,
         average=0.995,
-        weighted=True,
         select="macro_f1",
-        network_arguments={"width": 64, "pairs": 2**13},
+        teacher="zoo.baselines:words_evenly",
+        taught=0.6,
+        network_arguments={"width": 64, "pairs": 2**13, "dropout": 0.3},
         preprocess_arguments={"vocabulary": 6000, "max_length": 128},
     ),
 )
