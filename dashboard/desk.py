@@ -299,8 +299,8 @@ class Desk:
                 out = Path(folder) / "report"
                 made = explainer.audit(
                     model, exhibit.inputs, exhibit.labels, profile=profile, favourable=favourable or None, groups=exhibit.groups,
-                    seed=SEED, out=out, name=exhibit.name, card=exhibit.card or None, record=exhibit.record or None, date=date,
-                    progress=progress, **reference,
+                    units=exhibit.units, seed=SEED, out=out, name=exhibit.name, card=exhibit.card or None,
+                    record=exhibit.record or None, date=date, progress=progress, **reference,
                 )  # fmt: skip
                 files = {path.suffix[1:]: path.read_bytes() for path in (made.html, made.pdf, made.json) if path is not None}
                 files["zip"] = zipped(out)

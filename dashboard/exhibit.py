@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from explainer.model import Model
 
 log = logging.getLogger(__name__)
+
+
+class Test(NamedTuple):
+    """What the model is looked at on: canonical inputs, and what came with them."""
+
+    inputs: Any
+    labels: np.ndarray | None = None
+    groups: pd.DataFrame | None = None
+    units: pd.Series | None = None
 
 
 class Exhibit:
@@ -43,7 +52,7 @@ class Exhibit:
         self._copies = True
         self._sha: str | None = None
         self._data_sha: str | None = None
-        self._test: tuple[Any, np.ndarray | None, pd.DataFrame | None] | None = None
+        self._test: Test | None = None
 
     @property
     def loaded(self) -> bool:
@@ -123,15 +132,20 @@ class Exhibit:
     @property
     def inputs(self) -> Any:
         """Canonical test inputs; the model's background rows when it came without data."""
-        return self._tests()[0]
+        return self._tests().inputs
 
     @property
     def labels(self) -> np.ndarray | None:
-        return self._tests()[1]
+        return self._tests().labels
 
     @property
     def groups(self) -> pd.DataFrame | None:
-        return self._tests()[2]
+        return self._tests().groups
+
+    @property
+    def units(self) -> pd.Series | None:
+        """Whom each test row is of, where rows of one are alike; else None."""
+        return self._tests().units
 
     @property
     def train(self) -> Any | None:
@@ -143,13 +157,13 @@ class Exhibit:
         """Row ``index`` of the test set, as a batch of one."""
         return inputs_.take(self.inputs, [index])
 
-    def _tests(self) -> tuple[Any, np.ndarray | None, pd.DataFrame | None]:
+    def _tests(self) -> Test:
         with self._lock:
             if self._test is None:
                 self._test = self._read()
             return self._test
 
-    def _read(self) -> tuple[Any, np.ndarray | None, pd.DataFrame | None]:
+    def _read(self) -> Test:
         test = getattr(getattr(self.specimen, "data", None), "test", None)
         if test is None:
             background = self.face.background
@@ -158,12 +172,13 @@ class Exhibit:
                     f"{self.name} came without data, so there are no rows to show. Let the factory return an object with .model and "
                     ".data.test (.inputs, .labels), or give the model a background."
                 )
-            return background, None, None
+            return Test(background)
         labels = getattr(test, "labels", None)
         inputs = self.face.canonical(test.inputs)
         if labels is not None and len(labels) != len(inputs):
             raise InvalidInput(f"{self.name} has {len(inputs)} test inputs but {len(labels)} labels; they must be equally many.")
-        return inputs, None if labels is None else self._indices(np.asarray(labels)), getattr(test, "groups", None)
+        indices = None if labels is None else self._indices(np.asarray(labels))
+        return Test(inputs, indices, getattr(test, "groups", None), getattr(test, "units", None))
 
     def _indices(self, labels: np.ndarray) -> np.ndarray:
         """Labels as class indices, whether they came as indices or as names; numbers of a regression as they are."""

@@ -145,6 +145,10 @@ def audit(
     group: Annotated[
         list[str] | None, typer.Option(metavar="COL", help="A protected attribute; may be given again.", show_default=False)
     ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="Whom each row is of (a patient), where rows of one are alike.", show_default=False),
+    ] = None,
     favourable: Annotated[
         str | None,
         typer.Option(
@@ -171,7 +175,7 @@ def audit(
     from explainer import sources, terminal
     from explainer.listing import print_report, report_facts
 
-    wrapped, given = sources.resolve_audit(model, data, labels, group or [], reference)
+    wrapped, given = sources.resolve_audit(model, data, labels, group or [], reference, unit)
     with terminal.progress("auditing") as progress:
         given |= {"profile": profile, "favourable": favourable, "method": method, "seed": seed, "out": out, "date": date}
         report = explainer.audit(wrapped, given.pop("data"), **given, progress=progress)

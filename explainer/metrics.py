@@ -39,6 +39,34 @@ def wilson(hits: Any, n: Any) -> tuple[Any, Any]:
     return (float(low), float(high)) if low.ndim == 0 else (low, high)
 
 
+def standard_error(values: np.ndarray, units: Any = None) -> float:
+    """Of the mean of ``values`` ``(n,)``, sqrt(u / (u - 1) sum_u (sum_{i in u} v_i - mean v)^2) / n, rows of one of the u ``units``
+    being alike (Liang and Zeger 1986); of rows of their own sd / sqrt(n). NaN where there is but one.
+    """
+    unit = _numbered(units, len(values))
+    sums = np.bincount(unit, values - values.mean())
+    return float(np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(values)) if len(sums) > 1 else float("nan")
+
+
+def worth(hits: np.ndarray, units: Any = None) -> float:
+    """How many independent rows the share of ``hits`` ``(n,)`` is worth, where rows of one of the u ``units`` are alike.
+
+    n p (1 - p) / ((n - 1) se^2), times (t_{n-1} / t_{u-1})^2 for what few units say of se (Rao and Scott 1992; Korn and Graubard 1998);
+    at most n, and u where no row differs.
+    """
+    n, p = len(hits), float(np.mean(hits)) if len(hits) else 0.0
+    if units is None or n < 2:
+        return float(n)
+    count = int(_numbered(units, n).max()) + 1
+    if count == 1 or p in (0.0, 1.0):
+        return float(count)
+    from scipy.stats import t
+
+    error = standard_error(np.asarray(hits, dtype=float), units)
+    few = (t.ppf((1 + LEVEL) / 2, n - 1) / t.ppf((1 + LEVEL) / 2, count - 1)) ** 2
+    return float(min(n, few * n / (n - 1) * p * (1 - p) / error**2)) if error > 0 else float(n)
+
+
 def measure(labels: np.ndarray | None, predictions: np.ndarray, weights: np.ndarray | None = None) -> Figures:
     """Each metric ``(B,)`` for weights ``(B, n)`` (how often each row counts); one row of ones when None.
 

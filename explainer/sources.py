@@ -174,22 +174,21 @@ def _named(specimen: Any, labels: Any) -> Any:
 
 
 def resolve_audit(
-    model: str, data: str | None, labels: str | None, groups: list[str], reference: str | None
+    model: str, data: str | None, labels: str | None, groups: list[str], reference: str | None, unit: str | None = None
 ) -> tuple[Model, dict[str, Any]]:
-    """The model and the arguments of ``audit``: a zoo model brings its test rows, training rows, groups, card and record.
+    """The model and the arguments of ``audit``: a zoo model brings its test rows, training rows, groups, units, card and record.
 
-    Raises InvalidInput when there are no data to assess the model on, or a group is named that they do not have.
+    Raises InvalidInput when there are no data to assess the model on, or a group or unit is named that they do not have.
     """
     specimen = resolve_specimen(model)
     wrapped = resolve_model(model) if specimen is None else specimen.model
     given: dict[str, Any] = {} if specimen is None else {"card": specimen.card, "record": specimen.record}
     if data is not None:
-        given |= _judged(data, labels, groups, wrapped)
+        given |= _judged(data, labels, groups, wrapped, unit)
     elif specimen is None:
         raise InvalidInput(f"{model} brings no data of its own; name a file with labels: explainer audit {model} DATA --labels COL.")
     else:
-        test = specimen.data.test
-        given |= {"data": test.inputs, "labels": test.labels, "groups": _columns(test.groups, groups, data or model)}
+        given |= _tested(specimen, groups, unit, model)
     if reference is not None:
         given |= resolve_reference(reference, labels, wrapped.modality)
     elif specimen is not None:
@@ -210,18 +209,37 @@ def resolve_verified(model: str | None, data: str | None, labels: str | None) ->
     return {"model": wrapped, "data": judged["data"], "labels": judged["labels"]}
 
 
-def _judged(word: str, labels: str | None, groups: list[str], model: Model) -> dict[str, Any]:
+def _tested(specimen: Any, groups: list[str], unit: str | None, word: str) -> dict[str, Any]:
+    """The test rows of a zoo model; its units are those it has, or a column of its groups."""
+    test = specimen.data.test
+    given = {"data": test.inputs, "labels": test.labels, "groups": _columns(test.groups, groups, word)}
+    own = unit is None or (test.units is not None and unit == test.units.name)
+    return given | {"units": test.units if own else _unit(test.groups, unit, word)}
+
+
+def _unit(frame: Any, unit: str | None, word: str) -> Any:
+    """The column that says whom each row is of, where one is named."""
+    if unit is None:
+        return None
+    if frame is None:
+        raise InvalidInput(f"{word} has no columns to take the unit {unit!r} from.")
+    if unit not in frame.columns:
+        raise unknown("unit column", unit, frame.columns)
+    return frame[unit]
+
+
+def _judged(word: str, labels: str | None, groups: list[str], model: Model, unit: str | None = None) -> dict[str, Any]:
     from explainer.checks.read import read
 
     specimen = resolve_specimen(word)
     if specimen is not None:
-        test = specimen.data.test
-        return {"data": test.inputs, "labels": test.labels, "groups": _columns(test.groups, groups, word)}
+        return _tested(specimen, groups, unit, word)
     found = read(Path(word), labels, modality=model.modality)
     if found.unreadable:
         raise InvalidInput(f"{word} cannot be read whole: {found.unreadable[0][0]}: {found.unreadable[0][1]}. Repair it first.")
     frame = found.inputs if hasattr(found.inputs, "columns") else None
     given = {"data": found.inputs, "labels": found.labels, "groups": _columns(frame, groups, word) if groups else None}
+    given["units"] = _unit(frame, unit, word)
     return given | ({"source": Path(word)} if Path(word).is_file() else {})
 
 

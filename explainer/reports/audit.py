@@ -78,6 +78,7 @@ def audit(
     *,
     profile: str = "general",
     groups: Any = None,
+    units: Any = None,
     favourable: Any = None,
     reference: Any = None,
     reference_labels: Any = None,
@@ -103,6 +104,8 @@ def audit(
         or None (then nothing is said about performance).
     profile : which requirements to answer: "general", "finance", "medical", "legal" or "eu-ai-act".
     groups : DataFrame of protected attributes, one row per row of ``data``; they need not be columns of it.
+    units : whom each row is of ``(n,)``, such as a Series of patients, where several rows are of one: these are alike, so intervals and
+        tests count units, not rows. Without it each row counts as one of its own.
     favourable : the class that is good for the person, of a regression "high" or "low"; without it rates per group are shown, and
         fairness is not judged. Where a class is named, at least one case explained is a decision against the person.
     reference, reference_labels : the training set, to look for overlap and drift; for a model of tables that has no background of
@@ -124,7 +127,7 @@ def audit(
     asked = {"method": method, "seed": int(seed), "cases": int(cases), "card": card, "record": record, "date": _date(date),
              "formats": wanted, "source": _source(source)}  # fmt: skip
     material = _material(
-        model, data, labels, profiles.profile(profile), groups, favourable, reference, reference_labels, sample, name, asked
+        model, data, labels, profiles.profile(profile), groups, units, favourable, reference, reference_labels, sample, name, asked
     )
     folder = Path(out) if out is not None else Path(f"audit-{_slug(material.name)}")
     _refuse_foreign(folder)
@@ -166,8 +169,9 @@ def _source(source: str | os.PathLike[str] | None) -> Path | None:
     return None if source is None else Path(source)
 
 
-def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], given_groups: Any, favourable: Any, reference: Any,
-              reference_labels: Any, sample: int | None, name: str | None, asked: Mapping[str, Any]) -> Material:  # fmt: skip
+def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], given_groups: Any, units: Any, favourable: Any,
+              reference: Any, reference_labels: Any, sample: int | None, name: str | None,
+              asked: Mapping[str, Any]) -> Material:  # fmt: skip
     wrapped = wrap(model)
     rows = wrapped.canonical(data)
     if asked["cases"] < 0 or (sample is not None and sample < 1):
@@ -177,12 +181,15 @@ def _material(model: Any, data: Any, labels: Any, profile: Mapping[str, Any], gi
     known = None if reference is None else wrapped.canonical(reference)
     known_labels = None if known is None else read_labels(reference_labels, wrapped, len(known), "reference_labels")
     read = read_labels(labels, wrapped, len(rows), "labels")
+    numbered, unit = groups.units_of(units, len(rows))
     return Material(
         model=wrapped,
         data=rows,
         whole=whole_table(data, read, wrapped),
         labels=read,
         groups=None if given_groups is None else groups.frame_of(given_groups, len(rows)),
+        units=numbered,
+        unit=unit,
         reference=known,
         reference_labels=known_labels,
         whole_reference=None if known is None else whole_table(reference, known_labels, wrapped),

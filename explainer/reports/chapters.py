@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from explainer.checks.context import chance
-from explainer.metrics import ECE_BINS
+from explainer.metrics import ECE_BINS, FEW
 from explainer.reports import blocks
 from explainer.reports.attributions import FEWEST_TEXTS, TOLD
 from explainer.reports.blocks import Block
@@ -94,8 +94,11 @@ def _measured(f: Section) -> str:
 
 def performance(section: Section, pictures: Pictures, evidence: Section) -> list[Block]:
     rows = [[m["title"], number(m["value"]), interval(m["low"], m["high"]), m["better"]] for m in section["metrics"]]
-    caption = f"Metrics on {section['rows']:,} rows, with 95 % percentile bootstrap intervals ({section['draws']:,} samples of rows)"
+    units = section.get("units")
+    samples = "rows" if units is None else f"{units['count']:,} whole units, {units['name']}"
+    caption = f"Metrics on {section['rows']:,} rows, with 95 % percentile bootstrap intervals ({section['draws']:,} samples of {samples})"
     told = [
+        *_alike(section),
         blocks.outcomes([o for o in evidence["outcomes"] if o["section"] == "performance"]),
         blocks.table(caption, "Metric < 3 | Value > 1 | 95 % interval > 1.6 | Better is < 1", rows),
     ]
@@ -117,6 +120,19 @@ def performance(section: Section, pictures: Pictures, evidence: Section) -> list
     if "confusion" in section and "confusion" not in pictures:
         told.append(blocks.table("The most frequent confusions", "True < 2 | Predicted < 2 | Rows > 1", _confused(section)))
     return told
+
+
+def _alike(section: Section) -> list[Block]:
+    """What it means that rows are of units, where they are."""
+    if "units" not in section:
+        return []
+    units = section["units"]
+    few = f" Of fewer than {FEW} units, intervals tend to be too narrow all the same." if units["few"] else ""
+    said = (
+        f"The rows are of {units['count']:,} units ({units['name']}), and rows of one are alike. Bootstrap samples draw whole units; "
+        f"Wilson intervals and tests count the rows of a share as the number of independent rows they are worth (Rao and Scott 1992)."
+    )
+    return [blocks.text(said + few)]
 
 
 def _by_class(section: Section) -> list[Block]:
@@ -148,7 +164,7 @@ def _confusion_words(section: Section) -> str:
 
 
 def groups(section: Section, _pictures: Pictures, evidence: Section) -> list[Block]:
-    told: list[Block] = [blocks.text(_group_rules(section))]
+    told: list[Block] = [blocks.text(_group_rules(section)), *_alike(section)]
     if section["unnamed"]:
         told.append(blocks.note("not assessed", badge("not assessed"), f"Fairness of selection. {section['unnamed']}"))
     for one in section["tables"]:
@@ -166,7 +182,7 @@ def groups(section: Section, _pictures: Pictures, evidence: Section) -> list[Blo
 
 
 def _selected(one: Section) -> Block:
-    rows = [[_group(g), f"{g['n']:,}", _rate(g, "selection"), _ratio(g), _p(g)] for g in one["groups"]]
+    rows = [[_group(g), _size(g), _rate(g, "selection"), _ratio(g), _p(g)] for g in one["groups"]]
     columns = "Group < 2.2 | Rows > 0.8 | Selection rate > 2.2 | Ratio > 2.2 | p > 0.9"
     return blocks.table(f"Selection by {one['attribute']}, 95 % intervals in brackets", columns, rows)
 
@@ -177,19 +193,20 @@ def _predicted(one: Section) -> Block:
     shown_ = [g for g in one["groups"] if not g["suppressed"]]
     classes = list(shown_[0]["predicted"])[:CLASSES] if shown_ and "predicted" in shown_[0] else []
     if not classes:
-        rows = [[_group(g), f"{g['n']:,}", number(g.get("estimate"))] for g in one["groups"]]
+        rows = [[_group(g), _size(g), number(g.get("estimate"))] for g in one["groups"]]
         return blocks.table(caption, "Group < 2.2 | Rows > 0.8 | Mean prediction > 2.2", rows)
     if len(shown_[0]["predicted"]) > CLASSES:
         caption += f" (the first {CLASSES} classes; the others are in report.json)"
-    rows = [[_group(g), f"{g['n']:,}", *(_rate(g.get("predicted", {}).get(c, {}), "rate") for c in classes)] for g in one["groups"]]
+    rows = [[_group(g), _size(g), *(_rate(g.get("predicted", {}).get(c, {}), "rate") for c in classes)] for g in one["groups"]]
     return blocks.table(caption, " | ".join(["Group < 1.6", "Rows > 0.8", *(f"{c.replace(' | ', ' ')} > 2" for c in classes)]), rows)
 
 
 def _group_rules(section: Section) -> str:
     rules = section["rules"]
+    counted = "units" if "units" in section else "rows"
     small = (
-        f"Groups under {rules['small_below']} rows or {percent(rules['small_share'])} of all are marked small and not judged; no figure is "
-        f"shown that is of fewer than {rules['suppressed_below']} rows."
+        f"Groups under {rules['small_below']} {counted} or {percent(rules['small_share'])} of all rows are marked small and not "
+        f"judged; no figure is shown that is of fewer than {rules['suppressed_below']} {counted}."
     )
     gaps = (
         f"Error rates of a group are held against those of the others by Fisher's exact test, corrected for all comparisons (Holm); "
@@ -222,6 +239,10 @@ def _group_errors(one: Section) -> list[Block]:
 
 def _group(g: Section) -> str:
     return g["group"] + (" (suppressed)" if g["suppressed"] else " (small)" if g["small"] else "")
+
+
+def _size(g: Section) -> str:
+    return f"{g['n']:,}" + (f" of {count(g['units'], 'unit')}" if "units" in g else "")
 
 
 def _rate(g: Section, key: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,8 @@ def hashes(m: Material) -> dict[str, str]:
     for name, array in (("labels", m.labels), ("reference labels", m.reference_labels)):
         if array is not None:
             found[name] = labels_sha256(array)
+    if m.units is not None:
+        found["units"] = labels_sha256(m.units)
     for name, given in (("all columns", m.whole), ("groups", m.groups), ("reference", m.reference)):
         if given is not None:
             found[name] = inputs_.sha256(given)
@@ -216,22 +219,33 @@ def _performance(m: Material, _progress: Progress) -> dict[str, Any]:
     if m.labels is None:
         raise InvalidInput("No labels were given; performance cannot be measured without them.")
     found, outcomes = _measured(m, m.labels)
+    if m.clustered:
+        found["units"] = m.clustered
     beside = judgements.baseline(m.record)
     why = "No training record was given that has a simpler model's figures beside the model's."
     return {
         **found,
         "outcomes": outcomes + ([beside] if beside else []),
-        "not_assessed": [] if beside else [{"topic": "Comparison with a simpler model", "reason": why}],
+        "not_assessed": ([] if beside else [{"topic": "Comparison with a simpler model", "reason": why}]) + _independence(m),
     }
+
+
+def _independence(m: Material) -> list[dict[str, str]]:
+    if m.units is not None:
+        return []
+    why = (
+        "Every row counts as one of its own. If several are of one person or thing, intervals are too narrow: name it with units= (--unit)."
+    )
+    return [{"topic": "Whether rows are independent", "reason": why}]
 
 
 def _measured(m: Material, labels: np.ndarray) -> tuple[dict[str, Any], list[dict[str, str]]]:
     scores = m.all_scores()
     if m.model.task == "regression":
-        found = performance.regression(labels, scores[:, 0], m.seed)
+        found = performance.regression(labels, scores[:, 0], m.seed, m.units)
         m.pictures["residuals"] = figures.residuals(found["bins"])
         return found, [judgements.regression(found)]
-    found = performance.classification(labels, scores, m.model.class_names, m.seed)
+    found = performance.classification(labels, scores, m.model.class_names, m.seed, m.units)
     bins = found["calibration"]
     m.pictures["reliability"] = figures.reliability(bins["bins"], bins["of"], bins["observed"])
     if len(m.model.class_names) <= 12:
@@ -264,6 +278,7 @@ def _groups(m: Material, _progress: Progress) -> dict[str, Any]:
         lacking.append({"topic": "Error rates between groups", "reason": why})
     return {
         "tables": tables,
+        **({"units": m.clustered} if m.clustered else {}),
         "selection": _selection(m),
         "unnamed": _unnamed(m) if found.selected is None else "",
         "rules": {"four_fifths": fairness.FOUR_FIFTHS, "small_below": groups.SMALL_BELOW, "small_share": groups.SMALL_SHARE,
@@ -275,8 +290,10 @@ def _groups(m: Material, _progress: Progress) -> dict[str, Any]:
 
 def _decided(m: Material) -> groups.Decisions:
     if m.model.task == "regression":
-        return groups.estimates(m.all_scores(), m.labels, m.favourable)
-    return groups.decisions(m.all_scores(), m.labels, m.favourable, m.model.class_names)
+        found = groups.estimates(m.all_scores(), m.labels, m.favourable)
+    else:
+        found = groups.decisions(m.all_scores(), m.labels, m.favourable, m.model.class_names)
+    return found if m.units is None else replace(found, units=m.units, counted=f"units ({m.unit})")
 
 
 def _selection(m: Material) -> str | None:

@@ -34,7 +34,8 @@ def compare(table: Table) -> None:
     """
     counted = _judged(table)
     if len(counted) < 2:
-        reason = f"Fewer than two known groups have at least {SMALL_BELOW} rows and {percent(SMALL_SHARE)} of all; no ratio is judged."
+        least = f"at least {SMALL_BELOW} {table['counted']} and {percent(SMALL_SHARE)} of all"
+        reason = f"Fewer than two known groups have {least}; no ratio is judged."
         table.update(best=None, lowest=None, status="not run", reason=reason)
         return
     best = max(counted, key=lambda row: row["selection"])
@@ -49,17 +50,17 @@ def _ratio(row: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
     ratio = row["selection"] / best["selection"]
     if row is best:
         return {"ratio": 1.0, "ratio_low": None, "ratio_high": None, "p": None}
-    p = _fisher(_hits(row, "selection"), _hits(best, "selection"))
-    a, b = (round(one["selection"] * one["n"]) for one in (row, best))
+    (a, without), (b, besides) = own, most = _hits(row, "selection"), _hits(best, "selection")
+    p = _fisher(own, most)
     if a == 0:
         return {"ratio": ratio, "ratio_low": 0.0, "ratio_high": None, "p": p}
-    half = Z * np.sqrt(1 / a - 1 / row["n"] + 1 / b - 1 / best["n"])
+    half = Z * np.sqrt(1 / a - 1 / (a + without) + 1 / b - 1 / (b + besides))
     return {"ratio": ratio, "ratio_low": float(ratio * np.exp(-half)), "ratio_high": float(ratio * np.exp(half)), "p": p}
 
 
 def _hits(row: Mapping[str, Any], rate: str) -> np.ndarray:
-    """Rows with and without what the rate counts."""
-    n = row[f"{rate}_n"]
+    """Rows with and without what the rate counts; where rows of one unit are alike, as many as they are worth (Rao and Scott 1992)."""
+    n = round(row.get(f"{rate}_worth", row[f"{rate}_n"]))
     hits = round(row[rate] * n)
     return np.array([hits, n - hits])
 
@@ -118,15 +119,25 @@ def _looks(table: Table) -> list[dict[str, Any]]:
         for row in known[: 1 if len(known) == 2 else None] if len(known) > 1 else []:
             own, others = _hits(row, rate), np.sum([_hits(other, rate) for other in known if other is not row], axis=0)
             beside = next(other["group"] for other in known if other is not row) if len(known) == 2 else None
-            looks.append({"rate": rate, "group": row["group"], "beside": beside, "own": row[rate], "n": int(own.sum()),
-                          "others": float(others[0] / others.sum()), "of": int(others.sum()), "p": _fisher(own, others)})  # fmt: skip
+            looks.append({"rate": rate, "group": row["group"], "beside": beside, "own": row[rate], "n": row[f"{rate}_n"],
+                          **_together(rate, [other for other in known if other is not row]), "p": _fisher(own, others)})  # fmt: skip
     return looks
+
+
+def _together(rate: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The rate of several groups as one, and how many rows it is of."""
+    of = sum(row[f"{rate}_n"] for row in rows)
+    return {"others": sum(row[rate] * row[f"{rate}_n"] for row in rows) / of, "of": of}
 
 
 def _gap(table: Table, looks: list[dict[str, Any]], comparisons: int) -> dict[str, Any]:
     topic = f"Error rates by {clean(table['attribute'])}"
     if not looks:
-        return {"topic": topic, "status": "not run", "text": "Fewer than two groups have enough labelled rows for a rate to be compared."}
+        return {
+            "topic": topic,
+            "status": "not run",
+            "text": f"Fewer than two groups have enough labelled {table['counted']} for a rate to be compared.",
+        }
     worst = min(looks, key=lambda look: look["p"])
     other = "the others" if worst["beside"] is None else f"“{worst['beside']}”"
     corrected = f", {chance(worst['corrected'])} corrected for {comparisons} comparisons" if comparisons > 1 else ""

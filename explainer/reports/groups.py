@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from explainer.errors import InvalidInput, unknown
-from explainer.metrics import wilson
+from explainer.metrics import worth
+from explainer.reports.performance import bounds
 from explainer.reports.wording import clean
 
 SUPPRESSED_BELOW = 10
@@ -38,6 +39,26 @@ def frame_of(groups: Any, rows: int) -> Any:
     if not len(frame.columns):
         raise InvalidInput("groups has no columns; name at least one protected attribute, or leave groups out.")
     return frame.reset_index(drop=True)
+
+
+def units_of(units: Any, rows: int) -> tuple[np.ndarray | None, str]:
+    """The number ``(n,)`` of whom each row is of, from 0, and what they are called. Raises InvalidInput."""
+    import pandas as pd
+
+    if units is None:
+        return None, ""
+    column = units.to_pandas() if hasattr(units, "to_pandas") and not isinstance(units, pd.Series) else units
+    try:
+        column = column.squeeze("columns") if isinstance(column, pd.DataFrame) else pd.Series(column)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"units must name whom each row is of, one value per row of the data; {error}.") from None
+    if not isinstance(column, pd.Series) or len(column) != rows:
+        shape = getattr(column, "shape", ())
+        raise InvalidInput(f"units has shape {shape} for {rows} rows of data; pass one value per row, as a column of patients.")
+    missing = np.flatnonzero(column.isna())
+    if len(missing):
+        raise InvalidInput(f"units row {missing[0]} is missing ({len(missing)} in all); name whom every row is of, or leave units out.")
+    return pd.factorize(column, sort=False)[0].astype(np.int64), clean(column.name) if column.name is not None else "unit"
 
 
 def favourable_of(favourable: Any, task: str, class_names: tuple[str, ...]) -> int | str | None:
@@ -72,6 +93,21 @@ class Decisions:
     error: np.ndarray | None = None
     estimate: np.ndarray | None = None
     predicted: Mapping[str, np.ndarray] = field(default_factory=dict)
+    units: np.ndarray | None = None  # whose each row is, where rows of one are alike
+    counted: str = "rows"  # what is counted: rows, or whom they are of
+
+    def count(self, inside: np.ndarray) -> int:
+        """How many rows, or units where they are known, there are among those ``inside``."""
+        return int(inside.sum()) if self.units is None else len(np.unique(self.units[inside]))
+
+    def proportion(self, name: str, hits: np.ndarray, inside: np.ndarray) -> dict[str, float | int | None]:
+        """The share of ``hits`` inside, with its interval, the rows it is of and what they are worth; of too few, their number alone."""
+        n, units = int(inside.sum()), None if self.units is None else self.units[inside]
+        if self.count(inside) < SUPPRESSED_BELOW:
+            return {name: None, f"{name}_low": None, f"{name}_high": None, f"{name}_n": n}
+        low, high = bounds(hits[inside], units)
+        found: dict[str, float | int | None] = {name: float(hits[inside].mean()), f"{name}_low": low, f"{name}_high": high, f"{name}_n": n}
+        return found if units is None else {**found, f"{name}_worth": worth(hits[inside], units)}
 
 
 def decisions(scores: np.ndarray, labels: np.ndarray | None, favourable: int | str | None, class_names: tuple[str, ...]) -> Decisions:
@@ -168,7 +204,7 @@ def _uncrossed(attributes: int, crossed: list[str]) -> str:
 
 def _table(name: str, values: np.ndarray, note: str, found: Decisions) -> dict[str, Any]:
     rows = [_row(value, values == value, len(values), found) for value in _ordered(values)]
-    return {"attribute": name, "note": note, "unknown": int((values == MISSING).sum()), "groups": rows}
+    return {"attribute": name, "note": note, "counted": found.counted, "unknown": int((values == MISSING).sum()), "groups": rows}
 
 
 def _ordered(values: np.ndarray) -> list[str]:
@@ -181,31 +217,24 @@ def _ordered(values: np.ndarray) -> list[str]:
 
 
 def _row(value: str, inside: np.ndarray, n: int, found: Decisions) -> dict[str, Any]:
-    count = int(inside.sum())
-    row: dict[str, Any] = {"group": value, "n": count, "share": count / n, "suppressed": count < SUPPRESSED_BELOW,
-                           "small": count < SMALL_BELOW or count < SMALL_SHARE * n}  # fmt: skip
+    rows, count = int(inside.sum()), found.count(inside)
+    row: dict[str, Any] = {"group": value, "n": rows, "share": rows / n, "suppressed": count < SUPPRESSED_BELOW,
+                           "small": count < SMALL_BELOW or rows < SMALL_SHARE * n}  # fmt: skip
+    if found.units is not None:
+        row["units"] = count
     if row["suppressed"]:
         return row
     if found.selected is not None:
-        row.update(proportion("selection", found.selected[inside]))
+        row.update(found.proportion("selection", found.selected, inside))
         if found.good is not None:
-            row.update(proportion("true_positive", found.selected[inside & found.good]))
-            row.update(proportion("false_positive", found.selected[inside & ~found.good]))
+            row.update(found.proportion("true_positive", found.selected, inside & found.good))
+            row.update(found.proportion("false_positive", found.selected, inside & ~found.good))
     if found.predicted:
-        row["predicted"] = {name: proportion("rate", hits[inside]) for name, hits in found.predicted.items()}
+        row["predicted"] = {name: found.proportion("rate", hits, inside) for name, hits in found.predicted.items()}
     if found.right is not None:
-        row.update(proportion("accuracy", found.right[inside]))
+        row.update(found.proportion("accuracy", found.right, inside))
     if found.error is not None:
         row["mae"] = float(found.error[inside].mean())
     if found.estimate is not None:
         row["estimate"] = float(found.estimate[inside].mean())
     return row
-
-
-def proportion(name: str, hits: np.ndarray) -> dict[str, float | int | None]:
-    """A share with its interval and the rows it is of; where these are too few, their number alone."""
-    n = len(hits)
-    if n < SUPPRESSED_BELOW:
-        return {name: None, f"{name}_low": None, f"{name}_high": None, f"{name}_n": n}
-    low, high = wilson(float(hits.sum()), n)
-    return {name: float(hits.mean()), f"{name}_low": low, f"{name}_high": high, f"{name}_n": n}

@@ -11,6 +11,7 @@ import numpy as np
 
 from explainer import inputs as inputs_
 from explainer.features import BACKGROUND_ROWS
+from explainer.metrics import FEW
 from explainer.model import Model
 
 
@@ -23,6 +24,8 @@ class Material:
     whole: Any  # the table with the columns that the model does not read; None where there are none
     labels: np.ndarray | None
     groups: Any
+    units: np.ndarray | None  # the number of whom or what each row is of
+    unit: str  # what they are called
     reference: Any
     reference_labels: np.ndarray | None
     whole_reference: Any
@@ -61,6 +64,13 @@ class Material:
             parts = [self.model.scores(inputs_.take(self.data, slice(i, i + 512))) for i in range(0, len(self.data), 512)]
             self.scores = np.concatenate(parts)
         return self.scores
+
+    @property
+    def clustered(self) -> dict[str, Any] | None:
+        """What the rows are of and how many there are of them; None where each row is one of its own."""
+        return (
+            None if self.units is None else {"name": self.unit, "count": int(self.units.max()) + 1, "few": int(self.units.max()) + 1 < FEW}
+        )
 
     def named(self, labels: np.ndarray | None) -> np.ndarray | None:
         """Labels by name, so that findings speak of classes as people do."""

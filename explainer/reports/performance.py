@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from explainer.metrics import ECE_BINS, LEVEL, LOWER, RESAMPLES, Z, bin_index, intervals, wilson
+from explainer.metrics import ECE_BINS, LEVEL, LOWER, RESAMPLES, Z, bin_index, intervals, standard_error, wilson, worth
 
 CALIBRATION_TOLERANCE = 0.05
 TITLES = {
@@ -30,8 +30,12 @@ def draws_for(n: int) -> int:
     return RESAMPLES if n <= 20_000 else 200
 
 
-def classification(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], seed: int) -> dict[str, Any]:
-    """Metrics, calibration and confusion of ``probabilities (n, classes)`` against ``labels (n,)`` of class indices."""
+def classification(
+    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], seed: int, units: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Metrics, calibration and confusion of ``probabilities (n, classes)`` against ``labels (n,)`` of class indices; ``units`` (n,):
+    whom each row is of, where rows of one are alike.
+    """
     n, k = probabilities.shape
     predicted = probabilities.argmax(1)
     counts = np.bincount(labels, minlength=k)
@@ -39,13 +43,13 @@ def classification(labels: np.ndarray, probabilities: np.ndarray, class_names: S
     return {
         "rows": n,
         "errors": int((predicted != labels).sum()),
-        "metrics": _listed(labels, probabilities, seed),
+        "metrics": _listed(labels, probabilities, seed, units),
         "draws": draws_for(n),
         "majority": {"class": class_names[int(counts.argmax())], "share": float(counts.max() / n)},
-        "calibration": calibration(labels, probabilities, class_names, seed),
+        "calibration": calibration(labels, probabilities, class_names, seed, units),
         "confusion": confusion.tolist(),
         "decision": _decision(class_names),
-        "by_class": by_class(confusion, class_names),
+        "by_class": by_class(labels, predicted, class_names, units),
         "class_names": list(class_names),
     }
 
@@ -55,74 +59,86 @@ def _decision(class_names: Sequence[str]) -> str:
     return f"Decision rule: the class of highest probability is predicted{threshold}. Other thresholds are not tried."
 
 
-def by_class(confusion: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Sensitivity, specificity and predictive values of each class against the rest, with Wilson's intervals and what they are of.
-
-    ``confusion (classes, classes)``: rows are the true class, columns the predicted one.
-    """
-    total, true, given = confusion.sum(), confusion.sum(1), confusion.sum(0)
+def by_class(
+    labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], units: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """Sensitivity, specificity and predictive values of each class against the rest, with Wilson's intervals and what they are of."""
     rows = []
     for k, name in enumerate(class_names):
-        hits = confusion[k, k]
-        rest = total - true[k] - given[k] + hits
-        shares = {"sensitivity": (hits, true[k]), "specificity": (rest, total - true[k]), "ppv": (hits, given[k]),
-                  "npv": (rest, total - given[k])}  # fmt: skip
-        rows.append({"class": name} | {key: found for kind, (part, n) in shares.items() for key, found in _share(kind, part, n).items()})
+        true, given = labels == k, predicted == k
+        shares = {"sensitivity": (given, true), "specificity": (~given, ~true), "ppv": (true, given), "npv": (~true, ~given)}
+        rows.append({"class": name} | {key: v for kind, (hits, of) in shares.items() for key, v in _share(kind, hits, of, units).items()})
     return rows
 
 
-def _share(name: str, hits: Any, n: Any) -> dict[str, Any]:
-    low, high = wilson(hits, n)
-    return {name: float(hits / n) if n else None, f"{name}_low": low, f"{name}_high": high, f"{name}_n": int(n)}
+def _share(name: str, hits: np.ndarray, of: np.ndarray, units: np.ndarray | None) -> dict[str, Any]:
+    low, high = bounds(hits[of], None if units is None else units[of])
+    return {name: float(hits[of].mean()) if of.any() else None, f"{name}_low": low, f"{name}_high": high, f"{name}_n": int(of.sum())}
 
 
-def regression(labels: np.ndarray, predictions: np.ndarray, seed: int) -> dict[str, Any]:
+def bounds(hits: np.ndarray, units: np.ndarray | None) -> tuple[float, float]:
+    """Wilson's interval of a share of rows ``(n,)``, of as many as they are worth where rows of one unit are alike."""
+    n = worth(hits, units)
+    return wilson(float(np.mean(hits)) * n if n else 0.0, n)
+
+
+def regression(labels: np.ndarray, predictions: np.ndarray, seed: int, units: np.ndarray | None = None) -> dict[str, Any]:
     """Metrics and residuals of ``predictions (n,)`` against ``labels (n,)``."""
     n = len(labels)
     residuals = predictions - labels
     return {
         "rows": n,
-        "metrics": _listed(labels.astype(float), predictions[:, None], seed),
+        "metrics": _listed(labels.astype(float), predictions[:, None], seed, units),
         "draws": draws_for(n),
         "residual_quantiles": {f"{q:g}": float(v) for q in (0.05, 0.25, 0.5, 0.75, 0.95) for v in [np.quantile(residuals, q)]},
-        "bins": _residual_bins(predictions, residuals),
+        "bins": _residual_bins(predictions, residuals, units),
     }
 
 
-def calibration(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], seed: int) -> dict[str, Any]:
+def calibration(
+    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], seed: int, units: np.ndarray | None = None
+) -> dict[str, Any]:
     """Reliability in ten equal bins of the stated probability; the ECE, and how large an ECE chance alone would give.
 
     The ECE is that of Guo et al. (2017), over 15 equal bins of the probability that ``reliability_axes`` names. The chance level is its
     95 % quantile when outcomes are drawn from the stated probabilities themselves (Broecker and Smith 2007, Vaicenavicius et al. 2019):
     a perfectly calibrated model stays below it 19 times in 20. ``z`` is how many standard errors, of outcomes so drawn, the share that
-    came true lies from the mean stated probability (calibration in the large; Spiegelhalter 1986 gives the variance).
+    came true lies from the mean stated probability (calibration in the large; Spiegelhalter 1986 gives the variance). Where rows of one
+    unit are alike, all its residuals change sign together in place of drawing outcomes (the wild cluster bootstrap; Cameron, Gelbach
+    and Miller 2008), and ``z`` rests on its sums.
     """
     stated, observed = reliability_axes(labels, probabilities)
     which, n = bin_index(stated, ECE_BINS), len(labels)
+    residuals = observed - stated
 
-    def ece(outcomes: np.ndarray) -> float:
-        return float(np.abs(np.bincount(which, outcomes - stated)).sum() / n)
+    def ece(gaps: np.ndarray) -> float:
+        return float(np.abs(np.bincount(which, gaps)).sum() / n)
 
     rng = np.random.default_rng(seed + 1)
-    chance = [ece(rng.random(n) < stated) for _ in range(500)]
+    if units is None:
+        chance = [ece((rng.random(n) < stated) - stated) for _ in range(500)]
+        spread = float(np.sqrt((stated * (1 - stated)).sum()))
+    else:
+        signs = (rng.choice((-1.0, 1.0), int(units.max()) + 1) for _ in range(500))
+        chance = [ece(residuals * sign[units]) for sign in signs]
+        spread = float(np.sqrt((np.bincount(units, residuals) ** 2).sum()))
     tenths = bin_index(stated, 10)
     rows = []
     for b in np.unique(tenths):
         inside = tenths == b
-        low, high = wilson(observed[inside].sum(), inside.sum())
+        low, high = bounds(observed[inside], None if units is None else units[inside])
         means = {"stated": float(stated[inside].mean()), "observed": float(observed[inside].mean())}
         rows.append({"from": float(b / 10), "to": float((b + 1) / 10), "n": int(inside.sum()), **means, "low": low, "high": high})
     binary = probabilities.shape[1] == 2
-    spread = float(np.sqrt((stated * (1 - stated)).sum()))
     return {
         "of": f"probability of {class_names[1]!r}" if binary else "probability of the predicted class",
         "observed": f"share that is {class_names[1]!r}" if binary else "share that is right",
         "bins": rows,
-        "ece": ece(observed),
+        "ece": ece(residuals),
         "chance": float(np.quantile(chance, LEVEL)),
         "mean_stated": float(stated.mean()),
         "mean_observed": float(observed.mean()),
-        "z": float((observed - stated).sum() / spread) if spread > 0 else None,
+        "z": float(residuals.sum() / spread) if spread > 0 else None,
     }
 
 
@@ -133,9 +149,9 @@ def reliability_axes(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.
     return probabilities.max(1), (probabilities.argmax(1) == labels).astype(float)
 
 
-def _listed(labels: np.ndarray, predictions: np.ndarray, seed: int) -> list[dict[str, Any]]:
+def _listed(labels: np.ndarray, predictions: np.ndarray, seed: int, units: np.ndarray | None) -> list[dict[str, Any]]:
     """The metrics that these rows allow, in the order of their titles."""
-    found = intervals(labels, predictions, seed, draws_for(len(labels)))
+    found = intervals(labels, predictions, seed, draws_for(len(labels)), units)
     titles = TITLES | ({"roc_auc": "ROC AUC (unweighted one-vs-rest mean)"} if predictions.shape[1] > 2 else {})
     return [
         {"name": name, "title": title, "better": "lower" if name in LOWER else "higher", "value": value, "low": low, "high": high}
@@ -146,13 +162,12 @@ def _listed(labels: np.ndarray, predictions: np.ndarray, seed: int) -> list[dict
     ]
 
 
-def _residual_bins(predictions: np.ndarray, residuals: np.ndarray) -> list[dict[str, float]]:
+def _residual_bins(predictions: np.ndarray, residuals: np.ndarray, units: np.ndarray | None) -> list[dict[str, float]]:
     """Mean residual with its 95 % interval in up to ten bins of equal count, ordered by prediction."""
     order = np.argsort(predictions, kind="stable")
     rows = []
     for part in np.array_split(order, max(1, min(10, len(order) // 5))):
-        sd = residuals[part].std(ddof=1) if len(part) > 1 else float("nan")
-        mean, half = residuals[part].mean(), Z * sd / np.sqrt(len(part))
-        bounds = {"low": float(mean - half), "high": float(mean + half)}
-        rows.append({"predicted": float(predictions[part].mean()), "mean": float(mean), **bounds, "n": len(part)})
+        mean, half = residuals[part].mean(), Z * standard_error(residuals[part], None if units is None else units[part])
+        ends = {"low": float(mean - half), "high": float(mean + half)}
+        rows.append({"predicted": float(predictions[part].mean()), "mean": float(mean), **ends, "n": len(part)})
     return rows

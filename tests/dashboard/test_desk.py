@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import explainer
@@ -220,6 +221,18 @@ def test_a_report_is_told_the_favourable_outcome_and_names_what_failed(small: Si
     assert "refused" in evidence["sections"]["groups"]["selection"]
     assert [topic for topic, _ in written.failed] == [one["topic"] for one in evidence["outcomes"] if one["status"] == "fail"]
     assert [topic for topic, _ in written.not_assessed] == [one["topic"] for one in evidence["not_assessed"]]
+
+
+def test_a_report_counts_units_where_the_data_have_them(small: SimpleNamespace) -> None:
+    import json
+
+    test = small.data.test
+    units = pd.Series(np.arange(len(test.inputs)) // 3, name="person")
+    patients = SimpleNamespace(**{**vars(small), "data": SimpleNamespace(test=SimpleNamespace(**{**vars(test), "units": units}))})
+    desk = Desk([patients])
+    written = desk.report(desk.exhibit(""), "general").work(_nothing)
+    found = json.loads(written.files["json"])["sections"]["performance"]
+    assert found["units"]["name"] == "person" and found["units"]["count"] == units.nunique()
 
 
 def test_a_column_is_followed_over_the_test_set(small: SimpleNamespace) -> None:

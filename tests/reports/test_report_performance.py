@@ -55,7 +55,7 @@ def test_each_class_against_the_rest_equals_scikit_learn(k: int) -> None:
 
 
 def test_a_class_that_is_never_predicted_has_no_predictive_value() -> None:
-    row = performance.by_class(np.array([[5, 0], [3, 0]]), ["a", "b"])[1]
+    row = performance.by_class(np.repeat([0, 1], [5, 3]), np.zeros(8, dtype=int), ["a", "b"])[1]
     assert row["ppv"] is None and row["ppv_n"] == 0 and row["sensitivity"] == 0 and row["npv"] == 5 / 8
 
 
