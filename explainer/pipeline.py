@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import math
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -260,11 +261,11 @@ def _store(folder: Any, model: Model, given: Any, cut: features_.Features, goal:
 def _fits(found: Attribution, n: int) -> None:
     if len(found.values) != n or len(found.names) != n:
         raise InvalidInput(f"The method gave {len(found.values)} attributions and {len(found.names)} name lists for {n} inputs.")
-    for values, names in zip(found.values, found.names, strict=True):
-        cells = values.shape[:-1]
-        if len(cells) != len(found.axes) or len(names) not in (0, cells[0], int(np.prod(cells))):
+    for shape, names in {(values.shape, len(names)) for values, names in zip(found.values, found.names, strict=True)}:
+        cells = shape[:-1]
+        if len(cells) != len(found.axes) or names not in (0, cells[0], math.prod(cells)):
             raise InvalidInput(
-                f"The method gave values of shape {values.shape} with {len(names)} names; (*{', *'.join(found.axes)}, targets) is needed, "
+                f"The method gave values of shape {shape} with {names} names; (*{', *'.join(found.axes)}, targets) is needed, "
                 "with one name per cell or per entry of the first axis."
             )
 
