@@ -246,9 +246,9 @@ def wrap(
 
     Parameters
     ----------
-    obj : a torch ``nn.Module``, a scikit-learn estimator or ``Pipeline``, a ``transformers`` pipeline or ``(model, tokenizer)``
-        (or image processor, or feature extractor), an ONNX file or session, the ``https://`` address of an endpoint, or a
-        callable ``inputs -> (n, outputs)``.
+    obj : a torch ``nn.Module``, a scikit-learn estimator or ``Pipeline``, XGBoost's or LightGBM's own ``Booster`` (NaN is missing), a
+        ``transformers`` pipeline or ``(model, tokenizer)`` (or image processor, or feature extractor), an ONNX file or session, the
+        ``https://`` address of an endpoint, or a callable ``inputs -> (n, outputs)``.
     modality : "tabular", "image", "text" or "series"; scikit-learn estimators are tabular unless told otherwise, or unless what they
         begin with is a vectoriser of texts.
     feature_names, class_names : taken from the object where it knows them.
@@ -275,9 +275,9 @@ def wrap(
     if adapter is None:
         shown = f"{str(obj)!r} of type {type(obj).__name__}" if isinstance(obj, (str, PathLike)) else type(obj).__name__
         raise Unsupported(
-            "wrap() takes a torch nn.Module, a scikit-learn estimator or Pipeline, a transformers pipeline or (model, tokenizer), an ONNX "
-            f"file (.onnx) or session, the address of an endpoint (https://...), or a callable; {shown} came. Pass a function of the "
-            "inputs that returns (n, outputs) scores."
+            "wrap() takes a torch nn.Module, a scikit-learn estimator or Pipeline, a Booster, a transformers pipeline or (model, "
+            "tokenizer), an ONNX file (.onnx) or session, the address of an endpoint (https://...), or a callable; "
+            f"{shown} came. Pass a function of the inputs that returns (n, outputs) scores."
         )
     own = [p.name for p in inspect.signature(adapter).parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in common]
     for name_ in options:

@@ -25,6 +25,10 @@ def adapter_for(obj: Any) -> Callable[..., Any] | None:
         from explainer.adapters.sklearn import wrap_sklearn
 
         return wrap_sklearn
+    if bases & {"xgboost.Booster", "lightgbm.Booster"}:
+        from explainer.adapters.boosters import wrap_booster
+
+        return wrap_booster
     if "onnxruntime.InferenceSession" in bases:
         from explainer.adapters.onnx import wrap_onnx
 

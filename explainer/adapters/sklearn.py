@@ -231,6 +231,10 @@ def _digest(value: Any, digest: Any, seen: set[int]) -> None:
     else:
         seen.add(id(value))
         digest.update(type(value).__qualname__.encode())
+        if type(value).__name__ == "Booster":  # XGBoost's and LightGBM's trees are behind a pointer, which says nothing of them
+            content = bytes(value.save_raw("ubj")) if hasattr(value, "save_raw") else value.model_to_string().encode()
+            digest.update(content)
+            return
         # Compiled trees keep their state behind __getstate__ rather than in __dict__.
         state = getattr(value, "__dict__", None) or (value.__getstate__() if hasattr(value, "__getstate__") else None)
         _digest(state, digest, seen)

@@ -1,0 +1,130 @@
+"""XGBoost's and LightGBM's own Booster behind scikit-learn's interface, so that they are wrapped and read as their estimators are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+from explainer.adapters.sklearn import SklearnModel, wrap_sklearn
+from explainer.errors import Unsupported
+
+_PROBABILITIES = ("binary:logistic", "binary:logitraw", "multi:softprob", "multi:softmax")  # of XGBoost: the link of its margins is known
+
+
+class Trained(BaseEstimator):
+    """A booster that came trained."""
+
+    def fit(self, rows: Any, labels: Any) -> None:
+        """Raises Unsupported."""
+        raise Unsupported("A Booster that came trained is not trained again here.")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class XGBBooster(Trained):
+    """Scores all trees of a copy, as ``Booster.predict`` does, though training may have noted a better number of them."""
+
+    def __init__(self, booster: Any) -> None:
+        self.booster = booster.copy()
+        self.booster.set_attr(best_iteration=None, best_score=None)
+        self.n_features_in_ = booster.num_features()
+        if booster.feature_names:
+            self.feature_names_in_ = np.array(booster.feature_names, dtype=object)
+
+    def get_booster(self) -> Any:
+        return self.booster
+
+    def raw(self, rows: Any, margin: bool = True) -> np.ndarray:
+        import xgboost
+
+        return np.asarray(self.booster.predict(xgboost.DMatrix(rows), output_margin=margin), dtype=np.float64)
+
+
+class XGBBoosterRegressor(RegressorMixin, XGBBooster):
+    def predict(self, rows: Any) -> np.ndarray:
+        return self.raw(rows, margin=False)
+
+
+class XGBBoosterClassifier(ClassifierMixin, XGBBooster):
+    def __init__(self, booster: Any, classes: int) -> None:
+        super().__init__(booster)
+        self.classes_ = np.arange(classes)
+
+    def decision_function(self, rows: Any) -> np.ndarray:
+        return self.raw(rows)
+
+    def predict_proba(self, rows: Any) -> np.ndarray:
+        margins = self.raw(rows)
+        return softmax(margins, axis=1) if margins.ndim == 2 else _pair(expit(margins))
+
+    def predict(self, rows: Any) -> np.ndarray:
+        return self.predict_proba(rows).argmax(1)
+
+
+class LGBMBooster(Trained):
+    """Scores as ``Booster.predict`` does: up to the best iteration, where training noted one."""
+
+    def __init__(self, booster: Any) -> None:
+        self.booster_ = booster
+        self.n_features_in_ = booster.num_feature()
+        names = booster.feature_name()
+        if names != [f"Column_{j}" for j in range(len(names))]:  # what it calls columns that came without names
+            self.feature_names_in_ = np.array(names, dtype=object)
+
+
+class LGBMBoosterRegressor(RegressorMixin, LGBMBooster):
+    def predict(self, rows: Any) -> np.ndarray:
+        return np.asarray(self.booster_.predict(rows))
+
+
+class LGBMBoosterClassifier(ClassifierMixin, LGBMBooster):
+    def __init__(self, booster: Any, classes: int) -> None:
+        super().__init__(booster)
+        self.classes_ = np.arange(classes)
+
+    def decision_function(self, rows: Any) -> np.ndarray:
+        return np.asarray(self.booster_.predict(rows, raw_score=True))
+
+    def predict_proba(self, rows: Any) -> np.ndarray:
+        found = np.asarray(self.booster_.predict(rows))
+        return found if found.ndim == 2 else _pair(found)
+
+    def predict(self, rows: Any) -> np.ndarray:
+        return self.predict_proba(rows).argmax(1)
+
+
+def _pair(second: np.ndarray) -> np.ndarray:
+    return np.stack([1 - second, second], axis=1)
+
+
+def wrap_booster(booster: Any, **options: Any) -> SklearnModel:
+    """Wrap a Booster by its objective: classes 0 to k - 1, or numbers. Raises Unsupported for an objective whose link is not known."""
+    xgboost = type(booster).__module__.partition(".")[0] == "xgboost"
+    estimator = _xgboost(booster, options["task"]) if xgboost else _lightgbm(booster, options["task"])
+    return wrap_sklearn(estimator, **options)
+
+
+def _xgboost(booster: Any, task: str | None) -> XGBBooster:
+    learner = json.loads(booster.save_config())["learner"]
+    objective = learner["objective"]["name"]
+    if task == "regression" or not objective.startswith(("binary:", "multi:")):
+        return XGBBoosterRegressor(booster)
+    if objective not in _PROBABILITIES:
+        raise Unsupported(
+            f"How the objective {objective} turns margins into probabilities is not known. Known are {', '.join(_PROBABILITIES)}; or pass "
+            "task='regression' to explain what Booster.predict gives as a number."
+        )
+    return XGBBoosterClassifier(booster, max(2, int(learner["learner_model_param"]["num_class"])))
+
+
+def _lightgbm(booster: Any, task: str | None) -> LGBMBooster:
+    told = booster.dump_model(num_iteration=1)
+    objective = str(told.get("objective", "")).partition(" ")[0]
+    if task == "regression" or objective not in ("binary", "multiclass", "multiclassova"):
+        return LGBMBoosterRegressor(booster)
+    return LGBMBoosterClassifier(booster, max(2, int(told["num_class"])))
