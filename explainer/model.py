@@ -82,7 +82,14 @@ class Model(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """sha256 of what decides the predictions (weights, parameters, code)."""
+        """sha256 of what decides the predictions (weights, parameters, code), but for what :attr:`unhashed` tells."""
+
+    @property
+    def unhashed(self) -> str:
+        """What decides predictions too and the fingerprint does not cover, in a sentence; empty where there is no such thing."""
+        preprocess = getattr(self, "preprocess", None)
+        known = preprocess is None or hasattr(preprocess, "fingerprint") or getattr(preprocess, "__module__", "").startswith("explainer.")
+        return "" if known else "The model's sha256 does not cover the preprocess that its inputs go through first."
 
     def canonical(self, inputs: Any) -> Any:
         """``inputs`` checked and in the canonical form of this model's modality. Raises InvalidInput."""

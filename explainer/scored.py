@@ -68,11 +68,19 @@ def _ascending(keys: np.ndarray) -> bool:
     return bool((keys[1:] > keys[:-1]).all())
 
 
+def _same_as(kept: Any, wanted: Any, rounded: bool) -> bool:
+    """Whether two entries of a header are alike; scores but for what another batch or device rounds otherwise."""
+    if not rounded or np.shape(kept) != np.shape(wanted):
+        return bool(kept == wanted)
+    return np.allclose(np.array(kept, dtype=float), np.array(wanted, dtype=float), rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
 class Kept:
     """A folder that holds what has been scored, so that a run that was stopped goes on where it ended.
 
     ``header`` says what the scores belong to (model, inputs, parts, target, scale); a folder with another header is refused,
-    because its scores would be wrong here. Raises InvalidInput, CorruptFile.
+    because its scores would be wrong here. ``scores`` in it are those of a few rows, for what no digest of the model covers.
+    Raises InvalidInput, CorruptFile.
     """
 
     def __init__(self, folder: str | Path, header: Mapping[str, Any]) -> None:
@@ -95,11 +103,12 @@ class Kept:
             kept = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise CorruptFile(f"{path} cannot be read ({error}); delete the folder and start again.") from None
-        differing = [name for name in wanted if kept.get(name) != wanted[name]]
+        differing = [name for name in wanted if not _same_as(kept.get(name), wanted[name], rounded=name == "scores")]
         if differing:
+            named = [name for name in differing if name != "scores"]  # they follow from the rest, unless the model is another
+            what = f"{', '.join(named)} differ" if named else "the model scores the same rows otherwise"
             raise InvalidInput(
-                f"resume={str(self.folder)!r} holds the scores of another run: {', '.join(differing)} differ. "
-                "Name another folder, or delete this one."
+                f"resume={str(self.folder)!r} holds the scores of another run: {what}. Name another folder, or delete this one."
             )
 
     def read(self) -> dict[int, Scored]:

@@ -42,6 +42,10 @@ class FunctionModel(Model):
             held(rows, "probability" if alone and self._told is None else self._told, self.name)
         return rows
 
+    @property
+    def unhashed(self) -> str:
+        return "The model is a plain function; its sha256 covers the code, not the objects that the code uses."
+
     def fingerprint(self) -> str:
         """sha256 of the function's code and constants; what it closes over is not seen."""
         code = getattr(self._function, "__code__", None) or getattr(getattr(self._function, "__func__", None), "__code__", None)

@@ -71,6 +71,10 @@ class HttpModel(Model):
             held(scores, self._told, self.name)
         return scores
 
+    @property
+    def unhashed(self) -> str:
+        return "The model is behind an address; its sha256 covers the address and the form of requests, not the model that answers."
+
     def fingerprint(self) -> str:
         """sha256 of the address, the form of request and answer, and the class names; the model behind it is not seen."""
         forms = [form if isinstance(form, str) else getattr(form, "__qualname__", "") for form in (self._request, self._response)]

@@ -156,10 +156,9 @@ def labels_sha256(labels: np.ndarray) -> str:
 
 def _identity(m: Material, _progress: Progress) -> dict[str, Any]:
     packages = {"torch": ("torch", "captum"), "sklearn": ("scikit-learn",)}.get(m.model.framework, ())
-    blind = [{"topic": "Identity of what the function closes over",
-              "reason": "The model is a plain function; its sha256 covers the code, not the objects that the code uses."}]  # fmt: skip
+    unhashed = m.model.unhashed
     return {
-        "not_assessed": blind if m.model.framework == "function" else [],
+        "not_assessed": [{"topic": "Identity of all that decides a prediction", "reason": unhashed}] if unhashed else [],
         "model": {"name": m.model.name, "framework": m.model.framework, "kind": m.model.modality, "task": m.model.task,
                   "outputs": list(m.model.class_names), "features": len(m.model.feature_names), "device": str(m.model.device)},
         "hashes": hashes(m),

@@ -304,6 +304,17 @@ def test_scores_of_another_run_are_refused(tmp_path):
         explainer.explain(model, frame(2, seed=9), "shap", resume=tmp_path / "run", verify=False)
     with pytest.raises(InvalidInput, match="absence, perturbed differ"):
         explainer.explain(model, frame(2), "shap", baseline="median", resume=tmp_path / "run", verify=False)
+    weight = [1.0]
+    closing = explainer.wrap(
+        lambda rows: rows.sum(axis=1).to_numpy() * weight[0], modality="tabular", task="regression", background=frame(9)
+    )
+    first = explainer.explain(closing, frame(2), "shap", resume=tmp_path / "closing", verify=False)
+    weight[0] = 1.0 + 1e-7  # as another batch may round
+    again = explainer.explain(closing, frame(2), "shap", resume=tmp_path / "closing", verify=False)
+    np.testing.assert_array_equal(again.values, first.values)
+    weight[0] = 2.0  # the same code on another number: the fingerprint does not see it
+    with pytest.raises(InvalidInput, match="the model scores the same rows otherwise"):
+        explainer.explain(closing, frame(2), "shap", resume=tmp_path / "closing", verify=False)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     with pytest.raises(InvalidInput, match="other files"):
@@ -316,7 +327,7 @@ def test_rows_a_method_built_itself_are_resumed_too(tmp_path):
     calls.clear()
     again = explainer.explain(model, frame(2), "lime", resume=tmp_path / "run", verify=False)
     np.testing.assert_array_equal(again.values, first.values)
-    assert sum(calls) == 2  # the scores at the inputs themselves
+    assert sum(calls) == 2 + 4  # the scores at the inputs themselves, and of a few rows that say whether the function is the same
 
 
 def test_a_deleted_file_does_not_cost_another_one(tmp_path):

@@ -141,6 +141,30 @@ def test_what_was_not_assessed_is_listed_and_nothing_else_is_claimed(model: expl
     assert by_paragraph["MEASURE 2.7"] == "not assessed"
 
 
+def test_what_the_hash_of_the_model_does_not_cover_is_told(model: explainer.Model, tmp_path: Path) -> None:
+    import torch
+    from sklearn.linear_model import LogisticRegression
+
+    frame, labels, _ = make(60, 1)
+    topic = "Identity of all that decides a prediction"
+
+    def reasons(one: explainer.Model) -> list[str]:
+        made = explainer.audit(one, frame, labels, out=tmp_path / "r", date=DATE, cases=0, sample=5, formats="json")
+        return [entry["reason"] for entry in made.evidence["not_assessed"] if entry["topic"] == topic]
+
+    fitted = LogisticRegression().fit(frame, labels)
+    net = torch.nn.Linear(3, 2).eval()
+
+    def tripled(rows: pd.DataFrame) -> torch.Tensor:
+        return torch.tensor(rows.to_numpy(dtype="float32") * 3)
+
+    assert "objects that the code uses" in reasons(model)[0]
+    assert reasons(explainer.wrap(fitted, background=frame)) == []
+    assert "preprocess" in reasons(explainer.wrap(fitted, preprocess=lambda rows: rows * 3, background=frame))[0]
+    assert "preprocess" in reasons(explainer.wrap(net, modality="tabular", preprocess=tripled, class_names=NAMES, background=frame))[0]
+    assert reasons(explainer.wrap(net, modality="tabular", class_names=NAMES, background=frame)) == []
+
+
 def test_a_part_that_breaks_is_listed_with_its_reason_and_the_rest_goes_on(
     model: explainer.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
