@@ -29,7 +29,7 @@ from explainer.progress import reporter
 from explainer.scored import Kept
 from explainer.target import Target, resolve
 
-_TOLD = 4  # rows scored anew for a run that goes on, where the model's fingerprint does not cover all of it
+_TOLD = 4  # rows scored anew for a run that goes on: a fingerprint may not cover all that decides a score
 _GIVEN = ("model", "inputs", "coalitions", "method_parameters")  # not the caller's to pass by name
 
 
@@ -250,12 +250,12 @@ def _store(folder: Any, model: Model, given: Any, cut: features_.Features, goal:
     first = range(min(len(given), 8))
     shown = [np.arange(cut.players(i)) % 2 == parity for i in first for parity in (0, 1)]
     rows = cut.rows_of([(i // 2, mask[None]) for i, mask in enumerate(shown)])
-    told = inputs_.take(rows, np.unique(np.linspace(0, len(rows) - 1, _TOLD).astype(int))) if model.unhashed else None
+    told = inputs_.take(rows, np.unique(np.linspace(0, len(rows) - 1, _TOLD).astype(int)))
     weights = "" if goal.weights is None else hashlib.sha256(np.ascontiguousarray(goal.weights).tobytes()).hexdigest()
     header = {
-        "schema": 1, "model": model.fingerprint(), "inputs": inputs_.sha256(given), "parts": [cut.players(i) for i in range(len(given))],
+        "schema": 2, "model": model.fingerprint(), "inputs": inputs_.sha256(given), "parts": [cut.players(i) for i in range(len(given))],
         "absence": cut.absence, "perturbed": inputs_.sha256(rows), "target": [*goal.labels[:100], weights], "output": scale,
-        "accelerated": list(getattr(model, "kept", ())), "scores": [] if told is None else model.scores(told, scale).tolist(),
+        "accelerated": list(getattr(model, "kept", ())), "scores": model.scores(told, scale).tolist(),
     }  # fmt: skip
     return Kept(folder, header)
 

@@ -222,7 +222,9 @@ def _unit(frame: Any, unit: str | None, word: str) -> Any:
     if unit is None:
         return None
     if frame is None:
-        raise InvalidInput(f"{word} has no columns to take the unit {unit!r} from.")
+        raise InvalidInput(
+            f"{word} gives no columns beside its inputs to take the unit {unit!r} from; call explainer.audit(units=) from Python."
+        )
     if unit not in frame.columns:
         raise unknown("unit column", unit, frame.columns)
     return frame[unit]
@@ -248,7 +250,9 @@ def _columns(frame: Any, names: list[str], word: str) -> Any:
     if not names:
         return frame
     if frame is None:
-        raise InvalidInput(f"{word} has no columns to take the group {names[0]!r} from.")
+        raise InvalidInput(
+            f"{word} gives no columns beside its inputs to take the group {names[0]!r} from; call explainer.audit(groups=) from Python."
+        )
     for name in names:
         if name not in frame.columns:
             raise unknown("group column", name, frame.columns)

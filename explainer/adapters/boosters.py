@@ -10,7 +10,7 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from explainer.adapters.sklearn import SklearnModel, wrap_sklearn
-from explainer.errors import Unsupported
+from explainer.errors import InvalidInput, Unsupported
 
 _PROBABILITIES = ("binary:logistic", "binary:logitraw", "multi:softprob", "multi:softmax")  # of XGBoost: the link of its margins is known
 
@@ -42,7 +42,7 @@ class XGBBooster(Trained):
     def raw(self, rows: Any, margin: bool = True) -> np.ndarray:
         import xgboost
 
-        return np.asarray(self.booster.predict(xgboost.DMatrix(rows), output_margin=margin), dtype=np.float64)
+        return np.asarray(self.booster.predict(xgboost.DMatrix(rows, enable_categorical=True), output_margin=margin), dtype=np.float64)
 
 
 class XGBBoosterRegressor(RegressorMixin, XGBBooster):
@@ -104,13 +104,20 @@ def _pair(second: np.ndarray) -> np.ndarray:
 
 def wrap_booster(booster: Any, **options: Any) -> SklearnModel:
     """Wrap a Booster by its objective: classes 0 to k - 1, or numbers. Raises Unsupported for an objective whose link is not known."""
-    xgboost = type(booster).__module__.partition(".")[0] == "xgboost"
-    estimator = _xgboost(booster, options["task"]) if xgboost else _lightgbm(booster, options["task"])
+    xgboost = any(c.__module__.partition(".")[0] == "xgboost" for c in type(booster).__mro__)
+    estimator = _xgboost(booster, options["task"]) if xgboost else _lightgbm(booster, options["task"], options["returns"])
+    given = getattr(options["background"], "columns", None)
+    if given is not None and [str(c).replace(" ", "_") for c in given] == list(getattr(estimator, "feature_names_in_", ())):
+        estimator.feature_names_in_ = np.array([str(c) for c in given], dtype=object)  # LightGBM keeps names without their spaces
     return wrap_sklearn(estimator, **options)
 
 
 def _xgboost(booster: Any, task: str | None) -> XGBBooster:
-    learner = json.loads(booster.save_config())["learner"]
+    try:
+        learner = json.loads(booster.save_config())["learner"]
+        booster.num_features()
+    except Exception as error:
+        raise InvalidInput(f"The XGBoost Booster cannot be read; is it trained? ({str(error).strip().splitlines()[-1]})") from None
     objective = learner["objective"]["name"]
     if task == "regression" or not objective.startswith(("binary:", "multi:")):
         return XGBBoosterRegressor(booster)
@@ -119,12 +126,19 @@ def _xgboost(booster: Any, task: str | None) -> XGBBooster:
             f"How the objective {objective} turns margins into probabilities is not known. Known are {', '.join(_PROBABILITIES)}; or pass "
             "task='regression' to explain what Booster.predict gives as a number."
         )
+    if objective.startswith("binary:") and int(learner["learner_model_param"].get("num_target", 1)) > 1:
+        raise Unsupported(
+            "The Booster predicts several labels at once, each with its own two classes. Pass task='regression' to explain the "
+            "probability that Booster.predict gives for one of them, named by target=."
+        )
     return XGBBoosterClassifier(booster, max(2, int(learner["learner_model_param"]["num_class"])))
 
 
-def _lightgbm(booster: Any, task: str | None) -> LGBMBooster:
+def _lightgbm(booster: Any, task: str | None, returns: str | None) -> LGBMBooster:
     told = booster.dump_model(num_iteration=1)
-    objective = str(told.get("objective", "")).partition(" ")[0]
+    objective, *settings = str(told.get("objective") or "none").split()
     if task == "regression" or objective not in ("binary", "multiclass", "multiclassova"):
         return LGBMBoosterRegressor(booster)
+    if returns == "logit" and (objective == "multiclassova" or (objective == "binary" and settings != ["sigmoid:1"])):
+        raise Unsupported(f"The raw scores of the objective {' '.join([objective, *settings])} are no logits; leave returns= out.")
     return LGBMBoosterClassifier(booster, max(2, int(told["num_class"])))

@@ -49,12 +49,13 @@ class FunctionModel(Model):
     def fingerprint(self) -> str:
         """sha256 of the function's code and constants; what it closes over is not seen."""
         code = getattr(self._function, "__code__", None) or getattr(getattr(self._function, "__func__", None), "__code__", None)
-        body = (
-            repr(type(self._function))
-            if code is None
-            else f"{code.co_code!r}{[c for c in code.co_consts if not hasattr(c, 'co_code')]!r}{code.co_names!r}"
-        )
+        body = repr(type(self._function)) if code is None else code_of(code)
         return hashlib.sha256(f"{getattr(self._function, '__qualname__', '')}{body}{self.class_names}".encode()).hexdigest()
+
+
+def code_of(code: Any) -> str:
+    """What a function's code does, the functions in it left out: their names change with each run."""
+    return f"{code.co_code!r}{[c for c in code.co_consts if not hasattr(c, 'co_code')]!r}{code.co_names!r}"
 
 
 def _describe(inputs: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from explainer import inputs as inputs_
+from explainer.adapters.function import code_of
 from explainer.adapters.outputs import held, names_of_classes
 from explainer.errors import ExplainerError, InvalidInput, Unsupported
 from explainer.model import Model
@@ -231,7 +232,12 @@ def _digest(value: Any, digest: Any, seen: set[int]) -> None:
     else:
         seen.add(id(value))
         digest.update(type(value).__qualname__.encode())
-        if type(value).__name__ == "Booster":  # XGBoost's and LightGBM's trees are behind a pointer, which says nothing of them
+        code = getattr(value, "__code__", None)
+        if code is not None:
+            digest.update(code_of(code).encode())
+        if any(
+            c.__name__ == "Booster" for c in type(value).__mro__
+        ):  # XGBoost's and LightGBM's trees are behind a pointer, which says nothing of them
             content = bytes(value.save_raw("ubj")) if hasattr(value, "save_raw") else value.model_to_string().encode()
             digest.update(content)
             return

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from explainer.adapters.gradients import GradientView
 
 ROWS = (256, 4096)  # rows of a batch: of pictures, texts and series; of tables, whose rows cost less than the call
+_CODE_KNOWN = ("torch", "torchvision", "transformers", "peft", "zoo", "explainer")  # packages whose code a version tells
 _PIXELS = 2**16  # of a batch of pictures on a CPU: what convolutions make of more no longer fits its caches
 _FEWEST_PICTURES = 8
 _ELEMENTS = 2**22  # numbers (or characters) that enter the module at once; bigger inputs go in smaller batches
@@ -210,6 +211,12 @@ class TorchModel(Model):
         twin.device = str(twin._where)
         twin._described, twin._measured, twin._anatomy = None, {}, None
         return twin
+
+    @property
+    def unhashed(self) -> str:
+        strange = {type(m).__qualname__ for m in self.core.modules() if type(m).__module__.partition(".")[0] not in _CODE_KNOWN}
+        code = f"The model's sha256 does not cover the code of its classes ({', '.join(sorted(strange)[:3])})." if strange else ""
+        return " ".join(filter(None, (code, super().unhashed)))
 
     def fingerprint(self) -> str:
         told = "" if self.entry.told is None else f"{self.entry.told!r}"

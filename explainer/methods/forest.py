@@ -165,7 +165,7 @@ def _xgboost(estimator: Any) -> Forest:
         )  # fmt: skip
     base = np.array(learner["learner_model_param"]["base_score"].strip("[]").split(","), dtype=np.float64)
     objective = learner["objective"]["name"]
-    if objective in ("binary:logistic", "reg:logistic", "binary:logitraw"):
+    if objective in ("binary:logistic", "reg:logistic"):
         base = np.log(base) - np.log1p(-base)
     elif objective in ("count:poisson", "reg:gamma", "reg:tweedie"):
         base = np.log(base)

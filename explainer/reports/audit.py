@@ -105,7 +105,7 @@ def audit(
     profile : which requirements to answer: "general", "finance", "medical", "legal" or "eu-ai-act".
     groups : DataFrame of protected attributes, one row per row of ``data``; they need not be columns of it.
     units : whom each row is of ``(n,)``, such as a Series of patients, where several rows are of one: these are alike, so intervals and
-        tests count units, not rows. Without it each row counts as one of its own.
+        tests of the model count units, not rows (the data checks count rows). Without it each row counts as one of its own.
     favourable : the class that is good for the person, of a regression "high" or "low"; without it rates per group are shown, and
         fairness is not judged. Where a class is named, at least one case explained is a decision against the person.
     reference, reference_labels : the training set, to look for overlap and drift; for a model of tables that has no background of

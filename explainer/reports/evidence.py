@@ -174,7 +174,8 @@ def _data(m: Material, _progress: Progress) -> dict[str, Any]:
         found["source"] = {"name": clean(m.source.name)}
     if m.unread:
         found["unused"] = [clean(name) for name in m.unread]
-        why = f"{', '.join(found['unused'])}: read by the data checks, and where they are groups by the figures per group; by nothing else."
+        read = "read by the data checks, and where they are groups or units by the figures that count them; not by the model"
+        why = f"{', '.join(found['unused'])}: {read}."
         lacking.append({"topic": "Columns that the model does not use", "reason": why})
     if m.reference is None:
         why = "No reference set was given, so overlap and drift against it are unknown."
@@ -221,17 +222,22 @@ def _performance(m: Material, _progress: Progress) -> dict[str, Any]:
     if m.clustered:
         found["units"] = m.clustered
     beside = judgements.baseline(m.record)
+    lacking = _independence(m)
+    if not found.get("calibration", {}).get("told", True):
+        few = f"Of fewer than {performance.FEWEST_UNITS} units ({m.unit}), an error of calibration cannot be told from chance."
+        lacking.append({"topic": "Calibration", "reason": few})
     why = "No training record was given that has a simpler model's figures beside the model's."
     return {
         **found,
         "outcomes": outcomes + ([beside] if beside else []),
-        "not_assessed": ([] if beside else [{"topic": "Comparison with a simpler model", "reason": why}]) + _independence(m),
+        "not_assessed": ([] if beside else [{"topic": "Comparison with a simpler model", "reason": why}]) + lacking,
     }
 
 
 def _independence(m: Material) -> list[dict[str, str]]:
     if m.units is not None:
-        return []
+        why = f"Sample size, weak segments, drift and the other data checks count every row as one of its own, not units ({m.unit})."
+        return [{"topic": "Independence of rows in the data checks", "reason": why}]
     why = (
         "Every row counts as one of its own. If several are of one person or thing, intervals are too narrow: name it with units= (--unit)."
     )
@@ -249,7 +255,7 @@ def _measured(m: Material, labels: np.ndarray) -> tuple[dict[str, Any], list[dic
     m.pictures["reliability"] = figures.reliability(bins["bins"], bins["of"], bins["observed"])
     if len(m.model.class_names) <= 12:
         m.pictures["confusion"] = figures.confusion(found["confusion"], m.model.class_names)
-    return found, [judgements.skill(found), judgements.calibrated(found)]
+    return found, [judgements.skill(found), *judgements.calibrated(found)]
 
 
 def _groups(m: Material, _progress: Progress) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def compare(table: Table) -> None:
     for row in table["groups"]:
         if row["group"] != MISSING and not row["suppressed"] and best["selection"] > 0:
             row.update(_ratio(row, best))
-    table.update(_judgement(table["attribute"], counted, best))
+    table.update(_judgement(table["attribute"], counted, best, table["counted"]))
 
 
 def _ratio(row: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
@@ -50,19 +50,22 @@ def _ratio(row: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
     ratio = row["selection"] / best["selection"]
     if row is best:
         return {"ratio": 1.0, "ratio_low": None, "ratio_high": None, "p": None}
-    (a, without), (b, besides) = own, most = _hits(row, "selection"), _hits(best, "selection")
-    p = _fisher(own, most)
-    if a == 0:
+    p = _fisher(_hits(row, "selection"), _hits(best, "selection"))
+    if ratio == 0:
         return {"ratio": ratio, "ratio_low": 0.0, "ratio_high": None, "p": p}
-    half = Z * np.sqrt(1 / a - 1 / (a + without) + 1 / b - 1 / (b + besides))
+    half = Z * np.sqrt(sum((1 - one["selection"]) / (one["selection"] * _worth(one, "selection")) for one in (row, best)))
     return {"ratio": ratio, "ratio_low": float(ratio * np.exp(-half)), "ratio_high": float(ratio * np.exp(half)), "p": p}
 
 
 def _hits(row: Mapping[str, Any], rate: str) -> np.ndarray:
     """Rows with and without what the rate counts; where rows of one unit are alike, as many as they are worth (Rao and Scott 1992)."""
-    n = round(row.get(f"{rate}_worth", row[f"{rate}_n"]))
-    hits = round(row[rate] * n)
+    n = round(_worth(row, rate))
+    hits = min(max(round(row[rate] * n), int(row[rate] > 0)), n - int(row[rate] < 1))  # what was seen stays seen
     return np.array([hits, n - hits])
+
+
+def _worth(row: Mapping[str, Any], rate: str) -> float:
+    return row.get(f"{rate}_worth", row[f"{rate}_n"])
 
 
 def _fisher(a: np.ndarray, b: np.ndarray) -> float:
@@ -71,8 +74,8 @@ def _fisher(a: np.ndarray, b: np.ndarray) -> float:
     return float(fisher_exact([a, b])[1])
 
 
-def _judgement(name: str, counted: list[dict[str, Any]], best: dict[str, Any]) -> dict[str, Any]:
-    lowest = min(counted, key=lambda row: row["selection"])
+def _judgement(name: str, judged: list[dict[str, Any]], best: dict[str, Any], counted: str) -> dict[str, Any]:
+    lowest = min(judged, key=lambda row: row["selection"])
     if lowest["selection"] == best["selection"]:
         none = best["selection"] == 0
         said = "none of them receives the favourable outcome, so there is no ratio" if none else f"at {percent(best['selection'])}"
@@ -85,7 +88,7 @@ def _judgement(name: str, counted: list[dict[str, Any]], best: dict[str, Any]) -
     if lowest["p"] < SIGNIFICANCE:
         reason = f"{said}, under four fifths, and the difference is significant (Fisher's exact {chance(lowest['p'])})."
         return {**facts, "status": "fail", "reason": reason}
-    reason = f"{said}, under four fifths; with this many rows it may be chance (Fisher's exact {chance(lowest['p'])})."
+    reason = f"{said}, under four fifths; with this many {counted} it may be chance (Fisher's exact {chance(lowest['p'])})."
     return {**facts, "status": "warn", "reason": reason}
 
 

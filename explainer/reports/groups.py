@@ -47,18 +47,23 @@ def units_of(units: Any, rows: int) -> tuple[np.ndarray | None, str]:
 
     if units is None:
         return None, ""
-    column = units.to_pandas() if hasattr(units, "to_pandas") and not isinstance(units, pd.Series) else units
+    given = units.to_pandas() if hasattr(units, "to_pandas") else units
+    if isinstance(given, pd.DataFrame) or getattr(given, "ndim", 1) > 1:
+        shape = given.shape
+        if shape[1:] != (1,):
+            raise InvalidInput(f"units has shape {shape} for {rows} rows of data; pass one value per row, as a column of patients.")
+        given = given.iloc[:, 0] if isinstance(given, pd.DataFrame) else np.ravel(given)
     try:
-        column = column.squeeze("columns") if isinstance(column, pd.DataFrame) else pd.Series(column)
-    except (TypeError, ValueError) as error:
+        column = given if isinstance(given, pd.Series) else pd.Series(given)
+        numbered = pd.factorize(column, sort=False)[0].astype(np.int64)
+    except (TypeError, ValueError, NotImplementedError) as error:
         raise InvalidInput(f"units must name whom each row is of, one value per row of the data; {error}.") from None
-    if not isinstance(column, pd.Series) or len(column) != rows:
-        shape = getattr(column, "shape", ())
-        raise InvalidInput(f"units has shape {shape} for {rows} rows of data; pass one value per row, as a column of patients.")
+    if len(column) != rows:
+        raise InvalidInput(f"units has shape {column.shape} for {rows} rows of data; pass one value per row, as a column of patients.")
     missing = np.flatnonzero(column.isna())
     if len(missing):
         raise InvalidInput(f"units row {missing[0]} is missing ({len(missing)} in all); name whom every row is of, or leave units out.")
-    return pd.factorize(column, sort=False)[0].astype(np.int64), clean(column.name) if column.name is not None else "unit"
+    return numbered, clean(column.name) if column.name is not None else "unit"
 
 
 def favourable_of(favourable: Any, task: str, class_names: tuple[str, ...]) -> int | str | None:

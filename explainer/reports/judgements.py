@@ -46,19 +46,21 @@ def skill(found: Mapping[str, Any]) -> dict[str, str]:
     return {"status": "pass" if better else "fail", "topic": topic, "text": said + ("." if better else ", which is not clearly less.")}
 
 
-def calibrated(found: Mapping[str, Any]) -> dict[str, str]:
-    """Held against what chance gives a calibrated model, and against a tolerance."""
+def calibrated(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Held against what chance gives a calibrated model, and against a tolerance; nothing where units are too few to tell."""
     bins = found["calibration"]
+    if not bins["told"]:
+        return []
     said = (
         f"Expected calibration error of the {bins['of']} is {number(bins['ece'])}; chance alone would give up to {number(bins['chance'])}"
     )
     said += f". On average it states {percent(bins['mean_stated'])}, and {percent(bins['mean_observed'])} came true"
     if bins["ece"] <= bins["chance"]:
-        return {"status": "pass", "topic": "Calibration", "text": f"{said}."}
+        return [{"status": "pass", "topic": "Calibration", "text": f"{said}."}]
     if bins["ece"] <= CALIBRATION_TOLERANCE:
-        text = f"{said}. The deviation is real but under the tolerance of {CALIBRATION_TOLERANCE}."
-        return {"status": "pass", "topic": "Calibration", "text": text}
-    return {"status": "warn", "topic": "Calibration", "text": f"{said}. Stated probabilities should not be read at face value."}
+        text = f"{said}. The deviation is more than chance gives, but under the tolerance of {CALIBRATION_TOLERANCE}."
+        return [{"status": "pass", "topic": "Calibration", "text": text}]
+    return [{"status": "warn", "topic": "Calibration", "text": f"{said}. Stated probabilities should not be read at face value."}]
 
 
 def baseline(record: Mapping[str, Any] | None) -> dict[str, str] | None:

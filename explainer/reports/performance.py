@@ -10,6 +10,7 @@ import numpy as np
 from explainer.metrics import ECE_BINS, LEVEL, LOWER, RESAMPLES, Z, bin_index, intervals, standard_error, wilson, worth
 
 CALIBRATION_TOLERANCE = 0.05
+FEWEST_UNITS = 6  # whose signs fall alike by chance once in 32 times
 TITLES = {
     "accuracy": "Accuracy",
     "top5_accuracy": "Top-5 accuracy",
@@ -105,7 +106,8 @@ def calibration(
     a perfectly calibrated model stays below it 19 times in 20. ``z`` is how many standard errors, of outcomes so drawn, the share that
     came true lies from the mean stated probability (calibration in the large; Spiegelhalter 1986 gives the variance). Where rows of one
     unit are alike, all its residuals change sign together in place of drawing outcomes (the wild cluster bootstrap; Cameron, Gelbach
-    and Miller 2008), and ``z`` rests on its sums.
+    and Miller 2008), and ``z`` rests on its sums; where rows drawn alone give more, they count. ``told``: whether there are units enough
+    for signs to tell chance from error.
     """
     stated, observed = reliability_axes(labels, probabilities)
     which, n = bin_index(stated, ECE_BINS), len(labels)
@@ -115,13 +117,12 @@ def calibration(
         return float(np.abs(np.bincount(which, gaps)).sum() / n)
 
     rng = np.random.default_rng(seed + 1)
-    if units is None:
-        chance = [ece((rng.random(n) < stated) - stated) for _ in range(500)]
-        spread = float(np.sqrt((stated * (1 - stated)).sum()))
-    else:
+    chance = np.quantile([ece((rng.random(n) < stated) - stated) for _ in range(500)], LEVEL)
+    spread = np.sqrt((stated * (1 - stated)).sum())
+    if units is not None:
         signs = (rng.choice((-1.0, 1.0), int(units.max()) + 1) for _ in range(500))
-        chance = [ece(residuals * sign[units]) for sign in signs]
-        spread = float(np.sqrt((np.bincount(units, residuals) ** 2).sum()))
+        chance = max(chance, np.quantile([ece(residuals * sign[units]) for sign in signs], LEVEL))
+        spread = max(spread, np.sqrt((np.bincount(units, residuals) ** 2).sum()))
     tenths = bin_index(stated, 10)
     rows = []
     for b in np.unique(tenths):
@@ -135,7 +136,8 @@ def calibration(
         "observed": f"share that is {class_names[1]!r}" if binary else "share that is right",
         "bins": rows,
         "ece": ece(residuals),
-        "chance": float(np.quantile(chance, LEVEL)),
+        "chance": float(chance),
+        "told": units is None or int(units.max()) + 1 >= FEWEST_UNITS,
         "mean_stated": float(stated.mean()),
         "mean_observed": float(observed.mean()),
         "z": float(residuals.sum() / spread) if spread > 0 else None,

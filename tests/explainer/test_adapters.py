@@ -71,6 +71,11 @@ def test_fingerprints_follow_what_was_learned():
 
     a, b = (explainer.wrap(f, modality="tabular", class_names=["v"], task="regression").fingerprint() for f in (one, two))
     assert a != b
+    rows = data.select_dtypes("number")
+    fitted = LogisticRegression().fit(rows, labels(data))
+    steps = [make_pipeline(FunctionTransformer(f), fitted) for f in (lambda v: v * 2, lambda v: v * 3, lambda v: v * 2)]
+    prints = [explainer.wrap(one, background=rows).fingerprint() for one in steps]
+    assert prints[0] == prints[2] != prints[1]
 
 
 @pytest.mark.parametrize(

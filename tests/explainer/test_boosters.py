@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import explainer
-from explainer.errors import Unsupported
+from explainer.errors import InvalidInput, Unsupported
 
 lightgbm, xgboost = pytest.importorskip("lightgbm"), pytest.importorskip("xgboost")
 COLUMNS = ["age", "income", "debt", "years"]
@@ -42,6 +42,7 @@ def predicted(booster: Any, x: Any) -> np.ndarray:
         (xgb, "reg:squarederror", 0, {}),
         (xgb, "count:poisson", 0, {}),
         (xgb, "binary:logistic", 2, {}),
+        (xgb, "binary:logitraw", 2, {}),
         (xgb, "multi:softprob", 3, {"num_class": 3}),
         (lgb, "regression", 0, {}),
         (lgb, "binary", 2, {}),
@@ -54,6 +55,7 @@ def test_a_booster_is_scored_as_it_predicts_and_read_as_trees(train: Any, object
     booster = train(objective, y, x, **more)
     model = explainer.wrap(booster, background=x[:30])
     want = predicted(booster, x[:20])
+    want = 1 / (1 + np.exp(-want)) if objective == "binary:logitraw" else want
     np.testing.assert_allclose(model.scores(x[:20]), np.stack([1 - want, want], 1) if classes == 2 else want.reshape(20, -1), atol=1e-6)
     assert model.task == ("classification" if classes else "regression")
     assert model.feature_names == (tuple(COLUMNS) if named else ("x0", "x1", "x2", "x3"))
@@ -104,6 +106,42 @@ def test_estimators_of_other_trees_have_another_fingerprint() -> None:
     for kind in (xgboost.XGBRegressor(n_estimators=5), lightgbm.LGBMRegressor(n_estimators=5, verbose=-1)):
         prints = [explainer.wrap(kind.fit(x, y), background=x[:30]).fingerprint() for y in (score, score, -score)]
         assert prints[0] == prints[1] != prints[2]
+
+
+def test_categories_are_read_and_names_keep_their_spaces() -> None:
+    x, score = data(named=True)
+    x = x.rename(columns={"age": "age in years"}).assign(kind=pd.Categorical(np.where(score > 0, "a", "b"), ["a", "b"]))
+    y = (score + (x["kind"] == "a") > 1).astype(int)
+    first = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(x, y, enable_categorical=True), 5)
+    second = lgb("binary", y, x, 5)
+    want = (first.predict(xgboost.DMatrix(x[:9], enable_categorical=True)), second.predict(x[:9]))
+    for booster, told in zip((first, second), want, strict=True):
+        model = explainer.wrap(booster, background=x[:30])
+        assert model.feature_names == tuple(x.columns)
+        np.testing.assert_allclose(model.scores(x[:9])[:, 1], told, atol=1e-6)
+
+
+def test_what_boosters_cannot_be_taken_for_is_refused() -> None:
+    x, score = data(named=False)
+    both = np.stack([score > 0, score > 1], axis=1).astype(int)
+    several = xgb("binary:logistic", both, x)
+    with pytest.raises(Unsupported, match=r"several labels at once.*task='regression'"):
+        explainer.wrap(several, background=x[:30])
+    numbers = explainer.wrap(several, background=x[:30], task="regression")
+    np.testing.assert_allclose(numbers.scores(x[:9]), several.predict(xgboost.DMatrix(x[:9])), atol=1e-6)
+    for objective, more in (("binary", {"sigmoid": 2.0}), ("multiclassova", {"num_class": 2})):
+        steep = lgb(objective, both[:, 0], x, **more)
+        assert explainer.wrap(steep, background=x[:30]).returns == "probability"
+        with pytest.raises(Unsupported, match=rf"raw scores of the objective {objective}.* are no logits"):
+            explainer.wrap(steep, background=x[:30], returns="logit")
+    with pytest.raises(InvalidInput, match="is it trained"):
+        explainer.wrap(xgboost.Booster(), background=x[:30])
+
+    class Own(xgboost.Booster):
+        pass
+
+    own = Own(model_file=bytearray(xgb("reg:squarederror", score, x).save_raw("ubj")))
+    assert explainer.wrap(own, background=x[:30]).task == "regression"
 
 
 def test_margins_without_a_known_link_are_refused_or_taken_as_numbers() -> None:

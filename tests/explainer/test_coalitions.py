@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from games import COLUMNS, frame, regression, wavy
 
 import explainer
@@ -297,6 +298,13 @@ def test_a_stopped_run_goes_on_where_it_ended(tmp_path, monkeypatch):
     assert explainer.explain(model, rows, "shap", **options, resume=tmp_path / "run").provenance.evaluations == 0
 
 
+class Scaled(torch.nn.Module):
+    by = 1.0
+
+    def forward(self, x):
+        return x.sum(1, keepdim=True) * self.by
+
+
 def test_scores_of_another_run_are_refused(tmp_path):
     model = regression(wavy)
     explainer.explain(model, frame(2), "shap", resume=tmp_path / "run", verify=False)
@@ -315,6 +323,13 @@ def test_scores_of_another_run_are_refused(tmp_path):
     weight[0] = 2.0  # the same code on another number: the fingerprint does not see it
     with pytest.raises(InvalidInput, match="the model scores the same rows otherwise"):
         explainer.explain(closing, frame(2), "shap", resume=tmp_path / "closing", verify=False)
+    net = Scaled()
+    scaled = explainer.wrap(net, modality="tabular", task="regression", background=frame(9))
+    assert "code of its classes (Scaled)" in scaled.unhashed
+    explainer.explain(scaled, frame(2), "shap", resume=tmp_path / "scaled", verify=False)
+    net.by = 2.0  # neither weight nor structure
+    with pytest.raises(InvalidInput, match="the model scores the same rows otherwise"):
+        explainer.explain(scaled, frame(2), "shap", resume=tmp_path / "scaled", verify=False)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     with pytest.raises(InvalidInput, match="other files"):

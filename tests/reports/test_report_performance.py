@@ -108,7 +108,7 @@ def test_a_class_that_is_named_too_often_is_no_pass_though_the_predicted_one_loo
     found = performance.classification(labels, probabilities, ["no", "yes"], 0)
     of_predicted = next(m["value"] for m in found["metrics"] if m["name"] == "ece")
     assert found["calibration"]["ece"] == pytest.approx(0.095, abs=0.015) and of_predicted < found["calibration"]["ece"]
-    outcome = judgements.calibrated(found)
+    (outcome,) = judgements.calibrated(found)
     assert outcome["status"] == "warn" and "'yes'" in outcome["text"]
 
 

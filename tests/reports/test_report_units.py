@@ -70,6 +70,24 @@ def test_calibration_of_alike_rows_is_not_held_against_the_chance_of_single_ones
     assert shares[2] <= 0.2 and shares[3] > 0.5
 
 
+def test_rare_outcomes_and_few_units_are_no_error_of_calibration() -> None:
+    p, units = np.tile([0.99, 0.01], (200, 1)), np.repeat(np.arange(40), 5)
+    found = performance.calibration(np.zeros(200, dtype=int), p, NAMES, 0, units)  # none of 200 at 1 %: nothing strange
+    assert found["ece"] <= found["chance"] and abs(found["z"]) < 1.96 and found["told"]
+    few = performance.calibration(np.zeros(200, dtype=int), np.tile([0.2, 0.8], (200, 1)), NAMES, 0, np.repeat(np.arange(4), 50))
+    assert not few["told"]  # four units that all err alike: sign flips cannot say so
+
+
+def test_what_was_seen_in_one_unit_alone_stays_seen() -> None:
+    units = np.r_[np.repeat(np.arange(40), 51), 40 + np.arange(1000)]
+    selected = np.r_[np.arange(2040) < 51, np.arange(1000) < 30]
+    found = groups.by_group(pd.DataFrame({"g": ["a"] * 2040 + ["b"] * 1000}), groups.Decisions(selected, units=units))[0][0]
+    fairness.compare(found)
+    for row in found["groups"]:
+        assert np.isfinite(row["p"]) if row["p"] is not None else row["ratio"] == 1
+        assert row["ratio"] == 1 or 0 < row["ratio_low"] < row["ratio"] < row["ratio_high"] < np.inf
+
+
 def test_groups_of_few_units_are_not_judged_and_tests_count_units() -> None:
     rng = np.random.default_rng(1)
     parts = [drawn_in_units(rng, 40, 50, p, alike=0.9) for p in (0.75, 0.5)]
@@ -103,6 +121,9 @@ def test_a_report_says_whose_the_rows_are(model: explainer.Model, tmp_path: Path
     assert "of 15 whole units, patient)" in page and "tend to be too narrow all the same" in page
     assert "units" in found.evidence["inputs"] and explainer.verify(found.path).ok
     plain = small(model, tmp_path / "b", groups=sex)
+    assert "Independence of rows in the data checks" in found.not_assessed
+    three = small(model, tmp_path / "d", units=patients // 5)
+    assert "Calibration" in three.not_assessed and not [o for o in three.evidence["outcomes"] if o["topic"] == "Calibration"]
     assert "Whether rows are independent" in plain.not_assessed and "Whether rows are independent" not in found.not_assessed
     once = small(model, tmp_path / "c", groups=sex, units=list(range(60)))
     assert once.evidence["sections"]["performance"]["metrics"] == plain.evidence["sections"]["performance"]["metrics"]
@@ -127,7 +148,8 @@ def test_every_row_four_times_by_person_is_as_sure_as_once(model: explainer.Mode
         (np.arange(59), r"units has shape \(59,\) for 60 rows"),
         ([None, *range(59)], r"units row 0 is missing \(1 in all\)"),
         (pd.DataFrame({"a": range(60), "b": range(60)}), r"units has shape \(60, 2\)"),
-        (7, "units has shape|units must name"),
+        (7, r"units has shape \(1,\)"),
+        ([["p1"]] * 60, "units must name whom each row is of"),
     ],
 )
 def test_units_that_do_not_fit_are_refused(model: explainer.Model, tmp_path: Path, units: object, said: str) -> None:
