@@ -122,7 +122,7 @@ def explain(
 
         def engine(model: Model) -> Coalitions:
             scored = faster.instead_of(model)
-            store = None if resume is None or engines else _store(resume, scored, given, cut.features, goal, scale)
+            store = None if resume is None or engines else _store(resume, scored, given, cut.features, goal, scale, time_limit)
             engines.append(
                 Coalitions(scored, given, cut.features, goal, scale, budget=spent, report=report, kept=store, time_limit=time_limit)
             )
@@ -245,17 +245,18 @@ def _plain(values: np.ndarray, model: Model, given: Any, goal: Target) -> Attrib
     return Attribution(list(values), axes, names)
 
 
-def _store(folder: Any, model: Model, given: Any, cut: features_.Features, goal: Target, scale: str) -> Kept:
+def _store(folder: Any, model: Model, given: Any, cut: features_.Features, goal: Target, scale: str, time_limit: float | None) -> Kept:
     """The folder of an interrupted run, held against what its scores depend on."""
     first = range(min(len(given), 8))
     shown = [np.arange(cut.players(i)) % 2 == parity for i in first for parity in (0, 1)]
     rows = cut.rows_of([(i // 2, mask[None]) for i, mask in enumerate(shown)])
     told = inputs_.take(rows, np.unique(np.linspace(0, len(rows) - 1, _TOLD).astype(int)))
+    scores, _ = score_each(model, told, scale, time_limit)
     weights = "" if goal.weights is None else hashlib.sha256(np.ascontiguousarray(goal.weights).tobytes()).hexdigest()
     header = {
         "schema": 2, "model": model.fingerprint(), "inputs": inputs_.sha256(given), "parts": [cut.players(i) for i in range(len(given))],
         "absence": cut.absence, "perturbed": inputs_.sha256(rows), "target": [*goal.labels[:100], weights], "output": scale,
-        "accelerated": list(getattr(model, "kept", ())), "scores": model.scores(told, scale).tolist(),
+        "accelerated": list(getattr(model, "kept", ())), "scores": scores.tolist(),
     }  # fmt: skip
     return Kept(folder, header)
 

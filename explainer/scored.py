@@ -69,10 +69,12 @@ def _ascending(keys: np.ndarray) -> bool:
 
 
 def _same_as(kept: Any, wanted: Any, rounded: bool) -> bool:
-    """Whether two entries of a header are alike; scores but for what another batch or device rounds otherwise."""
+    """Whether two entries of a header are alike; scores where both are known, but for what another batch or device rounds otherwise."""
     if not rounded or np.shape(kept) != np.shape(wanted):
         return bool(kept == wanted)
-    return np.allclose(np.array(kept, dtype=float), np.array(wanted, dtype=float), rtol=1e-4, atol=1e-6, equal_nan=True)
+    one, other = np.array(kept, dtype=float), np.array(wanted, dtype=float)
+    known = np.isfinite(one) & np.isfinite(other)
+    return np.allclose(one[known], other[known], rtol=1e-4, atol=1e-6)
 
 
 class Kept:

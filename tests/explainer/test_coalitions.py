@@ -323,6 +323,15 @@ def test_scores_of_another_run_are_refused(tmp_path):
     weight[0] = 2.0  # the same code on another number: the fingerprint does not see it
     with pytest.raises(InvalidInput, match="the model scores the same rows otherwise"):
         explainer.explain(closing, frame(2), "shap", resume=tmp_path / "closing", verify=False)
+    broken = [1.0]
+    nowhere = explainer.wrap(
+        lambda rows: closing.scores(rows)[:, 0] / broken[0], modality="tabular", task="regression", class_names=["y"], background=frame(9)
+    )
+    broken[0] = np.nan
+    with pytest.raises(InvalidInput):
+        explainer.explain(nowhere, frame(2), "shap", resume=tmp_path / "nowhere", verify=False)
+    broken[0] = 1.0  # what could not be scored then says nothing of the model now
+    assert np.isfinite(explainer.explain(nowhere, frame(2), "shap", resume=tmp_path / "nowhere", verify=False).values).all()
     net = Scaled()
     scaled = explainer.wrap(net, modality="tabular", task="regression", background=frame(9))
     assert "code of its classes (Scaled)" in scaled.unhashed
