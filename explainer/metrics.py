@@ -67,6 +67,12 @@ def worth(hits: np.ndarray, units: Any = None) -> float:
     return float(min(n, few * n / (n - 1) * p * (1 - p) / error**2)) if error > 0 else float(n)
 
 
+def bounds(hits: np.ndarray, units: Any = None) -> tuple[float, float]:
+    """Wilson's interval of the share of ``hits`` ``(n,)``, of as many rows as they are :func:`worth`; 0 to 1 where there are none."""
+    n = worth(hits, units)
+    return wilson(float(np.mean(hits)) * n if n else 0.0, n)
+
+
 def measure(labels: np.ndarray | None, predictions: np.ndarray, weights: np.ndarray | None = None) -> Figures:
     """Each metric ``(B,)`` for weights ``(B, n)`` (how often each row counts); one row of ones when None.
 

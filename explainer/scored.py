@@ -109,7 +109,8 @@ class Kept:
         if differing:
             named = [name for name in differing if name != "scores"]  # they follow from the rest, unless the model is another
             what = f"{', '.join(named)} differ" if named else "the model scores the same rows otherwise"
-            what = "it was written by another version of the toolkit" if "schema" in named else what
+            if "schema" in named:
+                what = "it was written by another version of the toolkit"
             raise InvalidInput(
                 f"resume={str(self.folder)!r} holds the scores of another run: {what}. Name another folder, or delete this one."
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -15,6 +16,21 @@ from explainer.adapters.outputs import held, names_of_classes
 from explainer.errors import ExplainerError, InvalidInput, Unsupported
 from explainer.model import Model
 
+# Packages whose code their version tells.
+_CODE_KNOWN = (
+    "sklearn",
+    "numpy",
+    "scipy",
+    "pandas",
+    "joblib",
+    "xgboost",
+    "lightgbm",
+    "builtins",
+    "functools",
+    "_thread",
+    "explainer",
+    "zoo",
+)
 _HELD = 256  # background rows on which the largest scores are held against what is predicted
 _TIES = 0.05  # of the rows may differ: votes that are equal are settled in other ways by predict()
 # How libraries with scikit-learn's interface are asked for logits.
@@ -93,10 +109,20 @@ class SklearnModel(Model):
             )
         self._held = True
 
+    @property
+    def unhashed(self) -> str:
+        strange = self._digested()[1]
+        named = ", ".join(sorted(strange)[:3])
+        code = f"The model's sha256 does not cover all that {named} decide by: code, or objects that the code uses." if strange else ""
+        return " ".join(filter(None, (code, super().unhashed)))
+
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(f"{type(self.estimator)}{self.class_names}".encode())
-        _digest(self.estimator, digest, set())
-        return digest.hexdigest()
+        return self._digested()[0]
+
+    def _digested(self) -> tuple[str, set[str]]:
+        digest, strange = hashlib.sha256(f"{type(self.estimator)}{self.class_names}".encode()), set[str]()
+        _digest(self.estimator, digest, set(), strange)
+        return digest.hexdigest(), strange
 
 
 def wrap_sklearn(estimator: Any, **options: Any) -> SklearnModel:
@@ -214,8 +240,10 @@ def _name(estimator: Any) -> str:
     return type(estimator.steps[-1][1]).__name__ if _is_pipeline(estimator) else type(estimator).__name__
 
 
-def _digest(value: Any, digest: Any, seen: set[int]) -> None:
-    """Walk a fitted object in a fixed order and hash what it holds; nothing is pickled."""
+def _digest(value: Any, digest: Any, seen: set[int], strange: set[str]) -> None:
+    """Walk a fitted object in a fixed order and hash what it holds; nothing is pickled. ``strange`` gets the names of what decides by
+    code or objects that are not hashed: classes and functions of other packages than known ones.
+    """
     if id(value) in seen:
         return
     if isinstance(value, np.ndarray) and value.dtype != object:
@@ -225,22 +253,25 @@ def _digest(value: Any, digest: Any, seen: set[int]) -> None:
     elif isinstance(value, Mapping):
         for key in sorted(value, key=repr):
             digest.update(repr(key).encode())
-            _digest(value[key], digest, seen)
+            _digest(value[key], digest, seen, strange)
     elif isinstance(value, (Sequence, np.ndarray)):
         for one in value:
-            _digest(one, digest, seen)
+            _digest(one, digest, seen, strange)
     else:
         seen.add(id(value))
-        digest.update(type(value).__qualname__.encode())
-        code = getattr(value, "__code__", None)
-        if code is not None:
-            digest.update(code_of(code).encode())
-        if any(
-            c.__name__ == "Booster" for c in type(value).__mro__
-        ):  # XGBoost's and LightGBM's trees are behind a pointer, which says nothing of them
-            content = bytes(value.save_raw("ubj")) if hasattr(value, "save_raw") else value.model_to_string().encode()
-            digest.update(content)
-            return
-        # Compiled trees keep their state behind __getstate__ rather than in __dict__.
-        state = getattr(value, "__dict__", None) or (value.__getstate__() if hasattr(value, "__getstate__") else None)
-        _digest(state, digest, seen)
+        digest.update(f"{type(value).__qualname__}{getattr(value, '__name__', '')}".encode())
+        if str(getattr(value, "__module__", None) or "builtins").partition(".")[0] not in _CODE_KNOWN:
+            strange.add(getattr(value, "__name__", type(value).__qualname__))
+        _digest(_held(value), digest, seen, strange)
+
+
+def _held(value: Any) -> Any:
+    """What an object decides by: its code, its trees, or its attributes."""
+    if hasattr(value, "__code__"):
+        return code_of(value.__code__), getattr(value, "__self__", None)
+    if isinstance(value, partial):
+        return value.func, value.args, value.keywords
+    if any(c.__name__ == "Booster" for c in type(value).__mro__):  # of XGBoost or LightGBM: a pointer, which says nothing of its trees
+        return bytes(value.save_raw("ubj")) if hasattr(value, "save_raw") else value.model_to_string()
+    # Compiled trees keep their state behind __getstate__ rather than in __dict__.
+    return getattr(value, "__dict__", None) or (value.__getstate__() if hasattr(value, "__getstate__") else None)

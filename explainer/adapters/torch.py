@@ -215,8 +215,9 @@ class TorchModel(Model):
     @property
     def unhashed(self) -> str:
         strange = {type(m).__qualname__ for m in self.core.modules() if type(m).__module__.partition(".")[0] not in _CODE_KNOWN}
-        code = f"The model's sha256 does not cover the code of its classes ({', '.join(sorted(strange)[:3])})." if strange else ""
-        return " ".join(filter(None, (code, super().unhashed)))
+        named = ", ".join(sorted(strange)[:3])
+        code = f"The model's sha256 does not cover the code of its classes, nor what they hold beside weights ({named})."
+        return " ".join(filter(None, (code if strange else "", super().unhashed)))
 
     def fingerprint(self) -> str:
         told = "" if self.entry.told is None else f"{self.entry.told!r}"

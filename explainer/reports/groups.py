@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from explainer.errors import InvalidInput, unknown
-from explainer.metrics import worth
-from explainer.reports.performance import bounds
+from explainer.metrics import bounds, worth
 from explainer.reports.wording import clean
 
 SUPPRESSED_BELOW = 10

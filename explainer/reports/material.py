@@ -68,9 +68,10 @@ class Material:
     @property
     def clustered(self) -> dict[str, Any] | None:
         """What the rows are of and how many there are of them; None where each row is one of its own."""
-        return (
-            None if self.units is None else {"name": self.unit, "count": int(self.units.max()) + 1, "few": int(self.units.max()) + 1 < FEW}
-        )
+        if self.units is None:
+            return None
+        count = int(self.units.max()) + 1
+        return {"name": self.unit, "count": count, "few": count < FEW}
 
     def named(self, labels: np.ndarray | None) -> np.ndarray | None:
         """Labels by name, so that findings speak of classes as people do."""

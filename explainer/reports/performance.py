@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from explainer.metrics import ECE_BINS, LEVEL, LOWER, RESAMPLES, Z, bin_index, intervals, standard_error, wilson, worth
+from explainer.metrics import ECE_BINS, LEVEL, LOWER, RESAMPLES, Z, bin_index, bounds, intervals, standard_error
 
 CALIBRATION_TOLERANCE = 0.05
 FEWEST_UNITS = 6  # whose signs fall alike by chance once in 32 times
@@ -75,12 +75,6 @@ def by_class(
 def _share(name: str, hits: np.ndarray, of: np.ndarray, units: np.ndarray | None) -> dict[str, Any]:
     low, high = bounds(hits[of], None if units is None else units[of])
     return {name: float(hits[of].mean()) if of.any() else None, f"{name}_low": low, f"{name}_high": high, f"{name}_n": int(of.sum())}
-
-
-def bounds(hits: np.ndarray, units: np.ndarray | None) -> tuple[float, float]:
-    """Wilson's interval of a share of rows ``(n,)``, of as many as they are worth where rows of one unit are alike."""
-    n = worth(hits, units)
-    return wilson(float(np.mean(hits)) * n if n else 0.0, n)
 
 
 def regression(labels: np.ndarray, predictions: np.ndarray, seed: int, units: np.ndarray | None = None) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +60,17 @@ def test_regression_with_several_outputs():
     np.testing.assert_allclose(ex.values[:, [0, 1], [0, 1]], expected, atol=1e-9)
 
 
+class Own(TransformerMixin, BaseEstimator):
+    """A person's own step."""
+
+    def fit(self, rows, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, rows):
+        return rows
+
+
 def test_fingerprints_follow_what_was_learned():
     data = frame(80)
     prints = [explainer.wrap(RandomForestClassifier(5, random_state=s).fit(data, labels(data))).fingerprint() for s in (0, 0, 1)]
@@ -76,6 +89,15 @@ def test_fingerprints_follow_what_was_learned():
     steps = [make_pipeline(FunctionTransformer(f), fitted) for f in (lambda v: v * 2, lambda v: v * 3, lambda v: v * 2)]
     prints = [explainer.wrap(one, background=rows).fingerprint() for one in steps]
     assert prints[0] == prints[2] != prints[1]
+    scalers = [StandardScaler().fit(rows * k) for k in (1, 2)]
+    others = [np.tanh, np.sin, functools.partial(np.clip, a_min=0, a_max=1), functools.partial(np.clip, a_min=0, a_max=2)]
+    others += [one.transform for one in scalers]
+    models = [explainer.wrap(make_pipeline(FunctionTransformer(f), fitted), background=rows) for f in others]
+    assert len({model.fingerprint() for model in models}) == len(others)
+    assert [bool(model.unhashed) for model in models] == [False] * 6
+    assert "<lambda>" in explainer.wrap(steps[0], background=rows).unhashed
+    assert explainer.wrap(fitted, background=rows).unhashed == ""
+    assert "Own" in explainer.wrap(make_pipeline(Own().fit(rows), fitted), background=rows).unhashed
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ def test_a_booster_is_scored_as_it_predicts_and_read_as_trees(train: Any, object
     want = predicted(booster, x[:20])
     want = 1 / (1 + np.exp(-want)) if objective == "binary:logitraw" else want
     np.testing.assert_allclose(model.scores(x[:20]), np.stack([1 - want, want], 1) if classes == 2 else want.reshape(20, -1), atol=1e-6)
+    library = "xgboost" if train is xgb else "lightgbm"
+    assert model.name == f"{library}.Booster" and "Booster" in repr(model.estimator) and model.unhashed == ""  # type: ignore[attr-defined]
     assert model.task == ("classification" if classes else "regression")
     assert model.feature_names == (tuple(COLUMNS) if named else ("x0", "x1", "x2", "x3"))
     if objective != "count:poisson":  # a number behind a link is no sum of trees

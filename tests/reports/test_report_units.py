@@ -51,7 +51,7 @@ def test_intervals_cover_where_rows_of_a_unit_are_alike(units: int) -> None:
     covered = []
     for _ in range(300):
         hits, unit = drawn_in_units(rng, units, 30)
-        ends = [performance.bounds(hits, one) for one in (unit, None)]
+        ends = [metrics.bounds(hits, one) for one in (unit, None)]
         covered.append([low <= 0.7 <= high for low, high in ends])
     by_unit, by_row = np.mean(covered, axis=0)
     assert by_unit > 0.9 and by_row < 0.6

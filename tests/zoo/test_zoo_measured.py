@@ -28,6 +28,13 @@ def test_every_measure_has_its_figures_and_says_where_they_are_from(measured):
     assert set(measured["settings"]["figures"]) == set(practices.ABLATIONS)
 
 
+@pytest.mark.parametrize("name", ["calibration", "compression"])
+def test_what_was_measured_on_packaged_weights_is_of_those_that_are_packaged_now(measured, name):
+    held = measured[name]["weights"]
+    assert set(held) == set(measured[name]["figures"])
+    assert held == {one: practices.weights(one) for one in held}, f"run python -m zoo.practices {name}"
+
+
 @pytest.mark.parametrize("name", practices.ABLATIONS)
 def test_on_and_off_are_two_recipes_and_one_of_them_is_the_specimens_own(name):
     one = practices.ABLATIONS[name]
