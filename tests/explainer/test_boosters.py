@@ -77,6 +77,7 @@ def test_all_trees_of_an_xgboost_booster_count_as_they_do_in_its_predict() -> No
     assert booster.best_iteration + 1 < booster.num_boosted_rounds()
     model = explainer.wrap(booster, background=x[:30])
     ex = explainer.explain(model, x[:5], "shap", verify=False)
+    assert ex.provenance.parameters["algorithm"] == "tree (interventional)"
     np.testing.assert_allclose(ex.scores, booster.predict(xgboost.DMatrix(x[:5])), atol=1e-6)
     np.testing.assert_allclose(ex.base_values + ex.values.sum(axis=1), ex.scores, atol=1e-5)
     assert booster.attr("best_iteration") is not None  # the person's own is as it was

@@ -289,4 +289,5 @@ def test_texts_and_logits(endpoint):
         explainer.wrap(endpoint.url, **options).scores(["two words"])
     model = explainer.wrap(endpoint.url, returns="logit", **options)
     np.testing.assert_allclose(model.scores(["two words"], "logit"), [[9.0, 0.0]])
+    assert "not the model that answers" in model.unhashed
     assert model.fingerprint() != explainer.wrap(endpoint.url + "2", returns="logit", **options).fingerprint()

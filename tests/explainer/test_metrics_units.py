@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from audited import drawn_in_units
+from scipy.stats import t
 
 from explainer import metrics
 
@@ -65,3 +67,36 @@ def test_units_without_an_error_are_as_many_as_they_are() -> None:
     assert found["accuracy"] == pytest.approx((1, 10 / (10 + z2), 1))
     assert found["balanced_accuracy"] == pytest.approx((1, 8 / (8 + z2), 1))
     assert found["roc_auc"] == pytest.approx((1, 4 / (4 + z2), 1))
+
+
+def test_the_standard_error_is_that_of_the_units_sums() -> None:
+    values, units = np.array([1.0, 2.0, 6.0, 3.0, 8.0]), np.array([0, 0, 1, 1, 2])
+    sums = [-5.0, 1.0, 4.0]  # about the mean of 4
+    assert metrics.standard_error(values, units) == pytest.approx(np.sqrt(3 / 2 * np.square(sums).sum()) / 5)
+    assert metrics.standard_error(values) == pytest.approx(values.std(ddof=1) / np.sqrt(5))
+    assert np.isnan(metrics.standard_error(values, np.zeros(5)))
+
+
+def test_rows_are_worth_as_much_as_they_differ_within_a_unit() -> None:
+    rng = np.random.default_rng(0)
+    hits = rng.random(400) < 0.3
+    assert metrics.worth(hits) == metrics.worth(hits, np.arange(400)) == 400
+    assert metrics.worth(np.repeat(hits, 5), np.repeat(np.arange(400), 5)) == pytest.approx(400, rel=0.02)
+    few = (t.ppf(0.975, 599) / t.ppf(0.975, 11)) ** 2  # few units say little of their spread
+    assert metrics.worth(np.repeat(hits[:12], 50), np.repeat(np.arange(12), 50)) == pytest.approx(11 * 600 / 599 * few)
+    alone, units = drawn_in_units(rng, 300, 20, alike=0.2)
+    assert metrics.worth(alone, units) == pytest.approx(6000 / (1 + 19 * 0.2), rel=0.2)  # the design effect of equal units (Kish 1965)
+    assert metrics.worth(np.ones(60), np.repeat(np.arange(6), 10)) == 6
+    assert metrics.worth(hits, np.zeros(400)) == 1 and metrics.worth(np.array([])) == 0
+
+
+@pytest.mark.parametrize("units", [15, 60])
+def test_intervals_cover_where_rows_of_a_unit_are_alike(units: int) -> None:
+    rng = np.random.default_rng(units)
+    covered = []
+    for _ in range(300):
+        hits, unit = drawn_in_units(rng, units, 30)
+        ends = [metrics.bounds(hits, one) for one in (unit, None)]
+        covered.append([low <= 0.7 <= high for low, high in ends])
+    by_unit, by_row = np.mean(covered, axis=0)
+    assert by_unit > 0.9 and by_row < 0.6

@@ -8,6 +8,7 @@ from explainer.coalitions import Budget, Coalitions
 from explainer.errors import Cancelled, CorruptFile, InvalidInput, UnknownName, Unsupported
 from explainer.features import build
 from explainer.methods.attribution import Attribution
+from explainer.pipeline import _fits
 from explainer.target import resolve
 
 
@@ -382,3 +383,14 @@ def test_a_baseline_may_be_one_number_everywhere():
     dark = explainer.wrap(lambda p: np.asarray(p).mean(axis=(1, 2)), modality="image", task="regression", class_names=["brightness"])
     ex = explainer.explain(dark, np.ones((1, 16, 16), np.float32), "ablation", baseline=0.25, features=("patches", 4))
     np.testing.assert_allclose(ex.values.sum(), 0.75, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "axes"), [((3, 2, 1), 3, ("column",)), ((3, 1), 2, ("column",)), ((2, 3, 1), 4, ("row", "column"))]
+)
+def test_values_that_do_not_fit_their_axes_or_names_are_refused_whichever_input_has_them(shape, names, axes):
+    right = (np.zeros((*(2 for _ in axes), 1)), ("a",) * 2 ** len(axes))
+    found = Attribution([right[0], np.zeros(shape), right[0]], axes, [right[1], ("a",) * names, right[1]])
+    with pytest.raises(InvalidInput, match=rf"values of shape \({shape[0]}, .* with {names} names"):
+        _fits(found, 3)
+    _fits(Attribution([right[0]] * 2, axes, [right[1], ("a",) * 2]), 2)  # a name per cell, or per entry of the first axis

@@ -30,3 +30,10 @@ def make(n: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
 def small(model: explainer.Model, out: Path, **options: object) -> explainer.reports.audit.Report:
     frame, labels, _ = make(60, 1)
     return explainer.audit(model, frame, labels, **{"out": out, "date": DATE, "cases": 1, "sample": 5, **options})  # type: ignore[arg-type]
+
+
+def drawn_in_units(rng: np.random.Generator, units: int, each: int, p: float = 0.7, alike: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """0/1 rows whose correlation within a unit is ``alike`` (beta-binomial), and their units."""
+    spread = (1 - alike) / alike
+    chances = rng.beta(p * spread, (1 - p) * spread, units)
+    return (rng.random((units, each)) < chances[:, None]).ravel(), np.repeat(np.arange(units), each)

@@ -4,57 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from audited import DATE, NAMES, make, small
+from audited import DATE, NAMES, drawn_in_units, make, small
 from typer.testing import CliRunner
 
 import explainer
-from explainer import metrics
+from explainer import sources
 from explainer.cli import app
-from explainer.errors import InvalidInput
+from explainer.errors import InvalidInput, UnknownName
 from explainer.reports import fairness, groups, performance
-
-
-def drawn_in_units(rng: np.random.Generator, units: int, each: int, p: float = 0.7, alike: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """0/1 rows whose correlation within a unit is ``alike`` (beta-binomial), and their units."""
-    spread = (1 - alike) / alike
-    chances = rng.beta(p * spread, (1 - p) * spread, units)
-    return (rng.random((units, each)) < chances[:, None]).ravel(), np.repeat(np.arange(units), each)
-
-
-def test_the_standard_error_is_that_of_the_units_sums() -> None:
-    values, units = np.array([1.0, 2.0, 6.0, 3.0, 8.0]), np.array([0, 0, 1, 1, 2])
-    sums = [-5.0, 1.0, 4.0]  # about the mean of 4
-    assert metrics.standard_error(values, units) == pytest.approx(np.sqrt(3 / 2 * np.square(sums).sum()) / 5)
-    assert metrics.standard_error(values) == pytest.approx(values.std(ddof=1) / np.sqrt(5))
-    assert np.isnan(metrics.standard_error(values, np.zeros(5)))
-
-
-def test_rows_are_worth_as_much_as_they_differ_within_a_unit() -> None:
-    rng = np.random.default_rng(0)
-    hits = rng.random(400) < 0.3
-    assert metrics.worth(hits) == metrics.worth(hits, np.arange(400)) == 400
-    assert metrics.worth(np.repeat(hits, 5), np.repeat(np.arange(400), 5)) == pytest.approx(400, rel=0.02)
-    assert metrics.worth(np.repeat(hits[:12], 50), np.repeat(np.arange(12), 50)) < 12  # few units say little of their spread
-    alone, units = drawn_in_units(rng, 300, 20, alike=0.2)
-    assert metrics.worth(alone, units) == pytest.approx(6000 / (1 + 19 * 0.2), rel=0.2)  # the design effect of equal units (Kish 1965)
-    assert metrics.worth(np.ones(60), np.repeat(np.arange(6), 10)) == 6
-    assert metrics.worth(hits, np.zeros(400)) == 1 and metrics.worth(np.array([])) == 0
-
-
-@pytest.mark.parametrize("units", [15, 60])
-def test_intervals_cover_where_rows_of_a_unit_are_alike(units: int) -> None:
-    rng = np.random.default_rng(units)
-    covered = []
-    for _ in range(300):
-        hits, unit = drawn_in_units(rng, units, 30)
-        ends = [metrics.bounds(hits, one) for one in (unit, None)]
-        covered.append([low <= 0.7 <= high for low, high in ends])
-    by_unit, by_row = np.mean(covered, axis=0)
-    assert by_unit > 0.9 and by_row < 0.6
 
 
 def test_calibration_of_alike_rows_is_not_held_against_the_chance_of_single_ones() -> None:
@@ -64,6 +26,8 @@ def test_calibration_of_alike_rows_is_not_held_against_the_chance_of_single_ones
         labels, units = drawn_in_units(rng, 40, 25)
         p = np.tile([0.3, 0.7], (len(labels), 1))  # calibrated: what a person will do is not known
         found = [performance.calibration(labels.astype(int), p, NAMES, 0, one) for one in (units, None)]
+        bins = [one["bins"][0]["high"] - one["bins"][0]["low"] for one in found]
+        assert bins[0] > 2 * bins[1]
         warned.append([one["ece"] > one["chance"] for one in found] + [abs(one["z"]) > 1.96 for one in found])
     shares = np.mean(warned, axis=0)
     assert shares[0] <= 0.2 and shares[1] > 0.5  # of units, of rows
@@ -86,6 +50,32 @@ def test_what_was_seen_in_one_unit_alone_stays_seen() -> None:
     for row in found["groups"]:
         assert np.isfinite(row["p"]) if row["p"] is not None else row["ratio"] == 1
         assert row["ratio"] == 1 or 0 < row["ratio_low"] < row["ratio"] < row["ratio_high"] < np.inf
+
+
+def test_residuals_of_alike_rows_are_as_sure_as_their_units() -> None:
+    rng = np.random.default_rng(0)
+    units = np.repeat(np.arange(20), 30)
+    predictions = rng.normal(size=600)
+    labels = predictions + rng.normal(size=20)[units]
+    by_unit, by_row = (performance.regression(labels, predictions, 0, one)["bins"][3] for one in (units, None))
+    assert by_unit["mean"] == by_row["mean"] and by_unit["high"] - by_unit["low"] > 1.2 * (by_row["high"] - by_row["low"])
+
+
+def test_zoo_data_bring_their_units() -> None:
+    rows = pd.DataFrame({"site": ["a", "b"]})
+    test = SimpleNamespace(inputs=rows, labels=None, groups=rows, units=pd.Series([1, 1], name="patient"))
+    specimen = SimpleNamespace(data=SimpleNamespace(test=test))
+    for unit, name in ((None, "patient"), ("patient", "patient"), ("site", "site")):
+        assert sources._tested(specimen, [], unit, "zoo:x")["units"].name == name
+    with pytest.raises(UnknownName, match="site"):
+        sources._tested(specimen, [], "sites", "zoo:x")
+
+
+def test_of_what_was_seen_and_not_some_is_left_for_the_test() -> None:
+    def hits(share: float) -> list[int]:
+        return fairness._hits({"r": share, "r_n": 500, "r_worth": 9.7}, "r").tolist()
+
+    assert [hits(share) for share in (0.0, 0.01, 0.5, 0.99, 1.0)] == [[0, 10], [1, 9], [5, 5], [9, 1], [10, 0]]
 
 
 def test_groups_of_few_units_are_not_judged_and_tests_count_units() -> None:
@@ -118,6 +108,7 @@ def test_a_report_says_whose_the_rows_are(model: explainer.Model, tmp_path: Path
     part = found.evidence["sections"]["performance"]
     assert part["units"] == {"name": "patient", "count": 15, "few": True}
     page = (found.path / "report.html").read_text()
+    assert found.evidence["sections"]["groups"]["units"] == part["units"] and "Groups under 30 units" in page
     assert "of 15 whole units, patient)" in page and "tend to be too narrow all the same" in page
     assert "units" in found.evidence["inputs"] and explainer.verify(found.path).ok
     plain = small(model, tmp_path / "b", groups=sex)
